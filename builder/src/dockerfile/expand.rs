@@ -1,0 +1,1 @@
+//! Variables, quotes and escapes.
