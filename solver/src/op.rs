@@ -120,6 +120,13 @@ pub enum MountKind {
         /// The group of a new folder.
         gid: u32,
     },
+    /// A read-only file whose contents stand in the Dockerfile.
+    Inline {
+        /// The contents.
+        contents: String,
+        /// The mode of the file.
+        mode: u32,
+    },
     /// An empty file system in memory.
     Tmpfs {
         /// The limit in bytes; 0 is none.

@@ -5,7 +5,7 @@ use rbuild_cache::{ContentId, Key, Outputs, Part, Snapshot};
 
 use crate::event::{Events, StepId};
 use crate::op::{Op, Select, Source};
-use crate::solve::Error;
+use crate::error::Error;
 
 /// Whether work may be done to find an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
