@@ -1,0 +1,66 @@
+//! The name of what one layer changes, taken from the upper folder of its overlay.
+
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+
+use super::node::{Node, Xattr};
+use super::walk::{Found, Request, walk};
+use super::{Keep, Owners, Tree, counts, data, hash_directories};
+use crate::error::Result;
+use crate::hash::Hasher;
+use crate::id::ContentId;
+
+/// The attribute by which a directory hides what lower layers have in its place.
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+/// The same, where the overlay was mounted without privilege.
+const OPAQUE_USER: &str = "user.overlay.opaque";
+
+/// The name of the changes in the upper folder `files` of an overlay.
+///
+/// What a layer removes counts as much as what it adds: whiteouts (character devices 0:0) and
+/// opaque directories. Owners count; times, the folder's own metadata, and all other attributes
+/// of the overlay do not.
+pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
+    let mut found = walk(&request(files, counts_in_layer))?;
+    data::hash(files, &mut found, counts_in_layer)?;
+    let mut nodes: Vec<Node> = found.into_iter().map(|Found { node, .. }| node).collect();
+    nodes.iter_mut().filter(|node| !node.xattrs.is_empty()).for_each(normalize);
+    hash_directories(&mut nodes);
+    let mut hasher = Hasher::new("rbuild layer");
+    let tree = Tree { nodes };
+    if let Some(root) = tree.nodes.first() {
+        hasher.bool(is_opaque(root)).id(&root.data);
+    }
+    Ok(hasher.content())
+}
+
+/// A walk of a whole layer.
+pub(crate) fn request(files: BorrowedFd<'_>, xattrs: fn(&[u8]) -> bool) -> Request<'_> {
+    let keep = &|_: &std::path::Path, _| Keep::Take;
+    Request { folder: files, keep, roots: &[], owners: Owners::Keep, xattrs, cache: None }
+}
+
+/// True for a directory that hides what lower layers have in its place.
+pub(crate) fn is_opaque(node: &Node) -> bool {
+    let opaque = |xattr: &Xattr| {
+        (*xattr.name == *OPAQUE || *xattr.name == *OPAQUE_USER) && *xattr.value == *b"y"
+    };
+    node.is_directory() && node.xattrs.iter().any(opaque)
+}
+
+fn counts_in_layer(name: &[u8]) -> bool {
+    counts(name) || name == OPAQUE.as_bytes()
+}
+
+/// Leaves of the overlay's own attributes only one that says `opaque`, under its first name.
+fn normalize(node: &mut Node) {
+    let opaque = is_opaque(node).then(|| Xattr {
+        name: OsStr::new(OPAQUE).into(),
+        value: Box::from(*b"y"),
+    });
+    let others = std::mem::take(&mut node.xattrs).into_iter().filter(|xattr| {
+        let name = xattr.name.as_encoded_bytes();
+        !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
+    });
+    node.xattrs = others.chain(opaque).collect();
+}
