@@ -1,7 +1,34 @@
 //! Everything that rbuild keeps on disk: blobs, layers, image names, and the index of results.
+//!
+//! The files are the truth; the index is a hint made from them and may be deleted at any time.
+//! Everything is written beside its place and renamed into it, so that a process killed at any
+//! moment leaves either the whole thing or nothing that is ever looked at again.
 
+mod archive;
+pub mod blobs;
+pub mod error;
+mod extract;
+mod folder;
+pub mod hash;
 pub mod id;
+pub mod images;
+mod index;
+pub mod layers;
+pub mod lock;
+mod mount;
+pub mod pack;
+mod records;
+mod results;
 pub mod snapshot;
+pub mod store;
+pub mod tree;
+mod unpack;
 
+pub use blobs::BlobWriter;
+pub use error::{Error, Result};
 pub use id::{ContentId, Digest, Key, LayerId};
+pub use images::ImageEntry;
+pub use layers::StagedLayer;
+pub use lock::Lock;
 pub use snapshot::{Blob, Layer, Outputs, Part, Record, Snapshot};
+pub use store::Store;

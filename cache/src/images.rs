@@ -1,0 +1,116 @@
+//! The names of images: one small file for each.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::id::Digest;
+use crate::snapshot::Layer;
+use crate::store::{Store, read_json, to_json};
+
+/// An image that has a name in this store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageEntry {
+    /// The digest of its manifest in a registry; none while it was never there.
+    pub manifest: Option<Digest>,
+    /// The digest of its configuration, which is the image's id.
+    pub config: Digest,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// The size of the image in bytes, as its maker counts it.
+    pub size: u64,
+    /// When the image got this name here, in seconds since 1970.
+    pub created: i64,
+}
+
+/// The file of a name: the name itself is inside, since it may be too long for a file name.
+#[derive(Debug, Serialize, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(flatten)]
+    image: ImageEntry,
+}
+
+const FOLDER: &str = "images";
+const RESOLVED: &str = "resolved";
+
+impl Store {
+    fn image_path(&self, folder: &str, name: &str) -> PathBuf {
+        let file = format!("{}.json", blake3::hash(name.as_bytes()).to_hex());
+        self.root().join(folder).join(file)
+    }
+
+    fn write_image(&self, folder: &'static str, name: &str, image: &ImageEntry) -> Result<()> {
+        self.folder(folder)?;
+        let named = Named {
+            name: name.to_owned(),
+            image: image.clone(),
+        };
+        self.replace(
+            &self.image_path(folder, name),
+            &to_json("image name", &named)?,
+            true,
+        )
+    }
+
+    fn read_image(&self, folder: &str, name: &str) -> Result<Option<ImageEntry>> {
+        let named: Option<Named> = read_json(&self.image_path(folder, name))?;
+        Ok(named
+            .filter(|named| named.name == name)
+            .map(|named| named.image))
+    }
+
+    /// Remembers what a reference stood for when a registry was last asked.
+    ///
+    /// Unlike a name it is not listed: the base of a build is no image of the user's.
+    pub fn remember_resolved(&self, reference: &str, image: &ImageEntry) -> Result<()> {
+        self.write_image(RESOLVED, reference, image)
+    }
+
+    /// What a reference stood for when a registry was last asked.
+    pub fn resolved(&self, reference: &str) -> Result<Option<ImageEntry>> {
+        self.read_image(RESOLVED, reference)
+    }
+
+    /// Names an image, such as `docker.io/library/x:latest`; the name moves if it is taken.
+    pub fn tag(&self, name: &str, image: &ImageEntry) -> Result<()> {
+        self.write_image(FOLDER, name, image)
+    }
+
+    /// Removes a name, and tells whether there was one.
+    pub fn untag(&self, name: &str) -> Result<bool> {
+        let path = self.image_path(FOLDER, name);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::file("remove", &path)(error)),
+        }
+    }
+
+    /// The image of a name.
+    pub fn image(&self, name: &str) -> Result<Option<ImageEntry>> {
+        self.read_image(FOLDER, name)
+    }
+
+    /// All names and their images, sorted by name.
+    pub fn images(&self) -> Result<Vec<(String, ImageEntry)>> {
+        let folder = self.root().join(FOLDER);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::file("list", &folder)(error)),
+        };
+        let mut images = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(Error::file("list", &folder))?.path();
+            if let Some(Named { name, image }) = read_json(&path)? {
+                images.push((name, image));
+            }
+        }
+        images.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(images)
+    }
+}

@@ -1,0 +1,108 @@
+//! Waiting for another process that is doing the same thing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, Result};
+use crate::store::Store;
+
+/// A name held by this process; given back on drop, and by the kernel when the process dies.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    // Closing the file frees the lock, which must come after the name is removed.
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Store {
+    /// Takes the lock `name`, or says with `None` that someone else holds it.
+    pub fn lock(&self, name: &str) -> Result<Option<Lock>> {
+        let path = self.lock_path(name)?;
+        acquire(&path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Takes the lock `name`, waiting for as long as someone else holds it.
+    ///
+    /// When it must wait, it first calls `on_wait` with the process id of the holder, or with 0
+    /// when the holder has not written it yet.
+    pub fn lock_wait(&self, name: &str, on_wait: impl FnOnce(u32)) -> Result<Lock> {
+        let path = self.lock_path(name)?;
+        if let Some(lock) = acquire(&path, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(lock);
+        }
+        on_wait(holder(&path));
+        loop {
+            if let Some(lock) = acquire(&path, FlockOperation::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn lock_path(&self, name: &str) -> Result<PathBuf> {
+        Ok(self
+            .folder("locks")?
+            .join(blake3::hash(name.as_bytes()).to_hex().as_str()))
+    }
+}
+
+/// Takes the lock file; `None` when another holds it and `how` does not wait.
+fn acquire(path: &Path, how: FlockOperation) -> Result<Option<Lock>> {
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
+        let mut file = file
+            .open(path)
+            .map_err(Error::file("open the lock", path))?;
+        match flock(&file, how) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(Error::file("lock", path)(error)),
+        }
+        // The last holder removed the name before it let go: then this file is nobody's lock.
+        let links = file.metadata().map_err(Error::file("lock", path))?.nlink();
+        if links == 0 {
+            continue;
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| write!(file, "{}", std::process::id()));
+        written.map_err(Error::file("write", path))?;
+        return Ok(Some(Lock {
+            path: path.to_owned(),
+            _file: file,
+        }));
+    }
+}
+
+/// The process id in a lock file, which its holder writes just after it took the lock.
+fn holder(path: &Path) -> u32 {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        File::open(path)?.take(32).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    for _ in 0..20 {
+        if let Some(pid) = read().ok().and_then(|text| text.parse().ok()) {
+            return pid;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    0
+}

@@ -1,0 +1,150 @@
+//! The results of steps by key, digests of parts, and what a step was made of when it last ran.
+//!
+//! All of it is hints: the records beside the layers are the truth about results, and the rest can
+//! be computed again.
+
+use std::fs;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+
+use crate::error::Result;
+use crate::id::{ContentId, Key};
+use crate::index::Change;
+use crate::layers::{LAYERS, RECORD, STAGED};
+use crate::snapshot::{Layer, Outputs, Part, Record};
+use crate::store::{Store, read_json, to_json};
+
+impl Store {
+    /// Looks up the results of steps, in one go.
+    ///
+    /// A result of which a layer was made here and is gone is dropped; layers that were pulled
+    /// need not be here.
+    pub fn find(&self, keys: &[Key]) -> Result<Vec<Option<Outputs>>> {
+        let rows: Vec<_> = keys.iter().map(result_row).collect();
+        let found = self.index().read(&rows)?;
+        let mut stale = Vec::new();
+        let check = |(key, value): (&Key, Option<Vec<u8>>)| {
+            let outputs: Outputs = decode(&value?)?;
+            if self.is_here(&outputs) {
+                return Some(outputs);
+            }
+            stale.push(*key);
+            None
+        };
+        let results = keys.iter().zip(found).map(check).collect();
+        self.forget(&stale)?;
+        Ok(results)
+    }
+
+    fn is_here(&self, outputs: &Outputs) -> bool {
+        outputs
+            .iter()
+            .flat_map(|snapshot| snapshot.layers.iter())
+            .all(|layer| match layer {
+                Layer::Made(_) => self.layer_path(layer).is_some(),
+                Layer::Pulled { .. } => true,
+                Layer::Folder { .. } => false,
+            })
+    }
+
+    /// Remembers the result of a step under both of its keys.
+    pub fn remember(&self, record: &Record) -> Result<()> {
+        self.index().write(&result_rows(record)?)
+    }
+
+    /// Forgets results, such as those whose layers are gone from a registry.
+    pub fn forget(&self, keys: &[Key]) -> Result<()> {
+        let rows: Vec<Change> = keys.iter().map(|key| (result_row(key), None)).collect();
+        self.index().write(&rows)
+    }
+
+    /// The digest of a part of a tree, when it was computed before.
+    pub fn part(&self, whole: ContentId, select: Key) -> Result<Option<ContentId>> {
+        self.value(part_row(whole, select))
+    }
+
+    /// Remembers the digest of a part of a tree.
+    pub fn remember_part(&self, whole: ContentId, select: Key, part: ContentId) -> Result<()> {
+        self.index()
+            .write(&[(part_row(whole, select), Some(to_json("part", &part)?))])
+    }
+
+    /// What the step at a place in a Dockerfile was made of when it last ran.
+    pub fn last(&self, place: &str) -> Result<Option<Vec<Part>>> {
+        self.value(last_row(place))
+    }
+
+    /// Remembers what the step at a place in a Dockerfile is made of.
+    pub fn remember_last(&self, place: &str, parts: &[Part]) -> Result<()> {
+        self.index()
+            .write(&[(last_row(place), Some(to_json("parts", &parts)?))])
+    }
+
+    /// Makes the index again from the records beside the layers; returns its number of rows.
+    pub fn rebuild_index(&self) -> Result<usize> {
+        self.index().remake()
+    }
+
+    fn value<T: DeserializeOwned>(&self, row: Vec<u8>) -> Result<Option<T>> {
+        let found = self.index().read(&[row])?;
+        Ok(found
+            .into_iter()
+            .flatten()
+            .next()
+            .and_then(|value| decode(&value)))
+    }
+}
+
+/// A value that does not decode is none: the index is only a hint.
+fn decode<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}
+
+fn row(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    [&[kind], parts.concat().as_slice()].concat()
+}
+
+fn result_row(key: &Key) -> Vec<u8> {
+    row(b'k', &[key.as_bytes()])
+}
+
+fn part_row(whole: ContentId, select: Key) -> Vec<u8> {
+    row(b'p', &[whole.as_bytes(), select.as_bytes()])
+}
+
+fn last_row(place: &str) -> Vec<u8> {
+    row(b'l', &[blake3::hash(place.as_bytes()).as_bytes()])
+}
+
+fn result_rows(record: &Record) -> Result<Vec<Change>> {
+    let outputs = to_json("outputs", &record.outputs)?;
+    let rows = [record.definition, record.content];
+    Ok(rows
+        .iter()
+        .map(|key| (result_row(key), Some(outputs.clone())))
+        .collect())
+}
+
+/// All rows that the records beside the layers give: the later of two for one key wins.
+pub(crate) fn rows_of_records(root: &Path) -> Vec<Change> {
+    let Ok(entries) = fs::read_dir(root.join(LAYERS)) else {
+        return Vec::new();
+    };
+    let folders: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    let read = |folder: &std::path::PathBuf| -> Option<Record> {
+        let name = folder.file_name()?.to_str()?;
+        let committed = !name.starts_with(STAGED);
+        committed
+            .then(|| read_json(&folder.join(RECORD)).ok().flatten())
+            .flatten()
+    };
+    let mut records: Vec<Record> = folders.par_iter().filter_map(read).collect();
+    records.sort_by_key(|record| record.created);
+    records
+        .iter()
+        .filter_map(|record| result_rows(record).ok())
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,227 @@
+//! The store: one folder that holds everything, and the door to all of it.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::Hash;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::id::{Digest, LayerId};
+use crate::index::Index;
+use crate::results::rows_of_records;
+
+pub(crate) const TEMPORARY: &str = "tmp";
+
+/// The folder in which everything is kept; cheap to clone and safe to share between threads.
+///
+/// Several processes may use one store at the same time. Folders are made when they are first
+/// needed, so that opening costs next to nothing.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    // The index is closed before a temporary folder is removed: fields drop in this order.
+    index: Index,
+    packing: Turns<LayerId>,
+    unpacking: Turns<Digest>,
+    root: Root,
+}
+
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary store is left behind");
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in the folder `root`, which need not exist yet.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let path = std::path::absolute(root).map_err(Error::file("find the full path of", root))?;
+        Ok(Self::at(Root {
+            path,
+            temporary: false,
+        }))
+    }
+
+    /// Opens a store in a new folder that is removed when the last clone of the store is dropped.
+    pub fn temporary() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("rbuild-{}", random_name()?));
+        make_folder(&path)?;
+        Ok(Self::at(Root {
+            path,
+            temporary: true,
+        }))
+    }
+
+    fn at(root: Root) -> Self {
+        let index = Index::new(&root.path, rows_of_records);
+        let (packing, unpacking) = (Turns::default(), Turns::default());
+        Self {
+            inner: Arc::new(Inner {
+                index,
+                packing,
+                unpacking,
+                root,
+            }),
+        }
+    }
+
+    /// The folder of the store, as an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.inner.root.path
+    }
+
+    /// The index of results.
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    /// The layers that are being digested in this process.
+    pub(crate) fn packing(&self) -> &Turns<LayerId> {
+        &self.inner.packing
+    }
+
+    /// The layers that are being unpacked in this process.
+    pub(crate) fn unpacking(&self) -> &Turns<Digest> {
+        &self.inner.unpacking
+    }
+
+    /// A folder of the store, made if it is missing.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.root().join(name);
+        make_folder(&path)?;
+        Ok(path)
+    }
+
+    /// A new empty file in `tmp/`, marked as alive for as long as it is open.
+    pub(crate) fn temporary_file(&self) -> Result<(PathBuf, File)> {
+        loop {
+            let path = self.folder(TEMPORARY)?.join(random_name()?);
+            let mut options = OpenOptions::new();
+            let file = options
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
+            let file = file.map_err(Error::file("create", &path))?;
+            if claim(&file).map_err(Error::file("lock", &path))? {
+                return Ok((path, file));
+            }
+        }
+    }
+
+    /// Replaces the file `path` of the store with `bytes`, whole or not at all.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
+        let (temporary, mut file) = self.temporary_file()?;
+        let written = file.write_all(bytes).and_then(|()| match durable {
+            true => file.sync_all(),
+            false => Ok(()),
+        });
+        let written = written
+            .map_err(Error::file("write", &temporary))
+            .and_then(|()| fs::rename(&temporary, path).map_err(Error::file("rename into", path)));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+}
+
+/// Lets the threads of this process that want the same thing wait for the first of them.
+#[derive(Debug)]
+pub(crate) struct Turns<K>(Mutex<HashMap<K, Arc<Mutex<()>>>>);
+
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq + Copy> Turns<K> {
+    /// Runs `work` while no other thread runs work of the same key.
+    pub(crate) fn take<T>(&self, key: K, work: impl FnOnce() -> T) -> T {
+        let lock = |turns: &Self| {
+            let mut turns = turns.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(key).or_default())
+        };
+        let turn = lock(self);
+        let held = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work();
+        drop(held);
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two owners are the map and this thread: nobody else waits for it.
+        if Arc::strong_count(&turn) <= 2 {
+            turns.remove(&key);
+        }
+        result
+    }
+}
+
+/// Marks a new file or folder as one whose owner is alive, for as long as it is open.
+///
+/// It is `false` when a sweep came first and removed it.
+pub(crate) fn claim(fd: impl AsFd) -> io::Result<bool> {
+    flock(&fd, FlockOperation::LockExclusive)?;
+    Ok(rustix::fs::fstat(&fd)?.st_nlink > 0)
+}
+
+/// Makes a folder that only its owner may enter, and those above it.
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(Error::file("make the folder", path))
+}
+
+/// Sixteen random bytes.
+pub(crate) fn random_bytes() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(bytes)
+}
+
+/// A name that nothing else has.
+pub(crate) fn random_name() -> Result<String> {
+    Ok(LayerId::from_bytes(random_bytes()?).to_string())
+}
+
+/// Reads a small json file of the store; one that is missing, too large or damaged is none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    const LIMIT: u64 = 16 << 20;
+    let read = File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, LIMIT), &mut bytes)?;
+        Ok(bytes)
+    });
+    match read {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("read", path)(error)),
+    }
+}
+
+/// The json of a small value.
+pub(crate) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|source| Error::Encode { what, source })
+}
