@@ -1,0 +1,480 @@
+//! One server that speaks the distribution protocol: its address, its connections, its requests.
+
+mod answer;
+mod request;
+mod token;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::{NoProxy, Proxy, Url, redirect};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use answer::{header, read};
+pub(crate) use request::{Call, Payload, Place};
+pub(crate) use token::Grant;
+
+use crate::auth::Auth;
+use crate::credential::Credential;
+use crate::error::{Error, Result, Task};
+use crate::reference::DOCKER_HUB;
+use crate::retry::Clock;
+use crate::settings::{Credentials, Mirror, Settings};
+use crate::tls::{self, SystemRoots, Trusted};
+
+/// The most redirects that are followed.
+const REDIRECTS: usize = 10;
+
+/// What all endpoints of a client have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) roots: Arc<SystemRoots>,
+}
+
+/// Whether a server is asked over plain http.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    Never,
+    /// It is found out with a request that carries no secret.
+    Perhaps,
+    Always,
+}
+
+/// A registry, or a mirror of one.
+pub(crate) struct Endpoint {
+    shared: Arc<Shared>,
+    /// The registry as references name it.
+    registry: String,
+    /// `host[:port]`.
+    host: String,
+    /// What goes before the repository: empty, or ends in a slash.
+    prefix: String,
+    mirror: bool,
+    plain: Plain,
+    insecure: bool,
+    /// Whether an identity token is asked for.
+    login: bool,
+    auth: Auth,
+    base: OnceCell<Url>,
+    http: OnceLock<reqwest::Client>,
+    slots: Arc<Semaphore>,
+}
+
+impl Endpoint {
+    /// The registry itself.
+    pub(crate) fn upstream(shared: &Arc<Shared>, registry: &str) -> Self {
+        let host = if registry == DOCKER_HUB {
+            "registry-1.docker.io"
+        } else {
+            registry
+        };
+        let insecure = shared.settings.insecure.iter().any(|name| name == registry);
+        Self::new(shared, registry, host, insecure)
+    }
+
+    /// The registry, as this user and nobody else.
+    pub(crate) fn login(shared: &Arc<Shared>, registry: &str, credential: Credential) -> Self {
+        Self {
+            auth: Auth::with(credential),
+            login: true,
+            ..Self::upstream(shared, registry)
+        }
+    }
+
+    /// A mirror of a registry.
+    pub(crate) fn mirror(shared: &Arc<Shared>, mirror: &Mirror) -> Self {
+        let text = mirror.endpoint.trim_end_matches('/');
+        let (plain, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Some(Plain::Always), rest),
+            Some(("https", rest)) => (Some(Plain::Never), rest),
+            _ => (None, text),
+        };
+        let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let insecure = mirror.insecure || shared.settings.insecure.iter().any(|name| name == host);
+        let found = Self::new(shared, &mirror.registry, host, insecure);
+        let prefix = if prefix.is_empty() {
+            String::new()
+        } else {
+            format!("{prefix}/")
+        };
+        Self {
+            mirror: true,
+            plain: plain.unwrap_or(found.plain),
+            prefix,
+            ..found
+        }
+    }
+
+    fn new(shared: &Arc<Shared>, registry: &str, host: &str, insecure: bool) -> Self {
+        let secured = shared.settings.trust.contains_key(host);
+        let plain = if insecure || (is_loopback(host) && !secured) {
+            Plain::Perhaps
+        } else {
+            Plain::Never
+        };
+        Self {
+            shared: shared.clone(),
+            registry: registry.to_owned(),
+            host: host.to_owned(),
+            prefix: String::new(),
+            mirror: false,
+            plain,
+            insecure,
+            login: false,
+            auth: Auth::default(),
+            base: OnceCell::new(),
+            http: OnceLock::new(),
+            slots: Arc::new(Semaphore::new(shared.settings.parallel.max(1))),
+        }
+    }
+
+    /// Says what is being done here.
+    pub(crate) fn task(&self, verb: &'static str, subject: impl Into<String>) -> Task {
+        if self.mirror {
+            Task::new(
+                verb,
+                subject,
+                &format!("{} (mirror {})", self.registry, self.host),
+            )
+        } else {
+            Task::new(verb, subject, &self.registry)
+        }
+    }
+
+    /// The finder of credentials, and what to ask it for.
+    pub(crate) fn credentials(&self) -> (Credentials, String) {
+        let key = if self.mirror {
+            &self.host
+        } else {
+            &self.registry
+        };
+        (self.shared.settings.credentials.clone(), key.clone())
+    }
+
+    /// The identity token that a login brought.
+    pub(crate) async fn identity(&self) -> Option<String> {
+        self.auth.refresh().await
+    }
+
+    /// Waits for a place among the blobs that are on their way.
+    pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
+        let slots = self.slots.clone();
+        slots
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    /// The address that paths are added to, found out once.
+    async fn base(&self, task: &Task) -> Result<&Url> {
+        let find = || async {
+            match self.plain {
+                Plain::Never => self.address("https"),
+                Plain::Always => self.address("http"),
+                Plain::Perhaps => self.probe(task).await,
+            }
+        };
+        self.base.get_or_try_init(find).await
+    }
+
+    fn address(&self, scheme: &str) -> Result<Url> {
+        let refuse = |reason: &str| Error::Setting {
+            name: format!("registry `{}`", self.host),
+            reason: reason.to_owned(),
+        };
+        let url = Url::parse(&format!("{scheme}://{}/", self.host))
+            .map_err(|error| refuse(&error.to_string()))?;
+        let bare = url.path() == "/" && url.username().is_empty() && url.password().is_none();
+        if bare && url.query().is_none() && url.fragment().is_none() {
+            Ok(url)
+        } else {
+            Err(refuse("it must be host[:port]"))
+        }
+    }
+
+    /// Asks over plain http, and over https where that is not understood. No secret is sent.
+    async fn probe(&self, task: &Task) -> Result<Url> {
+        let plain = self.address("http")?;
+        let secure = self.address("https")?;
+        let refused = match self.ping(&plain, task).await {
+            Ok(response) if response.url().scheme() == "https" => return Ok(secure),
+            Ok(response) if response.status() != 400 => return Ok(plain),
+            Ok(response) => {
+                let said = read(response, 4096, task, self).await.unwrap_or_default();
+                return Ok(if wants_https(&said) { secure } else { plain });
+            }
+            Err(error) => error,
+        };
+        // With a port both schemes would knock at the same door.
+        let absent = matches!(&refused, Error::Connection { source, .. } if is_connect(source));
+        if absent && plain.port().is_some() {
+            return Err(refused);
+        }
+        match self.ping(&secure, task).await {
+            Ok(_) => Ok(secure),
+            Err(_) if absent => Err(refused),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ping(&self, base: &Url, task: &Task) -> Result<reqwest::Response> {
+        let url = base.join("v2/").expect("a fixed path joins every base");
+        self.exchange(self.http()?.get(url), None, task).await
+    }
+
+    /// The connections, made when the first request needs them.
+    fn http(&self) -> Result<&reqwest::Client> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        let http = self.connect()?;
+        Ok(self.http.get_or_init(|| http))
+    }
+
+    fn connect(&self) -> Result<reqwest::Client> {
+        let settings = &self.shared.settings;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(self.tls()?)
+            .redirect(self.redirects())
+            .referer(false)
+            .user_agent(&settings.user_agent)
+            .connect_timeout(settings.connect)
+            .tcp_nodelay(true)
+            .no_proxy();
+        for proxy in self.proxies()? {
+            builder = builder.proxy(proxy);
+        }
+        builder
+            .build()
+            .map_err(|error| setting("user agent or TLS", &error.to_string()))
+    }
+
+    fn proxies(&self) -> Result<Vec<Proxy>> {
+        if is_loopback(&self.host) {
+            return Ok(Vec::new());
+        }
+        let proxies = &self.shared.settings.proxies;
+        let except = proxies.except.as_deref().and_then(NoProxy::from_string);
+        let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        let plain = given(&proxies.http).map(Proxy::http);
+        let secure = given(&proxies.https).map(Proxy::https);
+        let made: reqwest::Result<Vec<_>> = plain.into_iter().chain(secure).collect();
+        let made = made.map_err(|_| setting("proxy", "it is not a URL"))?;
+        Ok(made
+            .into_iter()
+            .map(|proxy| proxy.no_proxy(except.clone()))
+            .collect())
+    }
+
+    fn tls(&self) -> Result<rustls::ClientConfig> {
+        let settings = &self.shared.settings;
+        let trust = settings.trust.get(&self.host);
+        let identity = trust.and_then(|trust| trust.identity.as_ref());
+        if self.insecure {
+            return tls::config(Trusted::Anyone, identity);
+        }
+        let own = trust
+            .map(|trust| trust.authorities.as_slice())
+            .unwrap_or_default();
+        let mut extra = Vec::new();
+        for pem in settings.authorities.iter().chain(own) {
+            extra.extend(tls::certificates(pem, "certificate authority")?);
+        }
+        tls::config(
+            Trusted::Roots {
+                system: self.shared.roots.clone(),
+                extra,
+            },
+            identity,
+        )
+    }
+
+    /// Follows redirects, but from https to plain http only where plain http is allowed. The
+    /// library takes the credentials off where the host changes.
+    fn redirects(&self) -> redirect::Policy {
+        let insecure = self.shared.settings.insecure.clone();
+        redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() > REDIRECTS {
+                return attempt.error("more than 10 redirects");
+            }
+            let secure = attempt
+                .previous()
+                .last()
+                .is_some_and(|url| url.scheme() == "https");
+            let host = authority(attempt.url());
+            let allowed = is_loopback(&host) || insecure.contains(&host);
+            if secure && attempt.url().scheme() != "https" && !allowed {
+                return attempt.error("a redirect from https to plain http");
+            }
+            attempt.follow()
+        })
+    }
+
+    fn stall(&self) -> Duration {
+        self.shared.settings.stall
+    }
+
+    /// Awaits the next thing that a server sends.
+    pub(crate) async fn within_stall<T>(
+        &self,
+        work: impl Future<Output = T>,
+        task: &Task,
+    ) -> Result<T> {
+        self.watch(work, || 0, self.stall(), task).await
+    }
+
+    /// Makes an error of a connection's failure.
+    pub(crate) fn failed(&self, error: reqwest::Error, task: &Task) -> Error {
+        answer::failed(error, &self.host, task)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("registry", &self.registry)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+fn setting(name: &str, reason: &str) -> Error {
+    Error::Setting {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// What servers say, with status 400, to plain http on their https port.
+fn wants_https(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    [
+        "http request to an https server",
+        "plain http request was sent to https port",
+        "speaking plain http to an ssl-enabled server",
+    ]
+    .iter()
+    .any(|said| text.contains(said))
+}
+
+fn is_connect(source: &crate::error::Cause) -> bool {
+    source
+        .downcast_ref::<reqwest::Error>()
+        .is_some_and(reqwest::Error::is_connect)
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether a host (`host[:port]`) is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split(':').next().unwrap_or(host),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_known_by_name_and_address() {
+        for host in [
+            "localhost",
+            "LOCALHOST:5000",
+            "127.0.0.1",
+            "127.3.2.1:80",
+            "[::1]",
+            "[::1]:5000",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "localhost.example",
+            "127.0.0.1.example:5000",
+            "128.0.0.1",
+            "[::2]:80",
+            "10.0.0.1",
+            "",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    fn shared(insecure: &[&str]) -> Arc<Shared> {
+        let insecure = insecure.iter().map(ToString::to_string).collect();
+        let settings = Settings {
+            insecure,
+            ..Settings::default()
+        };
+        Arc::new(Shared {
+            settings,
+            clock: Clock::default(),
+            roots: Arc::default(),
+        })
+    }
+
+    #[test]
+    fn only_loopback_and_insecure_registries_are_asked_plainly() {
+        let shared = shared(&["lab.example:5000"]);
+        let plain = |registry| Endpoint::upstream(&shared, registry).plain;
+        assert_eq!(plain("docker.io"), Plain::Never);
+        assert_eq!(plain("lab.example"), Plain::Never);
+        assert_eq!(plain("lab.example:5000"), Plain::Perhaps);
+        assert_eq!(plain("localhost:5000"), Plain::Perhaps);
+    }
+
+    #[test]
+    fn a_mirror_has_a_scheme_a_host_and_a_prefix() {
+        let shared = shared(&[]);
+        let mirror = |endpoint: &str, insecure| {
+            let registry = "docker.io".to_owned();
+            let mirror = Mirror {
+                registry,
+                endpoint: endpoint.to_owned(),
+                insecure,
+            };
+            let found = Endpoint::mirror(&shared, &mirror);
+            (found.plain, found.host.clone(), found.prefix.clone())
+        };
+        let expect = |plain, host: &str, prefix: &str| (plain, host.to_owned(), prefix.to_owned());
+        assert_eq!(
+            mirror("http://m:5000/", false),
+            expect(Plain::Always, "m:5000", "")
+        );
+        assert_eq!(
+            mirror("https://127.0.0.1", false),
+            expect(Plain::Never, "127.0.0.1", "")
+        );
+        assert_eq!(
+            mirror("m.example/hub/x", false),
+            expect(Plain::Never, "m.example", "hub/x/")
+        );
+        assert_eq!(
+            mirror("m.example", true),
+            expect(Plain::Perhaps, "m.example", "")
+        );
+    }
+
+    #[test]
+    fn a_registry_is_a_host_and_no_more() {
+        let shared = shared(&[]);
+        for wrong in ["a/b", "u@h", "u:p@h", "a?b", "a#b", "", "a b"] {
+            assert!(
+                Endpoint::upstream(&shared, wrong).address("https").is_err(),
+                "{wrong}"
+            );
+        }
+    }
+}
