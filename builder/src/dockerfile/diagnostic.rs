@@ -27,21 +27,55 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+/// How many characters of a message are shown.
+const MESSAGE_LIMIT: usize = 300;
+
+/// Makes a message that quotes the file safe for a terminal: one line, no control characters, and
+/// no longer than it helps.
+fn tidy(message: String) -> String {
+    if message.len() <= MESSAGE_LIMIT && !message.contains(char::is_control) {
+        return message;
+    }
+    let mut tidied = String::with_capacity(MESSAGE_LIMIT);
+    for (count, c) in message.chars().enumerate() {
+        if count == MESSAGE_LIMIT {
+            tidied.push('…');
+            break;
+        }
+        if c.is_control() {
+            tidied.extend(c.escape_default());
+        } else {
+            tidied.push(c);
+        }
+    }
+    tidied
+}
+
 impl Diagnostic {
     /// Makes an error.
     pub fn error(span: Span, message: impl Into<String>) -> Self {
-        Self { kind: Kind::Error, message: message.into(), span, hint: None }
+        Self {
+            kind: Kind::Error,
+            message: tidy(message.into()),
+            span,
+            hint: None,
+        }
     }
 
     /// Makes a warning of a lint rule.
     pub fn lint(rule: Rule, span: Span, message: impl Into<String>) -> Self {
-        Self { kind: Kind::Lint(rule), message: message.into(), span, hint: None }
+        Self {
+            kind: Kind::Lint(rule),
+            message: tidy(message.into()),
+            span,
+            hint: None,
+        }
     }
 
     /// Adds what to do about it, when there is something.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
-        self.hint = hint.into();
+        self.hint = hint.into().map(tidy);
         self
     }
 }

@@ -1,19 +1,36 @@
 //! The Dockerfile language: text in, tree and errors out.
 //!
-//! Nothing here touches the machine. [`parse`] returns the tree of a whole file or every error in
-//! it; [`expand`](mod@expand) resolves the variables of a [`Word`](tree::Word) afterwards.
+//! Nothing here touches the machine. [`parse`](fn@parse) returns the tree of a whole file or every error in
+//! it; [`expand`](mod@expand) resolves the variables of a [`Word`](tree::Word) afterwards, and
+//! [`value`] reads the values that have a grammar of their own.
 
+mod clause;
 pub mod diagnostic;
 pub mod directive;
 pub mod expand;
+mod files;
+mod finding;
+mod flag;
+mod heredoc;
+pub mod hint;
+mod instruction;
+mod line;
 pub mod lint;
 pub mod mount;
+mod parse;
+mod source;
 pub mod span;
 pub mod tree;
+pub mod value;
+mod word;
+
+#[cfg(test)]
+mod tests;
 
 pub use diagnostic::{Diagnostic, Kind};
 pub use directive::{Check, Directives, RuleSet};
 pub use lint::Rule;
 pub use mount::{Mount, MountOptions, Sharing};
+pub use parse::{parse, parse_instruction};
 pub use span::{Span, Spanned};
 pub use tree::*;
