@@ -325,7 +325,7 @@ impl Shared {
             let aside = self.root.join("tmp").join(random_name()?);
             make_folder(&self.root.join("tmp"))?;
             fs::rename(&folder, &aside).map_err(Error::file("set aside", &folder))?;
-            if let Err(error) = fs::remove_dir_all(&aside) {
+            if let Err(error) = crate::remove::remove_tree(&aside) {
                 let aside = aside.display();
                 tracing::warn!(%aside, %error, "a damaged index is left behind");
             }

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::id::{ContentId, Digest, LayerId};
+use crate::remove::remove_tree;
 use crate::snapshot::{Layer, Record};
 use crate::store::{Store, claim, random_bytes, to_json};
 use crate::{pack, tree};
@@ -233,13 +234,13 @@ impl StagedLayer {
         if first != id {
             // Another process was faster; nobody has seen this one yet.
             let folder = store.layer_folder(id);
-            fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
+            remove_tree(&folder).map_err(Error::file("remove", &folder))?;
         }
         Ok(first)
     }
 
     fn place(mut self) -> Result<LayerId> {
-        fs::remove_dir_all(&self.work).map_err(Error::file("remove", &self.work))?;
+        remove_tree(&self.work).map_err(Error::file("remove", &self.work))?;
         let place = self.store.layer_folder(self.id);
         fs::rename(&self.folder, &place).map_err(Error::file("rename into", &place))?;
         self.committed = true;
@@ -260,7 +261,7 @@ impl Drop for StagedLayer {
         if self.committed {
             return;
         }
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
+        if let Err(error) = remove_tree(&self.folder) {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "an unfinished layer is left behind");
         }

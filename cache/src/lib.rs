@@ -4,10 +4,9 @@
 //! Everything is written beside its place and renamed into it, so that a process killed at any
 //! moment leaves either the whole thing or nothing that is ever looked at again.
 
-mod archive;
 pub mod blobs;
+pub mod copy;
 pub mod error;
-mod extract;
 mod folder;
 pub mod hash;
 pub mod id;
@@ -18,6 +17,7 @@ pub mod lock;
 mod mount;
 pub mod pack;
 mod records;
+mod remove;
 mod results;
 pub mod snapshot;
 pub mod store;

@@ -11,6 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
+pub(crate) const LOCKS: &str = "locks";
+
 /// A name held by this process; given back on drop, and by the kernel when the process dies.
 #[derive(Debug)]
 pub struct Lock {

@@ -57,14 +57,33 @@ impl Store {
     /// start of paths, and `move_mount` attaches it. The root of the tree keeps the owner and the
     /// mode that it has in the topmost layer.
     pub fn writable(&self, layers: &[Layer], staged: &StagedLayer) -> Result<OwnedFd> {
+        self.writable_at(layers, staged.files(), staged.work(), false)
+    }
+
+    /// The same with changes that go into a folder of the caller's, `files`.
+    ///
+    /// `files` and the empty folder `work` are on one file system. Where the changes are to be
+    /// `lasting`, programs inside may sync them to the disk and the tree can be shown again with
+    /// the same folders; otherwise nothing is synced, and `work` serves once.
+    pub fn writable_at(
+        &self,
+        layers: &[Layer],
+        files: &Path,
+        work: &Path,
+        lasting: bool,
+    ) -> Result<OwnedFd> {
         let mut folders = self.folders(layers)?;
         match folders.first() {
-            Some(top) => copy_root(top, staged.files())?,
+            Some(top) => copy_root(top, files)?,
             None => folders.push(self.empty()?),
         }
         Overlay {
             lower: &folders,
-            upper: Some((staged.files(), staged.work())),
+            upper: Some(Upper {
+                files,
+                work,
+                lasting,
+            }),
         }
         .mount()
     }
@@ -115,10 +134,10 @@ fn copy_root(below: &Path, files: &Path) -> Result<()> {
             let (user, group) = (Uid::from_raw(from.st_uid), Gid::from_raw(from.st_gid));
             rustix::fs::chown(files, Some(user), Some(group))?;
         }
-        match from.st_mode == to.st_mode {
-            true => Ok(()),
-            false => rustix::fs::chmod(files, Mode::from_raw_mode(from.st_mode & 0o7777)),
+        if from.st_mode != to.st_mode {
+            rustix::fs::chmod(files, Mode::from_raw_mode(from.st_mode & 0o7777))?;
         }
+        Ok::<_, rustix::io::Errno>(())
     };
     copy().map_err(Error::file("set the mode of", files))
 }
@@ -126,7 +145,14 @@ fn copy_root(below: &Path, files: &Path) -> Result<()> {
 struct Overlay<'a> {
     /// Topmost first.
     lower: &'a [PathBuf],
-    upper: Option<(&'a Path, &'a Path)>,
+    upper: Option<Upper<'a>>,
+}
+
+/// Where the changes to a tree go.
+struct Upper<'a> {
+    files: &'a Path,
+    work: &'a Path,
+    lasting: bool,
 }
 
 impl Overlay<'_> {
@@ -179,9 +205,11 @@ impl Overlay<'_> {
         for path in self.lower {
             folder("lowerdir+", path)?;
         }
-        if let Some((files, work)) = self.upper {
-            folder("upperdir", files)?;
-            folder("workdir", work)?;
+        if let Some(upper) = &self.upper {
+            folder("upperdir", upper.files)?;
+            folder("workdir", upper.work)?;
+        }
+        if self.upper.as_ref().is_some_and(|upper| !upper.lasting) {
             // Closing the mount would else write the whole file system to the disk.
             fsconfig_set_flag(context, "volatile")
                 .map_err(|error| ("volatile".to_owned(), error.into()))?;

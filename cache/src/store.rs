@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::id::{Digest, LayerId};
 use crate::index::Index;
+use crate::remove::remove_tree;
 use crate::results::rows_of_records;
 
 pub(crate) const TEMPORARY: &str = "tmp";
@@ -47,7 +48,7 @@ struct Root {
 impl Drop for Root {
     fn drop(&mut self) {
         if self.temporary
-            && let Err(error) = fs::remove_dir_all(&self.path)
+            && let Err(error) = remove_tree(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "a temporary store is left behind");
         }
@@ -136,10 +137,9 @@ impl Store {
     /// Replaces the file `path` of the store with `bytes`, whole or not at all.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         let (temporary, mut file) = self.temporary_file()?;
-        let written = file.write_all(bytes).and_then(|()| match durable {
-            true => file.sync_all(),
-            false => Ok(()),
-        });
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| if durable { file.sync_all() } else { Ok(()) });
         let written = written
             .map_err(Error::file("write", &temporary))
             .and_then(|()| fs::rename(&temporary, path).map_err(Error::file("rename into", path)));

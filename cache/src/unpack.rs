@@ -5,25 +5,30 @@
 //! last component is only ever made, replaced or removed by its name in an open folder. The digest
 //! is checked before the layer is renamed into its place.
 
-use std::io::{self, BufRead, BufReader, Read};
+mod archive;
+mod extract;
+mod metadata;
+mod parents;
+mod pax;
+mod pieces;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::io::{BufRead, Read};
 use std::os::fd::AsFd;
 
-use sha2::{Digest as _, Sha256};
+use archive::Archive;
+use extract::Extractor;
 
-use crate::archive::{Archive, Limited};
 use crate::error::{Error, Result};
-use crate::extract::Extractor;
 use crate::id::{Digest, LayerId};
 use crate::layers::open_folder;
 use crate::mount::{OPAQUE, PLAIN};
 use crate::store::Store;
 
-/// The largest tar that is taken, in bytes.
-const LARGEST_TAR: u64 = 1 << 40;
 /// The largest number of entries that is taken.
 const MOST_ENTRIES: u64 = 10_000_000;
-/// How much of the tar is read and hashed at once, in bytes.
-const PIECE: usize = 256 << 10;
 
 impl Store {
     /// Unpacks an uncompressed tar, whose bytes must have the digest `diff_id`, as a layer.
@@ -42,18 +47,13 @@ impl Store {
     fn unpack_new(&self, diff_id: &Digest, tar: impl Read) -> Result<LayerId> {
         let staged = self.stage()?;
         let root = open_folder(staged.files())?;
-        let input = Hashing {
-            input: Limited {
-                input: tar,
-                left: LARGEST_TAR,
-            },
-            hash: Sha256::new(),
-        };
-        let mut archive = Archive::new(BufReader::with_capacity(PIECE, input));
-        let marks = extract(&mut archive, Extractor::new(root.as_fd()))?;
-        archive.drain()?;
-        let hash = archive.into_input().into_inner().hash;
-        let found = Digest::from_bytes(hash.finalize().into());
+        let (marks, found) = pieces::hand_over(tar, |pieces| {
+            let mut archive = Archive::new(pieces);
+            let marks = extract(&mut archive, Extractor::new(root.as_fd()))?;
+            // There may be more of the stream than the archive, and it counts for the digest.
+            archive.drain()?;
+            Ok(marks)
+        })?;
         if found != *diff_id {
             return Err(Error::WrongDigest {
                 expected: *diff_id,
@@ -83,21 +83,9 @@ fn extract(
         extractor.make(&entry, archive)?;
     }
     let whiteouts = extractor.finish()?;
-    Ok([(PLAIN, whiteouts.none), (OPAQUE, whiteouts.all)]
+    let marks = [(PLAIN, whiteouts.none), (OPAQUE, whiteouts.all)];
+    Ok(marks
         .into_iter()
         .filter_map(|(mark, is_set)| is_set.then_some(mark))
         .collect())
-}
-
-struct Hashing<R> {
-    input: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.hash.update(&buffer[..length]);
-        Ok(length)
-    }
 }

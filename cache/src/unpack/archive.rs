@@ -4,10 +4,11 @@
 //! Understood are the old, ustar and GNU formats with their long names, and PAX with its paths,
 //! sizes, owners, times and extended attributes. Sparse files are refused with a clear error.
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use tar::Header;
 
+use super::pax::Records;
 use crate::error::{Error, Result};
 
 const BLOCK: usize = 512;
@@ -16,9 +17,12 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 /// The first size that the octal digits of a header cannot hold.
 const FIRST_LARGE_SIZE: u64 = 1 << 33;
 
+/// Seconds since 1970, and nanoseconds.
+pub(super) type Time = (i64, u32);
+
 /// What an entry makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     File,
     Folder,
     Symlink,
@@ -30,28 +34,27 @@ pub(crate) enum Kind {
 
 /// One entry of a tar, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) kind: Kind,
+pub(super) struct Entry {
+    pub(super) kind: Kind,
     /// The path as the tar has it, never with a zero byte.
-    pub(crate) path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     /// What a link points at.
-    pub(crate) link: Vec<u8>,
+    pub(super) link: Vec<u8>,
     /// The permissions, setuid and its like included.
-    pub(crate) mode: u32,
-    pub(crate) user: u32,
-    pub(crate) group: u32,
-    /// Seconds since 1970, and nanoseconds.
-    pub(crate) modified: (i64, u32),
+    pub(super) mode: u32,
+    pub(super) user: u32,
+    pub(super) group: u32,
+    pub(super) modified: Time,
     /// The major and the minor number of a device.
-    pub(crate) device: (u32, u32),
+    pub(super) device: (u32, u32),
     /// The size of the content in bytes.
-    pub(crate) size: u64,
-    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) size: u64,
+    pub(super) attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Reads a tar from its beginning to its end.
 #[derive(Debug)]
-pub(crate) struct Archive<R> {
+pub(super) struct Archive<R> {
     input: R,
     /// The content of the entry that has not been read yet, in bytes.
     content: u64,
@@ -67,24 +70,13 @@ struct Extensions {
     records: Option<Records>,
 }
 
-/// The PAX records of an entry, as far as they matter.
-#[derive(Debug, Default)]
-struct Records {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    user: Option<u32>,
-    group: Option<u32>,
-    modified: Option<(i64, u32)>,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-fn invalid<T>(reason: impl Into<String>) -> Result<T> {
+/// Refuses the tar for a reason.
+pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T> {
     Err(Error::Tar(reason.into()))
 }
 
 impl<R: BufRead> Archive<R> {
-    pub(crate) fn new(input: R) -> Self {
+    pub(super) fn new(input: R) -> Self {
         Self {
             input,
             content: 0,
@@ -93,15 +85,15 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// The next entry, or `None` at the end of the archive.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_content()?;
             let Some(header) = self.header()? else {
-                return match extensions.is_empty() {
-                    true => Ok(None),
-                    false => invalid("it ends where an entry was announced"),
-                };
+                if extensions.is_empty() {
+                    return Ok(None);
+                }
+                return invalid("it ends where an entry was announced");
             };
             let size = number(&header.as_old().size)
                 .and_then(|size| u64::try_from(size).ok())
@@ -131,7 +123,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Hands on the rest of the entry's content, one piece after the other.
-    pub(crate) fn read_content(&mut self, mut out: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn read_content(&mut self, mut out: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while self.content > 0 {
             let piece = self.input.fill_buf().map_err(Error::ReadTar)?;
             if piece.is_empty() {
@@ -148,7 +140,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Reads to the end of the stream: there may be more of it after the end of the archive.
-    pub(crate) fn drain(&mut self) -> Result<()> {
+    pub(super) fn drain(&mut self) -> Result<()> {
         loop {
             let length = self.input.fill_buf().map_err(Error::ReadTar)?.len();
             if length == 0 {
@@ -156,11 +148,6 @@ impl<R: BufRead> Archive<R> {
             }
             self.input.consume(length);
         }
-    }
-
-    /// The input, of which nothing more is needed.
-    pub(crate) fn into_input(self) -> R {
-        self.input
     }
 
     fn expect_content(&mut self, size: u64) -> Result<()> {
@@ -212,10 +199,10 @@ impl<R: BufRead> Archive<R> {
         let expected = number(&header.as_old().cksum);
         // Old programs added the bytes up as signed numbers.
         let sums = [sum(i64::from), sum(|byte| i64::from(byte.cast_signed()))];
-        match expected.is_some_and(|expected| sums.contains(&expected)) {
-            true => Ok(Some(header)),
-            false => invalid("the checksum of a header is wrong"),
+        if expected.is_some_and(|expected| sums.contains(&expected)) {
+            return Ok(Some(header));
         }
+        invalid("the checksum of a header is wrong")
     }
 
     fn block(&mut self) -> Result<Option<Header>> {
@@ -366,97 +353,4 @@ fn number(field: &[u8]) -> Option<i64> {
     text.bytes()
         .all(|digit| digit.is_ascii_digit())
         .then(|| i64::from_str_radix(text, 8).ok())?
-}
-
-impl Records {
-    /// Parses records of the form `length key=value\n`, where a later one of a key wins.
-    fn parse(mut bytes: &[u8]) -> Result<Self> {
-        let mut records = Self::default();
-        while !bytes.is_empty() {
-            let Some((key, value, rest)) = record(bytes) else {
-                return invalid("its PAX records are malformed");
-            };
-            if records.set(key, value).is_none() {
-                let key = String::from_utf8_lossy(key);
-                return invalid(format!(
-                    "the PAX record `{key}` is malformed or not supported"
-                ));
-            }
-            bytes = rest;
-        }
-        Ok(records)
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let text = str::from_utf8(value);
-        match key {
-            b"path" => self.path = Some(name(value)?),
-            b"linkpath" => self.link = Some(name(value)?),
-            b"size" => self.size = Some(text.ok()?.parse().ok()?),
-            b"uid" => self.user = Some(text.ok()?.parse().ok()?),
-            b"gid" => self.group = Some(text.ok()?.parse().ok()?),
-            b"mtime" => self.modified = Some(time(text.ok()?)?),
-            _ if key.starts_with(b"GNU.sparse.") => return None,
-            _ => {
-                if let Some(attribute) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.attributes.push((name(attribute)?, value.to_vec()));
-                }
-            }
-        }
-        Some(())
-    }
-}
-
-/// A path or name of which no zero byte cuts off the end.
-fn name(value: &[u8]) -> Option<Vec<u8>> {
-    (!value.is_empty() && !value.contains(&0)).then(|| value.to_vec())
-}
-
-/// Splits the first record off: its key, its value, and the rest.
-fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
-    let length: usize = str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-    let (record, rest) = bytes.split_at_checked(length)?;
-    let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
-    let equals = record.iter().position(|&byte| byte == b'=')?;
-    Some((&record[..equals], &record[equals + 1..], rest))
-}
-
-/// Seconds with a decimal fraction, as seconds and nanoseconds since 1970.
-fn time(text: &str) -> Option<(i64, u32)> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
-    let nanoseconds: u32 = digits.parse().ok()?;
-    match text.starts_with('-') && nanoseconds > 0 {
-        true => Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds)),
-        false => Some((seconds, nanoseconds)),
-    }
-}
-
-/// An input that counts and refuses what is beyond a limit.
-#[derive(Debug)]
-pub(crate) struct Limited<R> {
-    pub(crate) input: R,
-    pub(crate) left: u64,
-}
-
-impl<R: io::Read> io::Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "the layer is larger than any that is taken",
-            )
-        })?;
-        Ok(length)
-    }
 }

@@ -1,0 +1,113 @@
+//! Removing folders, however deep, and what dead processes have left.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::layers::{LAYERS, STAGED};
+use crate::lock::LOCKS;
+use crate::store::{Store, TEMPORARY, random_name};
+
+/// How deep folders are removed where they are; those further down are first moved up. It bounds
+/// the number of open folders, since a container can nest them without any bound.
+const DEEPEST: usize = 100;
+
+impl Store {
+    /// Removes what processes that died have left: unfinished layers and blobs, and locks.
+    ///
+    /// What belongs to a process that lives is locked, and stays. Returns how much was removed.
+    pub fn sweep(&self) -> Result<usize> {
+        let mut removed = 0;
+        for (folder, start) in [(LAYERS, STAGED), (TEMPORARY, ""), (LOCKS, "")] {
+            let folder = self.root().join(folder);
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::file("list", &folder)(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(Error::file("list", &folder))?;
+                if entry
+                    .file_name()
+                    .as_encoded_bytes()
+                    .starts_with(start.as_bytes())
+                {
+                    let path = entry.path();
+                    removed +=
+                        usize::from(remove_dead(&path).map_err(Error::file("remove", &path))?);
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Removes a file or folder unless it is locked; tells whether it did.
+fn remove_dead(path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        // Its owner was faster.
+        Err(Errno::NOENT) => return Ok(false),
+        file => file?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(false),
+        locked => locked?,
+    }
+    let removed = match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::Directory => remove_tree(path),
+        _ => fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Removes a folder and all that is in it; links are removed, never followed.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    let top = open_folder(CWD, path)?;
+    while empty(top.as_fd(), top.as_fd(), 0)? {}
+    Ok(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+}
+
+/// Removes what is in `folder`; tells whether some of it was moved into `top` instead.
+fn empty(top: BorrowedFd, folder: BorrowedFd, depth: usize) -> io::Result<bool> {
+    let mut moved = false;
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if entry.file_type() != FileType::Directory {
+            match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+                // Not every file system tells what an entry is.
+                Err(Errno::ISDIR) => {}
+                removed => {
+                    removed?;
+                    continue;
+                }
+            }
+        }
+        if depth == DEEPEST {
+            let aside = random_name().map_err(io::Error::other)?;
+            rustix::fs::renameat(folder, name, top, aside)?;
+            moved = true;
+            continue;
+        }
+        moved |= empty(top, open_folder(folder, name)?.as_fd(), depth + 1)?;
+        rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(moved)
+}
+
+fn open_folder(parent: BorrowedFd, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
