@@ -36,7 +36,10 @@ pub struct Hasher {
 impl Hasher {
     /// Starts a hash of the kind of thing that `domain` names.
     pub fn new(domain: &'static str) -> Self {
-        let mut hasher = Self { bytes: Vec::with_capacity(256), hashed: None };
+        let mut hasher = Self {
+            bytes: Vec::with_capacity(256),
+            hashed: None,
+        };
         hasher.str(domain);
         hasher
     }
@@ -73,11 +76,7 @@ impl Hasher {
     }
 
     /// Hashes whether there is a value, and the value by `hash` if there is.
-    pub fn option<T>(
-        &mut self,
-        value: Option<T>,
-        hash: impl FnOnce(&mut Self, T),
-    ) -> &mut Self {
+    pub fn option<T>(&mut self, value: Option<T>, hash: impl FnOnce(&mut Self, T)) -> &mut Self {
         self.bool(value.is_some());
         if let Some(value) = value {
             hash(self, value);

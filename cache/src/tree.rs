@@ -71,7 +71,12 @@ pub enum Owners {
 impl Default for Options<'_> {
     /// The whole folder with its owners, without a stat cache.
     fn default() -> Self {
-        Self { keep: &|_, _| Keep::Take, roots: &[], owners: Owners::Keep, stat_cache: None }
+        Self {
+            keep: &|_, _| Keep::Take,
+            roots: &[],
+            owners: Owners::Keep,
+            stat_cache: None,
+        }
     }
 }
 
@@ -86,7 +91,7 @@ impl fmt::Debug for Options<'_> {
 }
 
 /// The files of a folder, sorted so that what a directory holds follows it, by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     nodes: Vec<Node>,
 }
@@ -153,7 +158,9 @@ impl Tree {
 
     fn index(&self, path: &Path) -> Option<usize> {
         // The order of paths by component is the order of the nodes.
-        self.nodes.binary_search_by(|node| (*node.path).cmp(path)).ok()
+        self.nodes
+            .binary_search_by(|node| (*node.path).cmp(path))
+            .ok()
     }
 }
 
@@ -163,10 +170,7 @@ fn counts(name: &[u8]) -> bool {
 }
 
 /// The nodes of a range that are not below another one of it.
-fn siblings(
-    nodes: &[Node],
-    range: std::ops::Range<usize>,
-) -> impl Iterator<Item = &Node> {
+fn siblings(nodes: &[Node], range: std::ops::Range<usize>) -> impl Iterator<Item = &Node> {
     let mut next = range.start;
     std::iter::from_fn(move || {
         let node = nodes[..range.end].get(next)?;

@@ -31,15 +31,15 @@ pub(super) fn encode(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, Unhas
 struct Encoder<'a>(&'a mut Vec<u8>);
 
 impl<'a> Encoder<'a> {
-    fn put(self, tag: u8, bytes: &[u8]) -> Result<(), Unhashable> {
+    fn put(self, tag: u8, bytes: &[u8]) {
         self.0.push(tag);
         self.0.extend_from_slice(bytes);
-        Ok(())
     }
 
     fn put_string(self, tag: u8, bytes: &[u8]) {
         self.0.push(tag);
-        self.0.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.0
+            .extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         self.0.extend_from_slice(bytes);
     }
 
@@ -57,7 +57,8 @@ impl<'a> Encoder<'a> {
 macro_rules! numbers {
     ($tag:literal, $wide:ty: $($method:ident $type:ty),*) => {$(
         fn $method(self, number: $type) -> Result<(), Unhashable> {
-            self.put($tag, &<$wide>::from(number).to_le_bytes())
+            self.put($tag, &<$wide>::from(number).to_le_bytes());
+            Ok(())
         }
     )*};
 }
@@ -77,7 +78,8 @@ impl<'a> ser::Serializer for Encoder<'a> {
     numbers!(b'u', u128: serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_u128 u128);
 
     fn serialize_bool(self, truth: bool) -> Result<(), Unhashable> {
-        self.put(b'b', &[truth.into()])
+        self.put(b'b', &[truth.into()]);
+        Ok(())
     }
 
     fn serialize_f32(self, number: f32) -> Result<(), Unhashable> {
@@ -85,11 +87,13 @@ impl<'a> ser::Serializer for Encoder<'a> {
     }
 
     fn serialize_f64(self, number: f64) -> Result<(), Unhashable> {
-        self.put(b'f', &number.to_bits().to_le_bytes())
+        self.put(b'f', &number.to_bits().to_le_bytes());
+        Ok(())
     }
 
     fn serialize_char(self, letter: char) -> Result<(), Unhashable> {
-        self.put(b'c', &u32::from(letter).to_le_bytes())
+        self.put(b'c', &u32::from(letter).to_le_bytes());
+        Ok(())
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Unhashable> {
@@ -103,7 +107,8 @@ impl<'a> ser::Serializer for Encoder<'a> {
     }
 
     fn serialize_none(self) -> Result<(), Unhashable> {
-        self.put(b'-', &[])
+        self.put(b'-', &[]);
+        Ok(())
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unhashable> {
@@ -112,7 +117,8 @@ impl<'a> ser::Serializer for Encoder<'a> {
     }
 
     fn serialize_unit(self) -> Result<(), Unhashable> {
-        self.put(b'n', &[])
+        self.put(b'n', &[]);
+        Ok(())
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unhashable> {
@@ -164,7 +170,10 @@ impl<'a> ser::Serializer for Encoder<'a> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<OpenMap<'a>, Unhashable> {
-        Ok(OpenMap { out: self.0, entries: Vec::new() })
+        Ok(OpenMap {
+            out: self.0,
+            entries: Vec::new(),
+        })
     }
 
     fn serialize_struct(self, _: &str, _: usize) -> Result<Open<'a>, Unhashable> {
@@ -261,7 +270,10 @@ impl ser::SerializeMap for OpenMap<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unhashable> {
-        let entry = self.entries.last_mut().ok_or_else(|| Unhashable("a value without key".into()))?;
+        let entry = self
+            .entries
+            .last_mut()
+            .ok_or_else(|| Unhashable("a value without key".into()))?;
         entry.1 = encode(value)?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::thread;
 use crate::error::{Error, Result};
 use crate::tree::Node;
 
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 /// The size of one buffer, and how many of them are between the two threads.
 const BUFFER: usize = 1 << 19;
 const BUFFERS: usize = 16;
@@ -66,7 +66,9 @@ pub(super) fn ahead(
         }
         // The reader stops when it finds that nobody takes its buffers.
         drop(filled);
-        let length = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let length = reader
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written.and(length)
     })
 }
@@ -77,7 +79,12 @@ impl<'a> Stream<'a> {
         exchange: &'a mut Exchange<'a>,
         render: impl FnOnce(&mut Stream<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let mut stream = Stream { buffer: vec![0; size], filled: 0, length: 0, exchange };
+        let mut stream = Stream {
+            buffer: vec![0; size],
+            filled: 0,
+            length: 0,
+            exchange,
+        };
         render(&mut stream)?;
         stream.flush()?;
         Ok(stream.length)
@@ -115,8 +122,8 @@ impl<'a> Stream<'a> {
         if file.read_at(&mut [0], node.size).map_err(failed)? > 0 {
             return Err(changed(node));
         }
-        let padding = node.size.next_multiple_of(BLOCK) - node.size;
-        self.write(&[0; BLOCK as usize][..usize::try_from(padding).unwrap_or(0)])
+        let padding = node.size.next_multiple_of(BLOCK as u64) - node.size;
+        self.write(&[0; BLOCK][..usize::try_from(padding).unwrap_or(0)])
     }
 
     /// What of the buffer is free, which is at least one byte.
@@ -144,5 +151,7 @@ impl<'a> Stream<'a> {
 }
 
 fn changed(node: &Node) -> Error {
-    Error::Changed { path: node.path.to_path_buf() }
+    Error::Changed {
+        path: node.path.to_path_buf(),
+    }
 }

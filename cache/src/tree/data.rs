@@ -18,13 +18,13 @@ use crate::folder::{self, Parents, no_links};
 
 /// How much is read at once: small enough for the cache of a core. Subtrees of the hash have this
 /// size, so it is a power of two.
-const PIECE: u64 = 1 << 17;
+const PIECE: usize = 1 << 17;
 /// Up to how many bytes, and files, one thread is as fast as several.
 const FEW_BYTES: u64 = 1 << 20;
 const FEW_FILES: usize = 48;
 
 thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE as usize]);
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
 }
 
 /// Hashes every file that is not known, and returns what a stat cache may remember of it.
@@ -36,20 +36,25 @@ pub(crate) fn hash(
     let guard = Guard::now();
     let mut unknown: Vec<&mut Found> = found.iter_mut().filter(|found| !found.known).collect();
     let bytes: u64 = unknown.iter().map(|found| found.node.size).sum();
-    let learn = |parents: &mut Parents<'_>, found: &mut &mut Found| {
+    let learn = |parents: &mut Parents<'_>, found: &mut Found| {
         read(parents, found, xattrs)
             .map_err(Error::file("read", &found.node.path))
             .map(|()| guard.known(&found.node, found.changed))
     };
     let learnt: Result<Vec<Option<Known>>> = if bytes <= FEW_BYTES && unknown.len() <= FEW_FILES {
         let mut parents = Parents::new(folder, no_links());
-        unknown.iter_mut().map(|found| learn(&mut parents, found)).collect()
+        unknown
+            .iter_mut()
+            .map(|found| learn(&mut parents, found))
+            .collect()
     } else {
         unknown
             .par_chunks_mut(8)
             .flat_map_iter(|files| {
                 let mut parents = Parents::new(folder, no_links());
-                files.iter_mut().map(move |found| learn(&mut parents, found))
+                files
+                    .iter_mut()
+                    .map(move |found| learn(&mut parents, found))
             })
             .collect()
     };
@@ -57,11 +62,7 @@ pub(crate) fn hash(
 }
 
 /// Reads the data and the attributes of one file.
-fn read(
-    parents: &mut Parents<'_>,
-    found: &mut Found,
-    xattrs: fn(&[u8]) -> bool,
-) -> io::Result<()> {
+fn read(parents: &mut Parents<'_>, found: &mut Found, xattrs: fn(&[u8]) -> bool) -> io::Result<()> {
     let (parent, name) = parents.of(&found.node.path)?;
     // Without NONBLOCK, opening what has become a pipe since the walk would wait forever.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -73,7 +74,7 @@ fn read(
 
 /// The blake3 of a file, which must have `size` bytes.
 fn digest(file: &File, size: u64) -> io::Result<[u8; 32]> {
-    let hash = if size <= PIECE {
+    let hash = if size <= PIECE as u64 {
         BUFFER.with_borrow_mut(|buffer| {
             let data = &mut buffer[..usize::try_from(size).unwrap_or(0)];
             file.read_exact_at(data, 0).map_err(changed)?;
@@ -93,7 +94,7 @@ fn digest(file: &File, size: u64) -> io::Result<[u8; 32]> {
 
 /// The chaining value of the bytes from `start` to `end`, which is at most the end of the file.
 fn subtree(file: &File, start: u64, end: u64) -> io::Result<ChainingValue> {
-    if end - start > PIECE {
+    if end - start > PIECE as u64 {
         let left = hazmat::left_subtree_len(end - start);
         let (left, right) = halves(file, start, start + left, end)?;
         return Ok(hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash));
@@ -101,7 +102,10 @@ fn subtree(file: &File, start: u64, end: u64) -> io::Result<ChainingValue> {
     BUFFER.with_borrow_mut(|buffer| {
         let data = &mut buffer[..usize::try_from(end - start).unwrap_or(0)];
         file.read_exact_at(data, start).map_err(changed)?;
-        Ok(Hasher::new().set_input_offset(start).update(data).finalize_non_root())
+        Ok(Hasher::new()
+            .set_input_offset(start)
+            .update(data)
+            .finalize_non_root())
     })
 }
 
@@ -112,7 +116,10 @@ fn halves(
     end: u64,
 ) -> io::Result<(ChainingValue, ChainingValue)> {
     let (left, right) = if end - start > FEW_BYTES {
-        rayon::join(|| subtree(file, start, middle), || subtree(file, middle, end))
+        rayon::join(
+            || subtree(file, start, middle),
+            || subtree(file, middle, end),
+        )
     } else {
         (subtree(file, start, middle), subtree(file, middle, end))
     };

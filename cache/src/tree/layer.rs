@@ -24,7 +24,10 @@ pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
     let mut found = walk(&request(files, counts_in_layer))?;
     data::hash(files, &mut found, counts_in_layer)?;
     let mut nodes: Vec<Node> = found.into_iter().map(|Found { node, .. }| node).collect();
-    nodes.iter_mut().filter(|node| !node.xattrs.is_empty()).for_each(normalize);
+    nodes
+        .iter_mut()
+        .filter(|node| !node.xattrs.is_empty())
+        .for_each(normalize);
     hash_directories(&mut nodes);
     let mut hasher = Hasher::new("rbuild layer");
     let tree = Tree { nodes };
@@ -37,7 +40,14 @@ pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
 /// A walk of a whole layer.
 pub(crate) fn request(files: BorrowedFd<'_>, xattrs: fn(&[u8]) -> bool) -> Request<'_> {
     let keep = &|_: &std::path::Path, _| Keep::Take;
-    Request { folder: files, keep, roots: &[], owners: Owners::Keep, xattrs, cache: None }
+    Request {
+        folder: files,
+        keep,
+        roots: &[],
+        owners: Owners::Keep,
+        xattrs,
+        cache: None,
+    }
 }
 
 /// True for a directory that hides what lower layers have in its place.
@@ -58,9 +68,11 @@ fn normalize(node: &mut Node) {
         name: OsStr::new(OPAQUE).into(),
         value: Box::from(*b"y"),
     });
-    let others = std::mem::take(&mut node.xattrs).into_iter().filter(|xattr| {
-        let name = xattr.name.as_encoded_bytes();
-        !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
-    });
+    let others = std::mem::take(&mut node.xattrs)
+        .into_iter()
+        .filter(|xattr| {
+            let name = xattr.name.as_encoded_bytes();
+            !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
+        });
     node.xattrs = others.chain(opaque).collect();
 }

@@ -1,8 +1,9 @@
 //! The stat cache: digests of files by inode number, times, size and mode.
 //!
-//! A file is a header and records of a fixed size, sorted by device and inode number, all numbers
-//! little-endian. The header is eight bytes of magic with the version, and the blake3 of the
-//! records. A file with any other header is no cache at all.
+//! A file is a header and records of a fixed size, all numbers little-endian. The header is eight
+//! bytes of magic with the version, and the blake3 of the records. A file with any other header is
+//! no cache at all. The records are sorted by a number that scatters device and inode number
+//! evenly, so that a record is found near the place that this number tells.
 //!
 //! A file that changed within the tick of the clock in which it was looked at could change once
 //! more and keep its times. Such a file is not remembered (git calls it racily clean). Times may
@@ -32,6 +33,8 @@ pub(crate) struct Known(Record);
 pub(crate) struct StatCache {
     /// The file with its header, or nothing.
     bytes: Vec<u8>,
+    /// Where the records of each equal part of the scattered numbers begin, and the last ends.
+    starts: Vec<u32>,
 }
 
 /// Tells which files have rested long enough to be remembered.
@@ -45,7 +48,10 @@ impl StatCache {
     /// Reads a cache; one that is missing or damaged is empty.
     pub(crate) fn load(path: &Path) -> Self {
         match fs::read(path) {
-            Ok(bytes) if is_whole(&bytes) => Self { bytes },
+            Ok(bytes) if is_whole(&bytes) => Self {
+                starts: starts(&bytes),
+                bytes,
+            },
             _ => Self::default(),
         }
     }
@@ -53,14 +59,14 @@ impl StatCache {
     /// The digest of a file, if it is the very file that was hashed once.
     pub(crate) fn find(&self, node: &Node, changed: Time) -> Option<[u8; 32]> {
         let wanted = key(node, changed);
-        let records = self.records();
-        let index = records.partition_point(|record| record[..16] < wanted[..16]);
-        let record = records.get(index)?;
-        (record[..DIGEST] == wanted).then(|| {
-            let mut digest = [0; 32];
-            digest.copy_from_slice(&record[DIGEST..]);
-            digest
-        })
+        let part = part(scatter(&wanted), self.starts.len().checked_sub(1)?);
+        let range = self.starts[part] as usize..self.starts[part + 1] as usize;
+        let record = records(&self.bytes)[range]
+            .iter()
+            .find(|record| record[..DIGEST] == wanted)?;
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&record[DIGEST..]);
+        Some(digest)
     }
 
     /// Writes the cache anew with what was learnt, if anything was.
@@ -78,32 +84,38 @@ impl StatCache {
     fn write(&self, path: &Path, learnt: &[Known], walked: usize) -> io::Result<()> {
         let mut records: Vec<&Record> = learnt.iter().map(|known| &known.0).collect();
         // Records of vanished files are dropped with all the others once they could be many.
-        if self.records().len() <= 2 * walked + 4096 {
-            records.extend(self.records());
+        let old = self::records(&self.bytes);
+        if old.len() <= 2 * walked + 4096 {
+            records.extend(old);
         }
         // The sort is stable, so what was learnt just now stays before what it replaces.
-        records.sort_by(|a, b| a[..16].cmp(&b[..16]));
-        records.dedup_by(|a, b| a[..16] == b[..16]);
+        records.sort_by_key(|record| (scatter(*record), inode(*record)));
+        records.dedup_by_key(|record| inode(*record));
         let mut bytes = Vec::with_capacity(HEADER + records.len() * RECORD);
         bytes.resize(HEADER, 0);
-        records.iter().for_each(|record| bytes.extend_from_slice(*record));
+        for record in records {
+            bytes.extend_from_slice(record);
+        }
         bytes[..8].copy_from_slice(&MAGIC);
         let sum = blake3::hash(&bytes[HEADER..]);
         bytes[8..HEADER].copy_from_slice(sum.as_bytes());
         replace(path, &bytes)
-    }
-
-    fn records(&self) -> &[Record] {
-        self.bytes.get(HEADER..).unwrap_or_default().as_chunks().0
     }
 }
 
 impl Guard {
     /// A guard for files that are looked at from now on.
     pub(crate) fn now() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        Self { now: Time { seconds, nanoseconds: now.subsec_nanos() } }
+        Self {
+            now: Time {
+                seconds,
+                nanoseconds: now.subsec_nanos(),
+            },
+        }
     }
 
     /// What may be remembered of a file that was hashed.
@@ -119,10 +131,13 @@ impl Guard {
     }
 
     fn has_rested(self, changed: Time) -> bool {
-        let tick = if changed.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
-        let since = |time: Time| {
-            i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
+        let tick = if changed.nanoseconds == 0 {
+            2_000_000_000
+        } else {
+            20_000_000
         };
+        let since =
+            |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
         since(self.now) - since(changed) > tick
     }
 }
@@ -142,8 +157,49 @@ fn key(node: &Node, changed: Time) -> [u8; DIGEST] {
     key
 }
 
+/// Device and inode number, by which a record replaces another one.
+fn inode(record: &[u8]) -> &[u8] {
+    &record[..16]
+}
+
+/// A number that is evenly distributed over all records.
+fn scatter(record: &[u8]) -> u64 {
+    // Multiplication spreads what neighbouring inode numbers differ in to the high bits.
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let numbers = inode(record).as_chunks().0;
+    numbers.iter().fold(0, |sum: u64, number| {
+        (sum ^ u64::from_le_bytes(*number)).wrapping_mul(ODD)
+    })
+}
+
+/// To which of `parts` equal parts of all numbers one belongs.
+fn part(number: u64, parts: usize) -> usize {
+    let part = (u128::from(number) * parts as u128) >> 64;
+    usize::try_from(part).unwrap_or(0)
+}
+
+fn records(bytes: &[u8]) -> &[Record] {
+    bytes.get(HEADER..).unwrap_or_default().as_chunks().0
+}
+
+/// Where the records of each part begin, for about as many parts as there are records.
+fn starts(bytes: &[u8]) -> Vec<u32> {
+    let records = records(bytes);
+    let parts = records.len().max(1);
+    let mut starts = vec![0; parts + 1];
+    for record in records {
+        starts[part(scatter(record), parts) + 1] += 1;
+    }
+    for part in 0..parts {
+        starts[part + 1] += starts[part];
+    }
+    starts
+}
+
 fn is_whole(bytes: &[u8]) -> bool {
-    let Some((header, records)) = bytes.split_at_checked(HEADER) else { return false };
+    let Some((header, records)) = bytes.split_at_checked(HEADER) else {
+        return false;
+    };
     let fits = header[..8] == MAGIC && records.len() % RECORD == 0;
     fits && header[8..] == *blake3::hash(records).as_bytes()
 }
