@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+};
 use serde::{Deserialize, Serialize};
 
 /// The names without `CAP_`, each at the place of its number in `<linux/capability.h>`.
@@ -110,6 +113,39 @@ impl Capabilities {
         self.0 & other.0 == other.0
     }
 
+    /// The set without those that this process lacks, and so cannot give.
+    pub(crate) fn within_own(self) -> Result<Self, Errno> {
+        let own = rustix::thread::capabilities(None)?.permitted;
+        Ok(Self(self.0 & own.bits()))
+    }
+
+    /// Takes the rest out of the bounding set: no program that is executed can give them back.
+    pub(crate) fn bound(self) -> Result<(), Errno> {
+        for bit in 0..u64::BITS {
+            let one = CapabilitySet::from_bits_retain(1 << bit);
+            if self.0 >> bit & 1 == 1 {
+                continue;
+            }
+            match remove_capability_from_bounding_set(one) {
+                // Above the kernel's last one.
+                Err(Errno::INVAL) => break,
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the set the permitted and effective one, and leaves nothing inheritable or ambient.
+    pub(crate) fn hold(self) -> Result<(), Errno> {
+        let held = CapabilitySet::from_bits_retain(self.0);
+        let sets = CapabilitySets {
+            effective: held,
+            permitted: held,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, sets)
+    }
+
     fn with_bit(self, number: Option<usize>) -> Self {
         number.map_or(self, |bit| Self(self.0 | 1 << bit))
     }
@@ -148,3 +184,23 @@ impl fmt::Debug for Capabilities {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown capability {0:?}")]
 pub struct UnknownCapability(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_sets() {
+        let default = Capabilities::docker_default();
+        assert_eq!(default.0.count_ones(), 14);
+        assert_eq!(default.0, 0xa804_25fb);
+        let admin: Capabilities = "cap_sys_admin".parse().unwrap();
+        assert_eq!(admin.0, 1 << 21);
+        assert!(!default.contains(admin));
+        assert!(default.with(admin).contains(admin));
+        assert_eq!(default.with(admin).without(admin), default);
+        assert_eq!("ALL".parse(), Ok(Capabilities::all()));
+        assert!("CAP_".parse::<Capabilities>().is_err());
+        assert_eq!(format!("{admin:?}"), "{\"SYS_ADMIN\"}");
+    }
+}

@@ -286,23 +286,18 @@ pub enum MountSource {
 pub struct Device {
     /// Where it is on the host.
     pub host: PathBuf,
-    /// Where it shall be in the container; the same kind, number, mode and owner as the host's.
+    /// Where it shall be in the container, below `/dev`: a node of the same kind, number, mode and
+    /// owner as the host's.
     pub path: String,
-    /// Whether it may be read: `r`.
-    pub read: bool,
-    /// Whether it may be written: `w`.
-    pub write: bool,
 }
 
 impl Device {
-    /// A device at its own path, with all access.
+    /// A device at its own path.
     pub fn new(path: impl Into<String>) -> Self {
         let path = path.into();
         Self {
             host: PathBuf::from(&path),
             path,
-            read: true,
-            write: true,
         }
     }
 }

@@ -1,89 +1,324 @@
-//! The parent's side: starting a container, and watching it.
+//! The parent's side: turning a description into an order, and an answer into a running container.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use crate::container::{Container, Process, Stdio, WindowSize};
-use crate::error::Result;
-use crate::signal::{Exit, Signal};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, open};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-/// Becomes the helper that starts containers, and never returns, if this process was started as
-/// one; otherwise does nothing. Must be the first thing in `main`, before any thread starts.
-pub fn init_if_asked() {
-    todo!()
-}
+use crate::container::{Container, Mount, MountSource, Namespace, Process, Stdio, Stream};
+use crate::devices;
+use crate::error::{Doing, Error, Result};
+use crate::helper;
+use crate::mounts::clone_mount;
+use crate::running::Running;
+use crate::sysctl;
+use crate::user;
+use crate::wire::{
+    ANSWERS, MountOrder, NamespaceOrder, Order, Place, ProcessOrder, Sandbox, Slot, SourceOrder,
+    StdioOrder,
+};
 
-/// Starts the helper ahead of the first [`launch`], which then need not wait for it.
-pub fn prepare() -> Result<()> {
-    todo!()
-}
+const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
-/// Names a program that calls [`init_if_asked`] to be the helper, in place of this one; for tests
-/// under a harness that owns `main`. Returns whether it was the first call and no helper has been
-/// started yet.
-pub fn use_helper(program: impl Into<PathBuf>) -> bool {
-    let _: PathBuf = program.into();
-    todo!()
-}
-
-/// Starts a container and returns once its process runs.
+/// Starts a container and returns once its program runs.
+///
+/// The sandbox is made by a process that is a child of the calling one; what fails on the way is
+/// told apart by [`Error::exit_code`]. On a failure nothing is left behind.
 pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
-    let _ = (container, stdio);
-    todo!()
+    let root_fd = container.root.try_clone().doing(|| "keep the root")?;
+    let program = container.process.argv.first().cloned().unwrap_or_default();
+    let outlives = container.outlives;
+    let mut fds = Descriptors::with_answers()?;
+    let root = match clone_mount(&container.root, false) {
+        // A detached mount, on a kernel that does not clone those.
+        Err(Errno::INVAL) => container.root,
+        cloned => cloned.doing(|| "open the root")?,
+    };
+    let process = process_order(container.process, root_fd.as_fd())?;
+    let mut mounts = container.mounts;
+    if matches!(container.ipc, Namespace::Host) {
+        mounts.extend(["/dev/shm", "/dev/mqueue"].map(|path| Mount::bind(path, path)));
+    }
+    // The outer of two places first, as it would hide the inner one.
+    mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
+    sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
+    let mut nodes = container
+        .devices
+        .iter()
+        .map(devices::node_of)
+        .collect::<Result<Vec<_>>>()?;
+    if container.all_devices {
+        nodes.extend(devices::host_nodes());
+    }
+    let has_own_name = !matches!(container.uts, Namespace::Host);
+    let sandbox = Sandbox {
+        root: fds.add(root),
+        mounts: mounts
+            .into_iter()
+            .map(|mount| fds.mount(mount, container.all_devices))
+            .collect::<Result<_>>()?,
+        hostname: container.hostname.filter(|_| has_own_name),
+        network: fds.namespace(container.network),
+        ipc: fds.namespace(container.ipc),
+        pid: fds.namespace(container.pid),
+        uts: fds.namespace(container.uts),
+        devices: nodes,
+        all_devices: container.all_devices,
+        masked_paths: container.masked_paths,
+        read_only_paths: container.read_only_paths,
+        writable_sys: container.writable_sys,
+        cgroup_tree: has_cgroup_tree(),
+        cgroups: container
+            .cgroups
+            .into_iter()
+            .map(|procs| fds.add(procs))
+            .collect(),
+        shm_size: container.shm_size,
+        sysctls: container.sysctls,
+        read_only_root: container.read_only_root,
+        init: container.init,
+    };
+    let stdio = fds.stdio(stdio)?;
+    let order = Order {
+        place: Place::New(Box::new(sandbox)),
+        process,
+        stdio,
+        outlives,
+    };
+    start(&order, fds, root_fd, program)
 }
 
 /// Starts a process in the namespaces and the root of a running container: `docker exec`.
 ///
 /// `pid` is the host's number of the container's first process, `pidfd` refers to the same.
 pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> Result<Running> {
-    let _ = (pid, pidfd, process, stdio);
-    todo!()
+    let root = open(
+        format!("/proc/{pid}/root"),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let root = root.doing(|| format!("open the root of process {pid}"))?;
+    // Only if the process is still there was the number its.
+    crate::sys::send_signal_by_fd(pidfd, 0).doing(|| format!("find process {pid}"))?;
+    let program = process.argv.first().cloned().unwrap_or_default();
+    let mut fds = Descriptors::with_answers()?;
+    let process = process_order(process, root.as_fd())?;
+    let target = pidfd.try_clone_to_owned().doing(|| "keep the container")?;
+    let place = Place::Existing(fds.add(target));
+    let stdio = fds.stdio(stdio)?;
+    start(
+        &Order {
+            place,
+            process,
+            stdio,
+            outlives: false,
+        },
+        fds,
+        root,
+        program,
+    )
 }
 
-/// A container's process that was started. Dropping it kills the container, unless it outlives.
-#[derive(Debug)]
-pub struct Running {}
+fn start(order: &Order, fds: Descriptors, root: OwnedFd, program: String) -> Result<Running> {
+    let borrowed: Vec<_> = fds.theirs.iter().map(AsFd::as_fd).collect();
+    helper::send(order, &borrowed)?;
+    // The answers end when nobody else can give any.
+    drop(fds.theirs);
+    Running::from_answers(&fds.answers, root, program, order.outlives)
+}
 
-impl Running {
-    /// The number of the first process, as this process sees it.
-    pub fn pid(&self) -> u32 {
-        todo!()
+fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder> {
+    if process.argv.is_empty() {
+        return Err(Error::Invalid("there is no program to run".into()));
+    }
+    if !process.cwd.starts_with('/') {
+        return Err(Error::Invalid(format!(
+            "directory {:?} is not absolute",
+            process.cwd
+        )));
+    }
+    let texts = process.argv.iter().chain(&process.env);
+    if texts
+        .into_iter()
+        .any(|text| CString::new(text.as_bytes()).is_err())
+    {
+        return Err(Error::Invalid(
+            "an argument or variable has a zero byte".into(),
+        ));
+    }
+    let mut user = user::resolve(root, &process.user)?;
+    user.groups
+        .extend(user::resolve_groups(root, &process.groups)?);
+    let mut env = process.env;
+    if !env
+        .iter()
+        .any(|variable| variable.starts_with("HOME=") && variable != "HOME=")
+    {
+        env.retain(|variable| variable != "HOME=");
+        env.push(format!("HOME={}", user.home));
+    }
+    let capabilities = process
+        .capabilities
+        .within_own()
+        .doing(|| "read own capabilities")?;
+    Ok(ProcessOrder {
+        argv: process.argv,
+        env,
+        cwd: process.cwd,
+        user,
+        capabilities,
+        seccomp: process.seccomp,
+        no_new_privileges: process.no_new_privileges,
+        limits: process.limits,
+        oom_score: process.oom_score,
+    })
+}
+
+/// Whether the host's `/sys/fs/cgroup` is the one tree of version 2, and not a mixture.
+fn has_cgroup_tree() -> bool {
+    open(
+        "/sys/fs/cgroup",
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .and_then(fstatfs)
+    .is_ok_and(|system| system.f_type == CGROUP2_SUPER_MAGIC)
+}
+
+/// What travels with an order, and this end of the answers.
+struct Descriptors {
+    answers: OwnedFd,
+    theirs: Vec<OwnedFd>,
+}
+
+impl Descriptors {
+    fn with_answers() -> Result<Self> {
+        let pair = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let (answers, theirs) = pair.doing(|| "make a socket for answers")?;
+        let mut fds = Self {
+            answers,
+            theirs: Vec::new(),
+        };
+        assert_eq!(fds.add(theirs), ANSWERS);
+        Ok(fds)
     }
 
-    /// Becomes readable when the first process ends; to be polled.
-    pub fn pidfd(&self) -> BorrowedFd<'_> {
-        todo!()
+    fn add(&mut self, fd: OwnedFd) -> Slot {
+        self.theirs.push(fd);
+        self.theirs.len() - 1
     }
 
-    /// The other end of the container's terminal, if it has one.
-    pub fn terminal(&self) -> Option<&OwnedFd> {
-        todo!()
+    fn namespace(&mut self, namespace: Namespace) -> NamespaceOrder {
+        match namespace {
+            Namespace::Private => NamespaceOrder::Private,
+            Namespace::Host => NamespaceOrder::Host,
+            Namespace::Join(fd) => NamespaceOrder::Join(self.add(fd)),
+        }
     }
 
-    /// Waits, blocking, for the first process to end, and takes away the empty files and
-    /// directories that were made in the root to mount on. May be called again, and from other
-    /// threads at the same time.
-    pub fn wait(&self) -> Result<Exit> {
-        todo!()
+    fn stdio(&mut self, stdio: Stdio) -> Result<StdioOrder> {
+        let (stdin, stdout, stderr) = match stdio {
+            Stdio::Terminal(size) => return Ok(StdioOrder::Terminal(size)),
+            Stdio::Streams {
+                stdin,
+                stdout,
+                stderr,
+            } => (stdin, stdout, stderr),
+        };
+        Ok(StdioOrder::Streams([
+            self.stream(stdin, rustix::stdio::stdin(), OFlags::RDONLY)?,
+            self.stream(stdout, rustix::stdio::stdout(), OFlags::WRONLY)?,
+            self.stream(stderr, rustix::stdio::stderr(), OFlags::WRONLY)?,
+        ]))
     }
 
-    /// Sends a signal to the first process; `SIGKILL` ends the container. To one that has ended,
-    /// does nothing.
-    pub fn kill(&self, signal: Signal) -> Result<()> {
-        let _ = signal;
-        todo!()
+    fn stream(&mut self, stream: Stream, own: BorrowedFd<'_>, access: OFlags) -> Result<Slot> {
+        let fd = match stream {
+            Stream::Fd(fd) => fd,
+            Stream::Inherit => own.try_clone_to_owned().doing(|| "pass a stream on")?,
+            Stream::Null => open("/dev/null", access | OFlags::CLOEXEC, Mode::empty())
+                .doing(|| "open the null device")?,
+        };
+        Ok(self.add(fd))
     }
 
-    /// Sets the size of the container's terminal.
-    pub fn resize(&self, size: WindowSize) -> Result<()> {
-        let _ = size;
-        todo!()
+    fn mount(&mut self, mount: Mount, all_devices: bool) -> Result<MountOrder> {
+        let doing = || format!("open what is mounted on {:?}", mount.target);
+        if !mount.target.starts_with('/') {
+            return Err(Error::Invalid(format!(
+                "target {:?} is not absolute",
+                mount.target
+            )));
+        }
+        let mut attributes = 0;
+        let flags = [
+            (mount.read_only, libc::MOUNT_ATTR_RDONLY),
+            (!mount.suid, libc::MOUNT_ATTR_NOSUID),
+            (!mount.exec, libc::MOUNT_ATTR_NOEXEC),
+            (!all_devices, libc::MOUNT_ATTR_NODEV),
+        ];
+        for (wanted, flag) in flags {
+            attributes |= if wanted { flag } else { 0 };
+        }
+        let source = match mount.source {
+            MountSource::Path(path) => {
+                let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                flags.set(OpenTreeFlags::AT_RECURSIVE, mount.recursive);
+                let opened = open_tree(CWD, &path, flags);
+                SourceOrder::Mount(self.add(opened.doing(|| {
+                    format!("open {} to mount it on {:?}", path.display(), mount.target)
+                })?))
+            }
+            MountSource::Fd(fd) => SourceOrder::Mount(match clone_mount(&fd, mount.recursive) {
+                // A detached mount, on a kernel that does not clone those.
+                Err(Errno::INVAL) => self.add(fd),
+                cloned => self.add(cloned.doing(doing)?),
+            }),
+            MountSource::Bytes {
+                bytes,
+                mode,
+                uid,
+                gid,
+            } => SourceOrder::Bytes {
+                bytes,
+                mode,
+                uid,
+                gid,
+            },
+            MountSource::Tmpfs {
+                size,
+                mode,
+                uid,
+                gid,
+            } => SourceOrder::Tmpfs {
+                options: tmpfs_options(size, mode, uid, gid),
+            },
+        };
+        let recursive = mount.recursive && matches!(source, SourceOrder::Mount(_));
+        Ok(MountOrder {
+            source,
+            target: mount.target,
+            attributes,
+            recursive,
+        })
     }
+}
 
-    /// The directories of the root (absolute paths in it) in which something was made to mount
-    /// on. On an overlay each has been copied up: one that is empty in the upper directory then
-    /// is no change of the container's.
-    pub fn stub_parents(&self) -> Vec<PathBuf> {
-        todo!()
-    }
+fn tmpfs_options(size: Option<u64>, mode: u32, uid: u32, gid: u32) -> Vec<(String, String)> {
+    let mut options = vec![
+        ("mode".to_owned(), format!("{mode:o}")),
+        ("uid".to_owned(), uid.to_string()),
+        ("gid".to_owned(), gid.to_string()),
+    ];
+    options.extend(size.map(|bytes| ("size".to_owned(), bytes.to_string())));
+    options
 }

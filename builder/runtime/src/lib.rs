@@ -13,10 +13,24 @@ compile_error!("containers need 64-bit little-endian Linux");
 
 mod caps;
 mod container;
+mod devices;
 mod error;
+mod helper;
+mod init;
 mod launch;
+mod mounts;
+pub mod network;
+mod path;
+mod process;
+mod pty;
+mod reaper;
+mod running;
+mod seccomp;
 mod signal;
+mod sys;
+mod sysctl;
 pub mod user;
+mod wire;
 
 pub use caps::{Capabilities, UnknownCapability};
 pub use container::{
@@ -24,5 +38,7 @@ pub use container::{
     Resource, Seccomp, Stdio, Stream, WindowSize,
 };
 pub use error::{Error, Result};
-pub use launch::{Running, exec, init_if_asked, launch, prepare, use_helper};
+pub use helper::{init_if_asked, prepare, use_helper};
+pub use launch::{exec, launch};
+pub use running::Running;
 pub use signal::{Exit, Signal, UnknownSignal};

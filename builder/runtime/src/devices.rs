@@ -1,0 +1,234 @@
+//! `/dev`: a small file system with the standard nodes and links, and what the caller adds.
+//!
+//! A container may make device nodes, as Docker's may; here they do not work. The standard ones do
+//! because each is a mount of its own, over a `/dev` on which devices do not work either.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, makedev, mkdirat,
+    mknodat, openat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
+
+use crate::container::Device;
+use crate::error::{Doing, Error, Result};
+use crate::mounts::{clone_mount, new_mount};
+use crate::path::open_in_root;
+use crate::sys;
+use crate::wire::{Node, Sandbox};
+
+const STANDARD: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+/// What of the host's `/dev` is never a device for a container.
+const NOT_DEVICES: [&str; 8] = [
+    "pts",
+    "shm",
+    "fd",
+    "mqueue",
+    "console",
+    ".udev",
+    ".lxc",
+    ".lxd-mounts",
+];
+const DEPTH_LIMIT: usize = 8;
+const TEMPORARY: &str = ".new";
+
+/// The file system for `/dev`, with standard nodes and links, mounted nowhere yet.
+pub(crate) fn new_dev() -> Result<OwnedFd, Errno> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let dev = new_mount("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
+    for (name, major, minor) in STANDARD {
+        make(
+            dev.as_fd(),
+            name,
+            FileType::CharacterDevice,
+            makedev(major, minor),
+            0o666,
+        )?;
+    }
+    for (name, goal) in LINKS {
+        symlinkat(goal, &dev, name)?;
+    }
+    Ok(dev)
+}
+
+fn make(
+    dev: BorrowedFd<'_>,
+    path: &str,
+    kind: FileType,
+    device: Dev,
+    mode: u32,
+) -> Result<(), Errno> {
+    // The mode is exact: the helper has no umask.
+    mknodat(dev, path, kind, Mode::from_raw_mode(mode), device)
+}
+
+/// Adds the caller's nodes to the mounted `/dev`, and lets only these and the standard ones work.
+pub(crate) fn make_nodes(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
+    for node in &sandbox.devices {
+        make_node(dev, node).doing(|| format!("make device /dev/{}", node.path))?;
+    }
+    if sandbox.all_devices {
+        return Ok(());
+    }
+    let added = sandbox.devices.iter().map(|node| &*node.path);
+    let paths: Vec<_> = STANDARD
+        .iter()
+        .map(|(name, ..)| *name)
+        .chain(added)
+        .collect();
+    let fenced = || -> Result<(), Errno> {
+        let open = |path| open_in_root(dev, path, OFlags::PATH, Mode::empty());
+        let nodes: Result<Vec<_>, Errno> = paths
+            .iter()
+            .map(|path| clone_mount(open(path)?, false))
+            .collect();
+        sys::set_mount_attributes(dev, libc::MOUNT_ATTR_NODEV, 0, false)?;
+        for (path, node) in paths.iter().zip(nodes?) {
+            move_mount(
+                node,
+                "",
+                dev,
+                *path,
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+            )?;
+        }
+        Ok(())
+    };
+    fenced().doing(|| "fence the devices off")
+}
+
+fn make_node(dev: BorrowedFd<'_>, node: &Node) -> Result<(), Errno> {
+    for (end, _) in node.path.match_indices('/') {
+        match mkdirat(dev, &node.path[..end], Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => {}
+            made => made?,
+        }
+    }
+    let kind = if node.block {
+        FileType::BlockDevice
+    } else {
+        FileType::CharacterDevice
+    };
+    match make(dev, &node.path, kind, node.device, node.mode) {
+        // A standard one, which the caller need not have named.
+        Err(Errno::EXIST) => return Ok(()),
+        made => made?,
+    }
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    chownat(
+        dev,
+        &*node.path,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+}
+
+/// The working null device of a mounted `/dev` that nobody else has had a hand in.
+pub(crate) fn null(dev: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let null = openat(
+        dev,
+        "null",
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let is_null = rustix::fs::fstat(&null)?.st_rdev == makedev(1, 3);
+    if is_null { Ok(null) } else { Err(Errno::NODEV) }
+}
+
+/// A file with these bytes on the mounted `/dev`'s memory, shown nowhere yet.
+pub(crate) fn file_of_bytes(
+    dev: BorrowedFd<'_>,
+    bytes: &[u8],
+    mode: u32,
+    (uid, gid): (u32, u32),
+) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(dev, TEMPORARY, flags, Mode::from_raw_mode(0o600))?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
+    let mount = clone_mount(&file, false)?;
+    unlinkat(dev, TEMPORARY, AtFlags::empty())?;
+    Ok(mount)
+}
+
+/// What the host knows of a device that the container shall have.
+pub(crate) fn node_of(device: &Device) -> Result<Node> {
+    let metadata = std::fs::metadata(&device.host)
+        .doing(|| format!("find device {}", device.host.display()))?;
+    let is_device = metadata.file_type().is_char_device() || metadata.file_type().is_block_device();
+    let path = device.path.strip_prefix("/dev/").unwrap_or_default();
+    if !is_device {
+        return Err(Error::Invalid(format!(
+            "{} is not a device",
+            device.host.display()
+        )));
+    }
+    if path.is_empty() || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        return Err(Error::Invalid(format!(
+            "device {:?} is not below /dev",
+            device.path
+        )));
+    }
+    Ok(Node {
+        path: path.to_owned(),
+        block: metadata.file_type().is_block_device(),
+        device: metadata.rdev(),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    })
+}
+
+/// All devices of the host.
+pub(crate) fn host_nodes() -> Vec<Node> {
+    let mut nodes = Vec::new();
+    collect(Path::new("/dev"), 0, &mut nodes);
+    nodes
+}
+
+fn collect(directory: &Path, depth: usize, nodes: &mut Vec<Node>) {
+    // A device that comes or goes while this looks is not missed.
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let (Ok(kind), path) = (entry.file_type(), entry.path()) else {
+            continue;
+        };
+        if NOT_DEVICES.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if kind.is_dir() && depth < DEPTH_LIMIT {
+            collect(&path, depth + 1, nodes);
+        } else if (kind.is_char_device() || kind.is_block_device())
+            && let Some(text) = path.to_str()
+            && let Ok(node) = node_of(&Device::new(text))
+        {
+            nodes.push(node);
+        }
+    }
+}

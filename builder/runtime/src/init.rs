@@ -1,0 +1,266 @@
+//! The child's side: one function for each step from a bare process to the container's program.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libc::sock_filter;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::process::{ioctl_tiocsctty, setsid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
+    move_into_thread_name_spaces,
+};
+
+use crate::container::WindowSize;
+use crate::error::{Doing, Error, Result};
+use crate::mounts::{Mounts, attach, new_mount, pivot};
+use crate::path::Stub;
+use crate::process::{Entry, open_proc, own_streams};
+use crate::wire::{
+    ANSWERS, Failure, NamespaceOrder, Order, Place, Report, Sandbox, Slot, StdioOrder, send_report,
+};
+use crate::{network, pty, sys};
+
+/// Where a container's root is mounted in the helper's own root for a moment.
+pub(crate) const ROOT: &str = "/";
+
+/// The descriptors that came with an order, each to be taken once.
+pub(crate) struct Descriptors(RefCell<Vec<Option<OwnedFd>>>);
+
+impl Descriptors {
+    pub(crate) fn new(fds: Vec<OwnedFd>) -> Self {
+        Self(RefCell::new(fds.into_iter().map(Some).collect()))
+    }
+
+    pub(crate) fn take(&self, slot: Slot) -> Result<OwnedFd> {
+        let mut fds = self.0.borrow_mut();
+        let fd = fds.get_mut(slot).and_then(Option::take);
+        fd.ok_or_else(|| Error::Invalid(format!("descriptor {slot} did not arrive")))
+    }
+}
+
+/// Becomes the container's process; never returns. What fails is reported over the answers.
+pub(crate) fn run(order: &Order, fds: Vec<OwnedFd>, filter: &mut [sock_filter]) -> ! {
+    let fds = Descriptors::new(fds);
+    if let Ok(answers) = fds.take(ANSWERS) {
+        let copy = answers.try_clone();
+        let result = match &order.place {
+            Place::New(sandbox) => enter_new(order, sandbox, &fds, filter, answers),
+            Place::Existing(target) => enter_existing(order, *target, &fds, filter, answers),
+        };
+        if let (Err(error), Ok(answers)) = (result, copy) {
+            // When nobody listens any more there is nobody to tell.
+            let _ = send_report(answers.as_fd(), &Report::Failed(failure(&error)), None);
+        }
+    }
+    std::process::exit(125)
+}
+
+pub(crate) fn failure(error: &Error) -> Failure {
+    let errno = |source: &std::io::Error| source.raw_os_error().unwrap_or(libc::EIO);
+    match error {
+        Error::NotFound { .. } => Failure::NotFound,
+        Error::NotExecutable { source, .. } => Failure::NotExecutable {
+            errno: errno(source),
+        },
+        Error::Sandbox { doing, source } => Failure::Step {
+            doing: doing.clone(),
+            errno: errno(source),
+        },
+        other => Failure::Invalid {
+            reason: other.to_string(),
+        },
+    }
+}
+
+fn enter_new(
+    order: &Order,
+    sandbox: &Sandbox,
+    fds: &Descriptors,
+    filter: &mut [sock_filter],
+    answers: OwnedFd,
+) -> Result<std::convert::Infallible> {
+    join_cgroups(sandbox, fds)?;
+    join_namespaces(sandbox, fds)?;
+    // A machine may have no keyrings, or too many; nothing depends on it.
+    let _ = sys::join_new_keyring();
+    if sandbox.network == NamespaceOrder::Private {
+        network::bring_loopback_up().doing(|| "bring the loopback device up")?;
+    }
+    let root = fds.take(sandbox.root)?;
+    attach_root(&root, sandbox).doing(|| "mount the root")?;
+    let mut mounts = Mounts::standard(root.as_fd(), sandbox)?;
+    let mounted = furnish(order, sandbox, fds, &mut mounts, answers.as_fd());
+    report_stubs(answers.as_fd(), std::mem::take(&mut mounts.targets.stubs));
+    mounted?;
+    pivot(root.as_fd()).doing(|| "change the root")?;
+    own_streams(&order.process);
+    let (process, init, proc) = (&order.process, sandbox.init, mounts.proc.as_fd());
+    Entry {
+        order: process,
+        filter,
+        proc,
+        init,
+        answers,
+    }
+    .enter()
+}
+
+/// Everything between the standard file systems and the change of root.
+fn furnish(
+    order: &Order,
+    sandbox: &Sandbox,
+    fds: &Descriptors,
+    mounts: &mut Mounts<'_>,
+    answers: BorrowedFd<'_>,
+) -> Result<()> {
+    if let Some(name) = &sandbox.hostname {
+        rustix::system::sethostname(name.as_bytes()).doing(|| "set the host name")?;
+    }
+    for (name, value) in &sandbox.sysctls {
+        set_sysctl(mounts.proc.as_fd(), name, value).doing(|| format!("set sysctl {name}"))?;
+    }
+    setsid().doing(|| "start a session")?;
+    match &order.stdio {
+        StdioOrder::Streams(slots) => use_streams(*slots, fds)?,
+        StdioOrder::Terminal(size) => {
+            let inside = use_terminal(mounts.terminals.as_fd(), *size, order, answers)?;
+            mounts.add_console(&inside).doing(|| "mount /dev/console")?;
+        }
+    }
+    for mount in &sandbox.mounts {
+        mounts.add(mount, |slot| fds.take(slot))?;
+    }
+    mounts.make_read_only(&sandbox.read_only_paths)?;
+    mounts.mask(&sandbox.masked_paths)?;
+    if sandbox.read_only_root {
+        let read_only = libc::MOUNT_ATTR_RDONLY;
+        sys::set_mount_attributes(mounts.root, read_only, 0, false)
+            .doing(|| "make the root read-only")?;
+    }
+    Ok(())
+}
+
+fn attach_root(root: &OwnedFd, sandbox: &Sandbox) -> Result<(), Errno> {
+    if !sandbox.all_devices {
+        sys::set_mount_attributes(root, libc::MOUNT_ATTR_NODEV, 0, false)?;
+    }
+    let place = rustix::fs::open(ROOT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    attach(root, place)
+}
+
+fn report_stubs(answers: BorrowedFd<'_>, stubs: Vec<Stub>) {
+    if !stubs.is_empty() {
+        // Nobody who could take them away is left when nobody listens.
+        let _ = send_report(answers, &Report::Stubs(stubs), None);
+    }
+}
+
+fn join_cgroups(sandbox: &Sandbox, fds: &Descriptors) -> Result<()> {
+    for slot in &sandbox.cgroups {
+        let procs = fds.take(*slot)?;
+        rustix::io::write(procs, b"0").doing(|| "join the cgroup")?;
+    }
+    if sandbox.cgroup_tree {
+        sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a cgroup namespace")?;
+    }
+    Ok(())
+}
+
+fn join_namespaces(sandbox: &Sandbox, fds: &Descriptors) -> Result<()> {
+    let kinds = [
+        (sandbox.network, LinkNameSpaceType::Network),
+        (sandbox.ipc, LinkNameSpaceType::InterProcessCommunication),
+        (sandbox.uts, LinkNameSpaceType::HostNameAndNISDomainName),
+    ];
+    for (order, kind) in kinds {
+        if let NamespaceOrder::Join(slot) = order {
+            let namespace = fds.take(slot)?;
+            let joined = move_into_link_name_space(namespace.as_fd(), Some(kind));
+            joined.doing(|| format!("join the namespace {kind:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn set_sysctl(proc: BorrowedFd<'_>, name: &str, value: &str) -> Result<(), Errno> {
+    let path = format!("sys/{}", name.replace('.', "/"));
+    let file = open_proc(proc, &path, OFlags::WRONLY)?;
+    rustix::io::write(file, value.as_bytes())?;
+    Ok(())
+}
+
+fn use_streams(slots: [Slot; 3], fds: &Descriptors) -> Result<()> {
+    let [stdin, stdout, stderr] = slots;
+    dup2_stdin(fds.take(stdin)?).doing(|| "set up standard input")?;
+    dup2_stdout(fds.take(stdout)?).doing(|| "set up standard output")?;
+    dup2_stderr(fds.take(stderr)?).doing(|| "set up standard error")
+}
+
+/// Makes a new terminal the process's own, and sends its other end away.
+fn use_terminal(
+    terminals: BorrowedFd<'_>,
+    size: WindowSize,
+    order: &Order,
+    answers: BorrowedFd<'_>,
+) -> Result<OwnedFd> {
+    let opened = || -> Result<OwnedFd, Errno> {
+        let terminal = pty::open(terminals, size)?;
+        let owner = rustix::fs::Uid::from_raw(order.process.user.uid);
+        rustix::fs::fchown(&terminal.inside, Some(owner), None)?;
+        ioctl_tiocsctty(&terminal.inside)?;
+        dup2_stdin(&terminal.inside)?;
+        dup2_stdout(&terminal.inside)?;
+        dup2_stderr(&terminal.inside)?;
+        send_report(answers, &Report::Terminal, Some(terminal.outside.as_fd()))
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PIPE))?;
+        Ok(terminal.inside)
+    };
+    opened().doing(|| "open a terminal")
+}
+
+fn enter_existing(
+    order: &Order,
+    target: Slot,
+    fds: &Descriptors,
+    filter: &mut [sock_filter],
+    answers: OwnedFd,
+) -> Result<std::convert::Infallible> {
+    let target = fds.take(target)?;
+    let kinds = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::CONTROL_GROUP
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::NETWORK;
+    move_into_thread_name_spaces(target.as_fd(), kinds).doing(|| "join the container")?;
+    // A machine may have no keyrings, or too many; nothing depends on it.
+    let _ = sys::join_new_keyring();
+    setsid().doing(|| "start a session")?;
+    match &order.stdio {
+        StdioOrder::Streams(slots) => use_streams(*slots, fds)?,
+        StdioOrder::Terminal(size) => {
+            let path = "/dev/pts";
+            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let root = root.doing(|| "open the root")?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let terminals = crate::path::open_in_root(root.as_fd(), path, flags, Mode::empty());
+            let terminals = terminals.doing(|| "find /dev/pts")?;
+            use_terminal(terminals.as_fd(), *size, order, answers.as_fd())?;
+        }
+    }
+    own_streams(&order.process);
+    let proc = new_mount("proc", &[], MountAttrFlags::empty());
+    let proc = proc.doing(|| "make a proc file system")?;
+    let (process, proc) = (&order.process, proc.as_fd());
+    Entry {
+        order: process,
+        filter,
+        proc,
+        init: false,
+        answers,
+    }
+    .enter()
+}

@@ -1,0 +1,254 @@
+//! The last steps of the child: limits, the filter, capabilities, the user, and the program.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libc::sock_filter;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource as Kernel, Rlimit, getrlimit, setrlimit, umask};
+use rustix::thread::{
+    Gid, Uid, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+
+use crate::container::{DEFAULT_PATH, Limit, Resource, Seccomp};
+use crate::error::{Doing, Error, Result};
+use crate::path::open_in_root;
+use crate::sys;
+use crate::wire::ProcessOrder;
+
+const FIRST_OTHER_FD: u32 = 3;
+
+/// The process on its way into the program.
+pub(crate) struct Entry<'a> {
+    pub(crate) order: &'a ProcessOrder,
+    pub(crate) filter: &'a mut [sock_filter],
+    /// A process file system of the container's process namespace.
+    pub(crate) proc: BorrowedFd<'a>,
+    /// Whether this becomes a small init, with the program as its child.
+    pub(crate) init: bool,
+    /// Told before this turns into an init that lets go of everything.
+    pub(crate) answers: OwnedFd,
+}
+
+impl Entry<'_> {
+    /// Gives all privilege up that the order does not give, and runs the program.
+    ///
+    /// The process must be in its final root, with its standard streams in place.
+    pub(crate) fn enter(self) -> Result<std::convert::Infallible> {
+        let order = self.order;
+        let arguments = c_strings(&order.argv)?;
+        let environment = c_strings(&order.env)?;
+        set_oom_score(self.proc, order.oom_score);
+        set_limits(&order.limits).doing(|| "set resource limits")?;
+        change_directory(&order.cwd, order)?;
+        fence_in(order, self.filter)?;
+        become_user(order).doing(|| format!("become user {}", order.user.uid))?;
+        umask(Mode::from_raw_mode(0o022));
+        sys::close_from(FIRST_OTHER_FD, true).doing(|| "close descriptors")?;
+        if self.init {
+            crate::reaper::become_init(self.answers).doing(|| "start the init")?;
+        }
+        sys::reset_signals();
+        Err(execute(&order.argv[0], &arguments, &environment))
+    }
+}
+
+fn c_strings(texts: &[String]) -> Result<Vec<CString>> {
+    let convert = |text: &String| CString::new(text.as_bytes());
+    let strings: Result<Vec<_>, _> = texts.iter().map(convert).collect();
+    strings.map_err(|_| Error::Invalid("an argument or variable has a zero byte".into()))
+}
+
+/// Not every machine lets root lower it, and nothing depends on it.
+fn set_oom_score(proc: BorrowedFd<'_>, score: Option<i32>) {
+    let Some(score) = score else { return };
+    let flags = OFlags::WRONLY;
+    if let Ok(file) = open_proc(proc, "thread-self/oom_score_adj", flags) {
+        let _ = rustix::io::write(file, score.to_string().as_bytes());
+    }
+}
+
+/// Opens a file of a process file system that is known by its descriptor, so that nothing mounted
+/// over it is taken for it.
+pub(crate) fn open_proc(proc: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags as Resolve;
+    let resolve = Resolve::BENEATH | Resolve::NO_XDEV | Resolve::NO_MAGICLINKS;
+    rustix::fs::openat2(proc, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+fn set_limits(limits: &[Limit]) -> Result<(), Errno> {
+    for limit in limits {
+        let kind = kernel_resource(limit.resource);
+        let wanted = Rlimit {
+            current: limit.soft,
+            maximum: limit.hard,
+        };
+        match setrlimit(kind, wanted) {
+            Err(Errno::PERM) => {
+                let most = getrlimit(kind).maximum;
+                let maximum = lower(wanted.maximum, most);
+                let current = lower(wanted.current, maximum);
+                setrlimit(kind, Rlimit { current, maximum })?;
+            }
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// The lower of two limits, of which none is unlimited.
+fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn kernel_resource(resource: Resource) -> Kernel {
+    match resource {
+        Resource::As => Kernel::As,
+        Resource::Core => Kernel::Core,
+        Resource::Cpu => Kernel::Cpu,
+        Resource::Data => Kernel::Data,
+        Resource::Fsize => Kernel::Fsize,
+        Resource::Locks => Kernel::Locks,
+        Resource::Memlock => Kernel::Memlock,
+        Resource::Msgqueue => Kernel::Msgqueue,
+        Resource::Nice => Kernel::Nice,
+        Resource::Nofile => Kernel::Nofile,
+        Resource::Nproc => Kernel::Nproc,
+        Resource::Rss => Kernel::Rss,
+        Resource::Rtprio => Kernel::Rtprio,
+        Resource::Rttime => Kernel::Rttime,
+        Resource::Sigpending => Kernel::Sigpending,
+        Resource::Stack => Kernel::Stack,
+    }
+}
+
+/// Goes to the working directory, which is made when missing. A way through `/proc/*/fd` or the
+/// like is refused, and so is a place that the root does not contain.
+fn change_directory(cwd: &str, order: &ProcessOrder) -> Result<()> {
+    let doing = || format!("change to directory {cwd:?}");
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let root = root.doing(|| "open the root")?;
+    let directory = open_directory(root.as_fd(), cwd, order).doing(doing)?;
+    rustix::process::fchdir(directory).doing(doing)?;
+    let now = rustix::process::getcwd(Vec::new()).doing(doing)?;
+    if now.to_bytes().first() != Some(&b'/') {
+        return Err(Error::Invalid(format!(
+            "directory {cwd:?} is outside of the root"
+        )));
+    }
+    Ok(())
+}
+
+fn open_directory(
+    root: BorrowedFd<'_>,
+    path: &str,
+    order: &ProcessOrder,
+) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    match open_in_root(root, path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => {}
+        answer => return answer,
+    }
+    let path = path.trim_end_matches('/');
+    let (parent, name) = path.rsplit_once('/').ok_or(Errno::NOENT)?;
+    let parent = open_directory(root, if parent.is_empty() { "/" } else { parent }, order)?;
+    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
+    let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
+    rustix::fs::fchown(&made, Some(uid), Some(gid))?;
+    Ok(made)
+}
+
+/// The filter must be installed while there is privilege to do so, unless the process can never
+/// gain any.
+fn fence_in(order: &ProcessOrder, filter: &mut [sock_filter]) -> Result<()> {
+    if order.no_new_privileges {
+        set_no_new_privs(true).doing(|| "forbid new privileges")?;
+    }
+    order.capabilities.bound().doing(|| "limit capabilities")?;
+    if order.seccomp == Seccomp::Default {
+        sys::install_filter(filter).doing(|| "install the system call filter")?;
+    }
+    Ok(())
+}
+
+fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
+    let groups: Vec<Gid> = order
+        .user
+        .groups
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
+    let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
+    set_keep_capabilities(true)?;
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    order.capabilities.hold()?;
+    set_keep_capabilities(false)
+}
+
+/// Gives the streams that are pipes to the user, who may want to open `/dev/stdout`.
+pub(crate) fn own_streams(order: &ProcessOrder) {
+    let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
+    for stream in [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ] {
+        let Ok(stat) = rustix::fs::fstat(stream) else {
+            continue;
+        };
+        if order.user.uid != 0 && FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
+            // A pipe that cannot be given away can still be used by its descriptor.
+            let _ = rustix::fs::fchown(stream, Some(uid), Some(gid));
+        }
+    }
+}
+
+/// Runs the program, looked for in the `PATH` of its own environment; returns why it cannot.
+fn execute(program: &str, arguments: &[CString], environment: &[CString]) -> Error {
+    let named = program.to_owned();
+    let failed = |error: Errno| match error {
+        Errno::NOENT | Errno::NOTDIR => Error::NotFound {
+            program: named.clone(),
+        },
+        _ => Error::NotExecutable {
+            program: named.clone(),
+            source: error.into(),
+        },
+    };
+    if program.contains('/') {
+        return failed(sys::execute(&arguments[0], arguments, environment));
+    }
+    let path = environment
+        .iter()
+        .find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+    let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
+    let mut answer = Errno::NOENT;
+    for directory in path
+        .split(|byte| *byte == b':')
+        .filter(|_| !program.is_empty())
+    {
+        let directory = if directory.is_empty() {
+            b"."
+        } else {
+            directory
+        };
+        let full = [directory, b"/", program.as_bytes()].concat();
+        let full = CString::new(full).expect("both parts are C strings already");
+        match sys::execute(&full, arguments, environment) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            // Another directory may have one that can be run.
+            error @ Errno::ACCESS => answer = error,
+            error => return failed(error),
+        }
+    }
+    failed(answer)
+}

@@ -1,0 +1,187 @@
+//! A container at work: waiting for its end, signals, its terminal, and tidying up after it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use crate::container::WindowSize;
+use crate::error::{Doing, Error, Result};
+use crate::path::{Stub, remove_stubs};
+use crate::signal::{Exit, Signal};
+use crate::wire::{Failure, Report, receive_report};
+use crate::{pty, sys};
+
+/// A container's process that was started. Dropping it kills the container, unless it outlives.
+#[derive(Debug)]
+pub struct Running {
+    pid: u32,
+    pidfd: OwnedFd,
+    terminal: Option<OwnedFd>,
+    stubs: Vec<Stub>,
+    outlives: bool,
+    end: Mutex<End>,
+}
+
+#[derive(Debug)]
+enum End {
+    /// Not seen yet; the root is kept to tidy it up.
+    Open {
+        root: Option<OwnedFd>,
+    },
+    Seen(Exit),
+}
+
+impl Running {
+    /// Listens until the program has taken over, or the start has failed.
+    pub(crate) fn from_answers(
+        answers: &OwnedFd,
+        root: OwnedFd,
+        program: String,
+        outlives: bool,
+    ) -> Result<Self> {
+        let (mut process, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
+        let answer = || receive_report(answers.as_fd());
+        while let Some((report, fd)) = answer().doing(|| "hear from the container helper")? {
+            match report {
+                Report::Started { pid } => process = fd.map(|fd| (pid.cast_unsigned(), fd)),
+                Report::Terminal => terminal = fd,
+                Report::Stubs(made) => stubs = made,
+                Report::Failed(reason) => failure = Some(reason),
+            }
+        }
+        let root = (!stubs.is_empty()).then_some(root);
+        let running = process.map(|(pid, pidfd)| {
+            let end = Mutex::new(End::Open { root });
+            Self {
+                pid,
+                pidfd,
+                terminal,
+                stubs,
+                outlives,
+                end,
+            }
+        });
+        match (running, failure) {
+            (Some(running), None) => Ok(running),
+            (running, failure) => {
+                if let Some(mut running) = running {
+                    running.outlives = false;
+                }
+                Err(failure.map_or_else(no_answer, |failure| error_of(failure, program)))
+            }
+        }
+    }
+
+    /// The number of the first process, as this process sees it.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Becomes readable when the first process ends; to be polled.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The other end of the container's terminal, if it has one.
+    pub fn terminal(&self) -> Option<&OwnedFd> {
+        self.terminal.as_ref()
+    }
+
+    /// Waits, blocking, for the first process to end, and takes away the empty files and
+    /// directories that were made in the root to mount on. May be called again, and from other
+    /// threads at the same time.
+    pub fn wait(&self) -> Result<Exit> {
+        retry_on_intr(|| poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], None))
+            .doing(|| "wait for the container")?;
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = match &mut *end {
+            End::Seen(exit) => return Ok(*exit),
+            End::Open { root } => root.take(),
+        };
+        let exit = self.reap().doing(|| "wait for the container")?;
+        if let Some(root) = root {
+            remove_stubs(root.as_fd(), &self.stubs);
+        }
+        *end = End::Seen(exit);
+        Ok(exit)
+    }
+
+    fn reap(&self) -> Result<Exit, Errno> {
+        let id = || WaitId::PidFd(self.pidfd.as_fd());
+        let status = retry_on_intr(|| waitid(id(), WaitIdOptions::EXITED))?;
+        let status = status.ok_or(Errno::CHILD)?;
+        let code = status.exit_status().map(Exit::Code);
+        let signal = status.terminating_signal().map(Exit::Signal);
+        code.or(signal).ok_or(Errno::CHILD)
+    }
+
+    /// Sends a signal to the first process; `SIGKILL` ends the container. To one that has ended,
+    /// does nothing.
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        match sys::send_signal_by_fd(self.pidfd.as_fd(), signal.number()) {
+            Err(Errno::SRCH) => Ok(()),
+            sent => sent.doing(|| format!("send {signal} to the container")),
+        }
+    }
+
+    /// Sets the size of the container's terminal; without one, does nothing.
+    pub fn resize(&self, size: WindowSize) -> Result<()> {
+        let terminal = self.terminal.iter();
+        terminal
+            .map(|terminal| pty::resize(terminal, size))
+            .collect::<Result<(), _>>()
+            .doing(|| "set the size of the terminal")
+    }
+
+    /// The directories of the root (absolute paths in it) in which something was made to mount
+    /// on. On an overlay each has been copied up: one that is empty in the upper directory
+    /// afterwards is no change of the container's.
+    pub fn stub_parents(&self) -> Vec<PathBuf> {
+        let mut parents: Vec<_> = self
+            .stubs
+            .iter()
+            .map(|stub| PathBuf::from(&stub.parent))
+            .collect();
+        parents.dedup();
+        parents
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if matches!(end, End::Open { .. }) && !self.outlives {
+            // Neither can fail for a child that has not been reaped.
+            let _ = self.kill(Signal::KILL);
+            let _ = self.wait();
+        }
+    }
+}
+
+fn no_answer() -> Error {
+    let reason = "it ended; does the program call init_if_asked first in main?";
+    Error::Start {
+        reason,
+        source: std::io::ErrorKind::BrokenPipe.into(),
+    }
+}
+
+fn error_of(failure: Failure, program: String) -> Error {
+    let source = std::io::Error::from_raw_os_error;
+    match failure {
+        Failure::NotFound => Error::NotFound { program },
+        Failure::NotExecutable { errno } => Error::NotExecutable {
+            program,
+            source: source(errno),
+        },
+        Failure::Invalid { reason } => Error::Invalid(reason),
+        Failure::Step { doing, errno } => Error::Sandbox {
+            doing,
+            source: source(errno),
+        },
+    }
+}

@@ -1,0 +1,246 @@
+//! The system calls that no safe library offers: everything `unsafe` of this crate.
+
+#![expect(unsafe_code, reason = "each place says why it is sound")]
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+fn check(answer: libc::c_long) -> Result<libc::c_long> {
+    if answer == -1 {
+        Err(last_error())
+    } else {
+        Ok(answer)
+    }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+/// Which side of a [`clone_process`] the caller is on.
+pub(crate) enum Cloned {
+    Child,
+    Parent { pid: Pid, pidfd: OwnedFd },
+}
+
+/// Makes a process in new namespaces (`CLONE_NEW*`), as a child of this process's parent when
+/// `flags` has `CLONE_PARENT`, else of this one.
+///
+/// Must be called from a process with one thread, which makes a copy of it whole.
+pub(crate) fn clone_process(flags: libc::c_int) -> Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: an all-zero `clone_args` is valid: it asks for nothing.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    let is_sibling = flags & libc::CLONE_PARENT != 0;
+    arguments.flags = u64::from((flags | libc::CLONE_PIDFD).cast_unsigned());
+    arguments.pidfd = ptr::from_mut(&mut pidfd) as u64;
+    arguments.exit_signal = if is_sibling { 0 } else { libc::SIGCHLD as u64 };
+    // SAFETY: without CLONE_VM the child has its own copy of everything, like after fork(2). The
+    // helper, the only caller, has one thread, so that no lock is held in the copy.
+    let pid = check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    })?;
+    match Pid::from_raw(pid.try_into().map_err(|_| Errno::INVAL)?) {
+        None => Ok(Cloned::Child),
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        Some(pid) => Ok(Cloned::Parent {
+            pid,
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
+    }
+}
+
+/// Makes a new namespace of each of these kinds (`CLONE_NEW*`, no `CLONE_FILES`) for this thread.
+pub(crate) fn unshare(namespaces: rustix::thread::UnshareFlags) -> Result<()> {
+    assert!(
+        !namespaces.contains(rustix::thread::UnshareFlags::FILES),
+        "would split descriptors"
+    );
+    // SAFETY: the table of descriptors stays shared.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }
+}
+
+/// Adds and takes away `MOUNT_ATTR_*` of a mount, of all below it too when `recursive`.
+pub(crate) fn set_mount_attributes(
+    mount: impl AsFd,
+    set: u64,
+    clear: u64,
+    recursive: bool,
+) -> Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    change_mount(mount.as_fd(), attributes, recursive)
+}
+
+/// Cuts a mount and all below it off from the mounts that it would tell of changes.
+pub(crate) fn make_private(mount: impl AsFd) -> Result<()> {
+    let propagation = libc::MS_PRIVATE;
+    let attributes = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
+    change_mount(mount.as_fd(), attributes, true)
+}
+
+fn change_mount(
+    mount: BorrowedFd<'_>,
+    attributes: libc::mount_attr,
+    recursive: bool,
+) -> Result<()> {
+    let recursion = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string and the structure is as long as is said.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | recursion,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// Puts the process under a filter, which it can never leave.
+pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> Result<()> {
+    let program = libc::sock_fprog {
+        len: program.len().try_into().map_err(|_| Errno::INVAL)?,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the program's length is that of the slice; the kernel copies and checks it.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })?;
+    Ok(())
+}
+
+/// Gives the process a session keyring of its own, empty.
+pub(crate) fn join_new_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let anonymous = ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, anonymous) })?;
+    Ok(())
+}
+
+/// Brings a network device up in the socket's network namespace.
+pub(crate) fn bring_up(socket: impl AsFd, device: &CStr) -> Result<()> {
+    // SAFETY: an all-zero `ifreq` is valid: a device without a name.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(device.to_bytes_with_nul()) {
+        *to = from.cast_signed().into();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq`.
+    check(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) }.into())?;
+    Ok(())
+}
+
+/// Has all descriptors from `first` on closed, at once or when a program is executed.
+pub(crate) fn close_from(first: u32, when_executing: bool) -> Result<()> {
+    let flags = if when_executing {
+        libc::CLOSE_RANGE_CLOEXEC
+    } else {
+        0
+    };
+    // SAFETY: callers own no descriptor in the range that they use afterwards: those that they
+    // keep are only marked.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) })?;
+    Ok(())
+}
+
+/// Gives every signal its default action and blocks none.
+pub(crate) fn reset_signals() {
+    for number in 1..=64 {
+        // SAFETY: the default action runs no code of ours. Where it cannot be set (SIGKILL, the C
+        // library's own) nothing happens.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    // SAFETY: an empty set is made before it is used.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// Blocks every signal, for [`next_signal`] to take them.
+pub(crate) fn block_signals() {
+    // SAFETY: the set is filled before it is used.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, ptr::null_mut());
+    }
+}
+
+/// Waits for a signal, all of which must be blocked, and gives its number.
+pub(crate) fn next_signal() -> Option<i32> {
+    // SAFETY: the set is filled before it is used; no information about the signal is asked for.
+    let number = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigwaitinfo(&raw const all, ptr::null_mut())
+    };
+    (number > 0).then_some(number)
+}
+
+/// Sends a signal of any number.
+pub(crate) fn send_signal(process: Pid, number: i32) -> Result<()> {
+    // SAFETY: kill(2) touches no memory.
+    check(unsafe { libc::kill(process.as_raw_nonzero().get(), number) }.into())?;
+    Ok(())
+}
+
+/// Sends a signal of any number to the process that a pidfd refers to.
+pub(crate) fn send_signal_by_fd(process: BorrowedFd<'_>, number: i32) -> Result<()> {
+    let (process, nothing) = (process.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: without a `siginfo_t` the kernel makes one, as for kill(2).
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, number, nothing, 0) })?;
+    Ok(())
+}
+
+/// Makes a process that is this one once more, for the small init.
+pub(crate) fn fork() -> Result<Option<Pid>> {
+    // SAFETY: the container's first process has one thread, so that no lock is held in the copy.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok(Pid::from_raw(pid.try_into().map_err(|_| Errno::INVAL)?))
+}
+
+/// Lets another program take over; returns only when that fails.
+pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([ptr::null()])
+            .collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with a null pointer and point to C strings that outlive the call.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    last_error()
+}

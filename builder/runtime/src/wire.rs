@@ -1,0 +1,246 @@
+//! What the launching process and its helper say to each other, and how descriptors travel.
+//!
+//! Orders go over one stream socket for all containers. The answers to an order come back over a
+//! packet socket of its own that the order brings along; they end when the container's program
+//! has been executed, which closes it.
+
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::caps::Capabilities;
+use crate::container::{Limit, Seccomp, WindowSize};
+use crate::path::Stub;
+use crate::user::User;
+
+/// The kernel's limit of descriptors in one message.
+const MAX_FDS: usize = 253;
+const MAX_REPORT: usize = 64 << 10;
+const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
+
+/// The place of a descriptor among those that travel with an order.
+pub(crate) type Slot = usize;
+
+/// The slot of the packet socket for the answers.
+pub(crate) const ANSWERS: Slot = 0;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) place: Place,
+    pub(crate) process: ProcessOrder,
+    pub(crate) stdio: StdioOrder,
+    pub(crate) outlives: bool,
+}
+
+/// Where the process runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// In a new sandbox.
+    New(Box<Sandbox>),
+    /// In that of the process that this pidfd refers to.
+    Existing(Slot),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sandbox {
+    pub(crate) root: Slot,
+    pub(crate) mounts: Vec<MountOrder>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) network: NamespaceOrder,
+    pub(crate) ipc: NamespaceOrder,
+    pub(crate) pid: NamespaceOrder,
+    pub(crate) uts: NamespaceOrder,
+    pub(crate) devices: Vec<Node>,
+    pub(crate) all_devices: bool,
+    pub(crate) masked_paths: Vec<String>,
+    pub(crate) read_only_paths: Vec<String>,
+    pub(crate) writable_sys: bool,
+    /// Whether `/sys/fs/cgroup` of the host is the one tree of version 2.
+    pub(crate) cgroup_tree: bool,
+    pub(crate) cgroups: Vec<Slot>,
+    pub(crate) shm_size: u64,
+    pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) read_only_root: bool,
+    pub(crate) init: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NamespaceOrder {
+    Private,
+    Host,
+    Join(Slot),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MountOrder {
+    pub(crate) source: SourceOrder,
+    pub(crate) target: String,
+    /// `MOUNT_ATTR_*` to add.
+    pub(crate) attributes: u64,
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SourceOrder {
+    /// A detached mount.
+    Mount(Slot),
+    Bytes {
+        bytes: Vec<u8>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    Tmpfs {
+        options: Vec<(String, String)>,
+    },
+}
+
+/// A device node to make; the path is below `/dev`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) path: String,
+    pub(crate) block: bool,
+    pub(crate) device: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessOrder {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: String,
+    pub(crate) user: User,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) seccomp: Seccomp,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) oom_score: Option<i32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum StdioOrder {
+    Streams([Slot; 3]),
+    Terminal(WindowSize),
+}
+
+/// An answer to an order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The process exists; its pidfd comes along.
+    Started { pid: i32 },
+    /// The other end of the terminal comes along.
+    Terminal,
+    /// What was made in the root to mount on.
+    Stubs(Vec<Stub>),
+    /// The process has given up.
+    Failed(Failure),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    NotFound,
+    NotExecutable { errno: i32 },
+    Invalid { reason: String },
+    Step { doing: String, errno: i32 },
+}
+
+/// Sends bytes of any length with descriptors over the stream socket.
+pub(crate) fn send_order(
+    mut socket: &UnixStream,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> std::io::Result<()> {
+    if fds.len() > MAX_FDS {
+        return Err(std::io::ErrorKind::ArgumentListTooLong.into());
+    }
+    let length = bytes.len().to_le_bytes();
+    send(socket.as_fd(), &length, fds)?;
+    socket.write_all(bytes)
+}
+
+/// Receives what [`send_order`] sent; none when the other end is closed.
+pub(crate) fn receive_order(
+    mut socket: &UnixStream,
+) -> std::io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    let mut length = [0; size_of::<usize>()];
+    let (size, fds) = receive(socket.as_fd(), &mut length, RecvFlags::WAITALL)?;
+    if size == 0 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::from_le_bytes(length)];
+    socket.read_exact(&mut bytes)?;
+    Ok(Some((bytes, fds)))
+}
+
+/// Sends one answer.
+pub(crate) fn send_report(
+    socket: BorrowedFd<'_>,
+    report: &Report,
+    fd: Option<BorrowedFd<'_>>,
+) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(report)?;
+    Ok(send(socket, &bytes, fd.as_slice())?)
+}
+
+/// Receives one answer; none when there will be no more.
+pub(crate) fn receive_report(
+    socket: BorrowedFd<'_>,
+) -> std::io::Result<Option<(Report, Option<OwnedFd>)>> {
+    let mut bytes = vec![0; MAX_REPORT];
+    let (size, mut fds) = receive(socket, &mut bytes, RecvFlags::empty())?;
+    if size == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&bytes[..size])?, fds.pop())))
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); ANCILLARY];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let sent = rustix::io::retry_on_intr(|| {
+        sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+    })?;
+    if sent == bytes.len() {
+        Ok(())
+    } else {
+        Err(Errno::MSGSIZE)
+    }
+}
+
+fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); ANCILLARY];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let message = rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)
+    })?;
+    let mut fds = Vec::new();
+    for received in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = received {
+            fds.extend(rights);
+        }
+    }
+    Ok((message.bytes, fds))
+}
