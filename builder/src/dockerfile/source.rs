@@ -8,6 +8,9 @@ use super::span::Span;
 /// The longest line in bytes, its end not counted.
 const LINE_LIMIT: usize = 65_535;
 
+/// The largest file in bytes.
+const FILE_LIMIT: usize = 16 << 20;
+
 /// The text of a file, cut into lines.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
@@ -22,6 +25,10 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Reads the bytes of a file. What cannot be text of a Dockerfile is an error.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Diagnostic> {
+        if bytes.len() > FILE_LIMIT {
+            let message = format!("the file is larger than {} MiB", FILE_LIMIT >> 20);
+            return Err(Diagnostic::error(Span::default(), message));
+        }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
