@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rbuild_cache::Layer;
 
+use crate::graph::Vertex;
 use crate::miss::Miss;
 
 /// A graph that could not be solved.
@@ -87,6 +88,18 @@ impl Error {
     /// Wraps the error of a worker.
     pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(error.into()))
+    }
+
+    /// Says which vertex it was whose work failed.
+    pub(crate) fn of(self, vertex: &Vertex) -> Self {
+        match self {
+            Self::Failed(source) => Self::Step {
+                description: vertex.description.clone(),
+                place: vertex.place.clone(),
+                source,
+            },
+            other => other,
+        }
     }
 
     /// Makes the function that says what was being done in the store when it failed.

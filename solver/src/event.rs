@@ -1,11 +1,13 @@
 //! What happened in a build, for people and programs; a renderer is a function of these.
 
+use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::error::Error;
 use crate::miss::Miss;
 
 /// The number of a step within one build, in the order in which steps became known.
@@ -131,6 +133,55 @@ impl Events {
     /// Says what happened to a step.
     pub fn emit(&self, step: StepId, what: What) {
         (self.sink)(Event { at: self.began.elapsed(), step, what });
+    }
+}
+
+/// Reports one step; says that it was canceled when it is dropped in its midst.
+#[derive(Debug)]
+pub(crate) struct Report {
+    to: Option<(Events, StepId)>,
+    begun: bool,
+}
+
+impl Report {
+    /// Reports a step that has a number; one without is not spoken of.
+    pub(crate) fn new(events: &Events, step: Option<StepId>) -> Self {
+        Self { to: step.map(|step| (events.clone(), step)), begun: false }
+    }
+
+    /// Says something after which the step goes on.
+    pub(crate) fn say(&mut self, what: What) {
+        self.begun = true;
+        self.emit(what);
+    }
+
+    /// Says how the step ended.
+    pub(crate) fn end(mut self, what: What) {
+        self.begun = false;
+        self.emit(what);
+    }
+
+    /// Says that the step failed, and passes the error on.
+    pub(crate) fn fail(self, error: Error) -> Error {
+        if !matches!(error, Error::Lost(_)) {
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            self.end(What::Failed { error: cause });
+        }
+        error
+    }
+
+    fn emit(&self, what: What) {
+        if let Some((events, step)) = &self.to {
+            events.emit(*step, what);
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if self.begun {
+            self.emit(What::Canceled);
+        }
     }
 }
 

@@ -89,14 +89,26 @@ impl Vertex {
         Self { work, name, digest, description, place, quiet: false }
     }
 
+    /// The source that this vertex is, if it is one.
+    pub(crate) fn as_source(&self) -> Option<&Source> {
+        match &self.work {
+            Work::Source(source) => Some(source),
+            Work::Op { .. } => None,
+        }
+    }
+
+    /// All edges, as the op counts them.
+    pub(crate) fn edges(&self) -> &[Edge] {
+        match &self.work {
+            Work::Source(_) => &[],
+            Work::Op { inputs, .. } => inputs,
+        }
+    }
+
     /// The edges that count, with their indexes: a linked copy does not use input 0.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = (usize, &Edge)> {
-        let (edges, unused) = match &self.work {
-            Work::Source(_) => (&[][..], 0),
-            Work::Op { op: Op::Copy(copy), inputs, .. } if copy.link => (&inputs[..], 1),
-            Work::Op { inputs, .. } => (&inputs[..], 0),
-        };
-        edges.iter().enumerate().skip(unused)
+        let linked = matches!(&self.work, Work::Op { op: Op::Copy(copy), .. } if copy.link);
+        self.edges().iter().enumerate().skip(usize::from(linked))
     }
 }
 

@@ -126,8 +126,11 @@ pub(crate) fn select(select: &Select) -> Key {
 
 /// The part that names the contents of one input.
 pub(crate) fn input(op: &Op, index: usize, content: ContentId) -> Part {
-    let on_base = matches!(op, Op::Exec(_) | Op::Copy(_) | Op::Files(_));
-    let name = if on_base && index == 0 { BASE.to_owned() } else { format!("{INPUT}{index}") };
+    let has_base = match op {
+        Op::Exec(_) | Op::Copy(_) | Op::Files(_) => true,
+        Op::Stack => false,
+    };
+    let name = if has_base && index == 0 { BASE.to_owned() } else { format!("{INPUT}{index}") };
     Part { name, value: content.hex() }
 }
 

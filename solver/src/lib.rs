@@ -7,12 +7,13 @@
 
 pub mod error;
 pub mod event;
-// mod flight;
+mod flight;
 pub mod graph;
 mod key;
 pub mod miss;
 pub mod op;
-// mod plan;
+mod plan;
+mod run;
 pub mod solve;
 pub mod worker;
 

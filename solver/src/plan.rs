@@ -1,0 +1,224 @@
+//! What is known before anything is solved: which vertices count, their pins and definitions.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use rbuild_cache::{Key, Outputs, Part, Snapshot};
+
+use crate::error::Error;
+use crate::event::{CachedBy, Events, Report, StepId, What};
+use crate::graph::{Edge, Graph, Vertex, VertexId, Work};
+use crate::key;
+use crate::op::{Op, Source};
+use crate::worker::Worker;
+
+/// The vertices that some target needs, by their index in the graph.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    graph: Graph,
+    nodes: Vec<Option<Node>>,
+    targets: Vec<usize>,
+}
+
+/// One vertex that some target needs.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) vertex: Arc<Vertex>,
+    /// Its number for events; a quiet vertex has none.
+    pub(crate) step: Option<StepId>,
+    /// The key by definition.
+    pub(crate) definition: Key,
+    /// Whether it or something beneath it is made anew, so that its definition proves nothing.
+    pub(crate) tainted: bool,
+    /// The parts of its op.
+    pub(crate) parts: Vec<Part>,
+    /// What a source holds.
+    pin: Option<Outputs>,
+}
+
+impl Node {
+    /// The op and whether it must run though a result is known; a source has none.
+    pub(crate) fn op(&self) -> Option<(&Op, bool)> {
+        match &self.vertex.work {
+            Work::Source(_) => None,
+            Work::Op { op, fresh, .. } => Some((op, *fresh)),
+        }
+    }
+
+    /// Whether a result may be in the store under the definition.
+    fn is_findable(&self) -> bool {
+        !self.tainted && self.op().is_some_and(|(op, _)| !matches!(op, Op::Stack))
+    }
+}
+
+impl Plan {
+    /// Makes the steps of the targets known, pins all sources at once, and computes definitions.
+    pub(crate) async fn make(
+        graph: &Graph,
+        targets: &[VertexId],
+        worker: &dyn Worker,
+        events: &Events,
+    ) -> Result<Self, Error> {
+        let targets: Vec<usize> = targets.iter().map(|id| id.index()).collect();
+        if targets.iter().any(|target| *target >= graph.len()) {
+            return Err(Error::NoTarget);
+        }
+        let vertices = graph.vertices();
+        let wanted = feeding(vertices, &targets, |_| true);
+        let steps = announce(vertices, &wanted, events);
+        let pins = (0..vertices.len()).map(|index| {
+            let source = vertices[index].as_source().filter(|_| wanted[index]);
+            pin(&vertices[index], source, Report::new(events, steps[index]), worker)
+        });
+        let pins = try_join_all(pins).await?;
+        let mut plan = Self { graph: graph.clone(), nodes: Vec::new(), targets };
+        for (index, pin) in pins.into_iter().enumerate() {
+            let node = wanted[index].then(|| plan.define(&vertices[index], steps[index], pin));
+            plan.nodes.push(node);
+        }
+        Ok(plan)
+    }
+
+    fn define(&self, vertex: &Arc<Vertex>, step: Option<StepId>, pin: Option<Snapshot>) -> Node {
+        let inputs = || vertex.inputs().map(|(at, edge)| (at, edge, self.node(edge.vertex.index())));
+        let (parts, definition, fresh) = match &vertex.work {
+            Work::Source(_) => {
+                let pin = pin.as_ref().expect("the pins of all wanted sources are there");
+                (Vec::new(), key::of_source(pin.content), false)
+            }
+            Work::Op { op, fresh, .. } => {
+                let parts = key::parts(op);
+                let inputs = inputs().map(|(at, edge, node)| (at, edge, node.definition));
+                let definition = key::by_definition(&parts, inputs);
+                (parts, definition, *fresh)
+            }
+        };
+        let tainted = fresh || inputs().any(|(_, _, node)| node.tainted);
+        let pin = pin.map(|snapshot| Outputs::from([snapshot]));
+        Node { vertex: Arc::clone(vertex), step, definition, tainted, parts, pin }
+    }
+
+    /// A vertex that some target needs.
+    pub(crate) fn node(&self, index: usize) -> &Node {
+        self.nodes[index].as_ref().expect("whatever feeds a target is in its plan")
+    }
+
+    /// The indexes of the targets.
+    pub(crate) fn targets(&self) -> &[usize] {
+        &self.targets
+    }
+
+    /// The number of vertices in the graph.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)))
+    }
+
+    /// The keys that may lead to results in the store.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.iter().filter(|(_, node)| node.is_findable()).map(|(_, node)| node.definition).collect()
+    }
+
+    /// What is known of each vertex, given the results of its [`Self::keys`]: pins, results, and
+    /// stacks of what is known.
+    pub(crate) fn known(&self, found: &[Option<Outputs>]) -> Vec<Option<Outputs>> {
+        let mut found = found.iter();
+        let mut known: Vec<Option<Outputs>> = vec![None; self.len()];
+        for (index, node) in self.iter() {
+            known[index] = match node.op() {
+                None => node.pin.clone(),
+                Some((Op::Stack, _)) => stacked(&node.vertex, &known),
+                Some(_) if node.is_findable() => found.next().cloned().flatten(),
+                Some(_) => None,
+            };
+        }
+        known
+    }
+
+    /// Says which steps are cached: those that are known, and those that only feed such.
+    pub(crate) fn report_cached(&self, known: &[Option<Outputs>], events: &Events) {
+        let unknown = |index: usize| known[index].is_none();
+        let needed = feeding(self.graph.vertices(), &self.targets, unknown);
+        let cached = |index: usize, node: &Node| {
+            node.op().is_some() && !(needed[index] && unknown(index))
+        };
+        for (_, node) in self.iter().filter(|(index, node)| cached(*index, node)) {
+            Report::new(events, node.step).end(What::Cached { by: CachedBy::Definition });
+        }
+    }
+}
+
+/// Marks the targets and all that feeds them through vertices that are looked `beneath`.
+fn feeding(
+    vertices: &[Arc<Vertex>],
+    targets: &[usize],
+    beneath: impl Fn(usize) -> bool,
+) -> Vec<bool> {
+    let mut wanted = vec![false; vertices.len()];
+    for target in targets {
+        wanted[*target] = true;
+    }
+    for index in (0..vertices.len()).rev() {
+        if wanted[index] && beneath(index) {
+            for (_, edge) in vertices[index].inputs() {
+                wanted[edge.vertex.index()] = true;
+            }
+        }
+    }
+    wanted
+}
+
+/// Makes steps known, in the order of the graph; gives each vertex its number.
+fn announce(vertices: &[Arc<Vertex>], wanted: &[bool], events: &Events) -> Vec<Option<StepId>> {
+    // What a vertex is known as to those above: itself, or what feeds it when it is quiet.
+    let mut known_as: Vec<Vec<StepId>> = Vec::with_capacity(vertices.len());
+    let mut steps = Vec::with_capacity(vertices.len());
+    for (vertex, wanted) in vertices.iter().zip(wanted) {
+        let mut inputs = Vec::new();
+        if *wanted {
+            for step in vertex.inputs().flat_map(|(_, edge)| &known_as[edge.vertex.index()]) {
+                if !inputs.contains(step) {
+                    inputs.push(*step);
+                }
+            }
+        }
+        let plan = |inputs| events.plan(vertex.name.clone(), vertex.digest.clone(), inputs);
+        let step = (*wanted && !vertex.quiet).then(|| plan(inputs.clone()));
+        known_as.push(step.map_or(inputs, |step| vec![step]));
+        steps.push(step);
+    }
+    steps
+}
+
+/// Names what a source holds now.
+async fn pin(
+    vertex: &Vertex,
+    source: Option<&Source>,
+    mut report: Report,
+    worker: &dyn Worker,
+) -> Result<Option<Snapshot>, Error> {
+    let Some(source) = source else { return Ok(None) };
+    if *source == Source::Scratch {
+        return Ok(Some(key::scratch()));
+    }
+    report.say(What::Started);
+    match worker.pin(source).await {
+        Ok(snapshot) => {
+            report.end(What::Finished);
+            Ok(Some(snapshot))
+        }
+        Err(error) => Err(report.fail(error.of(vertex))),
+    }
+}
+
+/// The result of a stack whose inputs are all known.
+fn stacked(vertex: &Vertex, known: &[Option<Outputs>]) -> Option<Outputs> {
+    let input = |(_, edge): (usize, &Edge)| {
+        known[edge.vertex.index()].as_ref()?.get(edge.output).cloned()
+    };
+    let inputs: Vec<Snapshot> = vertex.inputs().map(input).collect::<Option<_>>()?;
+    Some(Outputs::from([key::stack(&inputs)]))
+}
