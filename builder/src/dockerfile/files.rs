@@ -120,6 +120,11 @@ impl Clause<'_> {
             }
             None => self.plain_sources(tokens, heredocs),
         };
+        for source in &sources {
+            if let Source::Heredoc(heredoc) = source {
+                self.check_file_name(heredoc)?;
+            }
+        }
         match sources.pop() {
             Some(Source::Path(destination)) if !sources.is_empty() => Ok((sources, destination)),
             Some(Source::Heredoc(_)) => Err(self
@@ -167,11 +172,13 @@ impl Clause<'_> {
         let command = match self.json(self.arguments)? {
             Some(words) if words.is_empty() => return Err(self.error("needs a command")),
             Some(words) => RunCommand::Exec(words),
-            None => self.script(heredocs),
+            None => self.script(heredocs)?,
         };
         let mut mounts = Vec::new();
         for flag in self.flags.all("mount") {
-            let value = flag.value.as_deref().unwrap_or_default();
+            let Some(value) = flag.value.as_deref() else {
+                continue;
+            };
             match MountOptions::parse(value, self.flag_span(&flag.range)) {
                 Ok(options) => mounts.push(options),
                 Err(error) => notes.errors.push(error),
@@ -204,18 +211,17 @@ impl Clause<'_> {
     }
 
     /// What a `RUN` in shell form runs.
-    fn script(&self, heredocs: &[Heredoc]) -> RunCommand {
+    fn script(&self, heredocs: &[Heredoc]) -> Result<RunCommand, Diagnostic> {
         if let [heredoc] = heredocs
             && heredoc::alone(self.arguments)
         {
             let text = heredoc.content();
             let name = heredoc.name.clone();
-            let script = heredoc.body.starts_with("#!");
-            return if script {
-                RunCommand::Script { name, text }
-            } else {
-                RunCommand::Shell(text)
-            };
+            if heredoc.body.starts_with("#!") {
+                self.check_file_name(heredoc)?;
+                return Ok(RunCommand::Script { name, text });
+            }
+            return Ok(RunCommand::Shell(text));
         }
         let mut text = self.arguments.to_owned();
         for heredoc in heredocs {
@@ -223,7 +229,21 @@ impl Clause<'_> {
             text.push_str(&heredoc.body);
             text.push_str(&heredoc.name);
         }
-        RunCommand::Shell(text)
+        Ok(RunCommand::Shell(text))
+    }
+
+    /// Refuses a here-document that becomes a file and whose word is not the name of one.
+    fn check_file_name(&self, heredoc: &Heredoc) -> Result<(), Diagnostic> {
+        let name = heredoc.name.as_str();
+        if !name.contains('/') && !matches!(name, "." | "..") {
+            return Ok(());
+        }
+        Err(self
+            .error(&format!("cannot make a file named `{name}`"))
+            .hint(
+                "the word behind `<<` is the name of the file: leave the path to the destination"
+                    .to_owned(),
+            ))
     }
 
     /// Reads a flag that takes one of a few words.

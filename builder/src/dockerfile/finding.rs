@@ -235,13 +235,17 @@ impl Findings {
     /// Commands in shell form before any `SHELL`; tells whether there is one.
     fn shell_form(&mut self, stage: &Stage) -> bool {
         for statement in &stage.instructions {
-            let keyword = match &statement.value {
+            let (keyword, text) = match &statement.value {
                 Instruction::Shell(_) => return true,
-                Instruction::Cmd(Command::Shell(_)) => "CMD",
-                Instruction::Entrypoint(Command::Shell(_)) => "ENTRYPOINT",
+                Instruction::Cmd(Command::Shell(text)) => ("CMD", text),
+                Instruction::Entrypoint(Command::Shell(text)) => ("ENTRYPOINT", text),
                 _ => continue,
             };
-            let message = format!("{keyword} in shell form keeps signals from the program");
+            let message = if text.starts_with('[') {
+                format!("{keyword} starts with `[` but is no JSON, which has double quotes only")
+            } else {
+                format!("{keyword} in shell form keeps signals from the program")
+            };
             self.add(
                 Rule::JSONArgsRecommended,
                 statement,

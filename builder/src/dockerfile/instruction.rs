@@ -139,8 +139,12 @@ impl Clause<'_> {
                 "there is no `=` in `{text}`: {} takes NAME=VALUE",
                 self.keyword
             );
-            return Err(Diagnostic::error(self.span(range), message)
-                .hint("put a value with blanks in quotes: NAME=\"a b\"".to_owned()));
+            let hint = if text.starts_with('#') {
+                "a comment must have a line of its own"
+            } else {
+                "put a value with blanks in quotes: NAME=\"a b\""
+            };
+            return Err(Diagnostic::error(self.span(range), message).hint(hint.to_owned()));
         };
         if name.is_empty() {
             let message = format!("{} names cannot be blank", self.keyword);

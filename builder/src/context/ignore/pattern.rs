@@ -43,7 +43,9 @@ impl Pattern {
     /// Compiles a cleaned pattern.
     pub(super) fn new(text: &str) -> Result<Self, Problem> {
         let regex = translate(text)?;
-        let shape = if let Some(shape) = simple(text) { shape } else {
+        let shape = if let Some(shape) = simple(text) {
+            shape
+        } else {
             let start = text.split(SIGNS).next().unwrap_or_default().to_owned();
             // The slash behind two stars stands for nothing where they do.
             let end = text
