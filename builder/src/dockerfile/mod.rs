@@ -1,7 +1,7 @@
 //! The Dockerfile language: text in, tree and errors out.
 //!
-//! Nothing here touches the machine. [`parse`](fn@parse) returns the tree of a whole file or every error in
-//! it; [`expand`](mod@expand) resolves the variables of a [`Word`](tree::Word) afterwards, and
+//! Nothing here touches the machine. [`parse()`] returns the tree of a whole file or every error in
+//! it; [`expand`] resolves the variables of a [`Word`](tree::Word) afterwards, and
 //! [`value`] reads the values that have a grammar of their own.
 
 mod clause;

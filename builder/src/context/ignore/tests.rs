@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use proptest::prelude::*;
 
 use super::{Directory, Ignore, Problem, Verdict};
@@ -191,12 +189,11 @@ proptest! {
 
 /// Twenty usual patterns on a tree of 20,000 files.
 #[test]
-fn a_large_walk_visits_every_path() {
+fn a_large_walk_keeps_what_no_line_names() {
     let text = ".git\nnode_modules\n**/node_modules\n*.md\n!README.md\n**/*.pyc\n**/__pycache__\ntarget\n\
                 dist\nbuild/**\n.env*\n**/.DS_Store\n*.log\nlogs\ncoverage\n.vscode\n.idea\n\
                 **/tmp/*.swp\ndocs/*/draft\nDockerfile";
     let ignore = Ignore::parse(text).expect("valid");
-    let started = Instant::now();
     let mut kept = 0;
     for i in 0..200 {
         let directory = format!("src/module{i}");
@@ -207,5 +204,4 @@ fn a_large_walk_visits_every_path() {
         }
     }
     assert_eq!(kept, 20_000);
-    println!("20,000 paths took {:?}", started.elapsed());
 }
