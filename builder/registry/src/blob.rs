@@ -260,21 +260,4 @@ fn range_start(header: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_start_of_a_range_is_read() {
-        assert_eq!(range_start("bytes 5-9/10"), Some(5));
-        assert_eq!(range_start("bytes 5-9/*"), Some(5));
-        for wrong in [
-            "",
-            "bytes */10",
-            "5-9/10",
-            "bytes -9/10",
-            "bytes 99999999999999999999-",
-        ] {
-            assert_eq!(range_start(wrong), None, "{wrong}");
-        }
-    }
-}
+mod tests;

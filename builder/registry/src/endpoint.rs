@@ -292,24 +292,14 @@ impl Endpoint {
         )
     }
 
-    /// Follows redirects, but from https to plain http only where plain http is allowed. The
-    /// library takes the credentials off where the host changes.
+    /// Follows redirects. The library takes the credentials off where the host changes.
     fn redirects(&self) -> redirect::Policy {
         let insecure = self.shared.settings.insecure.clone();
         redirect::Policy::custom(move |attempt| {
-            if attempt.previous().len() > REDIRECTS {
-                return attempt.error("more than 10 redirects");
+            match may_follow(attempt.previous(), attempt.url(), &insecure) {
+                Ok(()) => attempt.follow(),
+                Err(reason) => attempt.error(reason),
             }
-            let secure = attempt
-                .previous()
-                .last()
-                .is_some_and(|url| url.scheme() == "https");
-            let host = authority(attempt.url());
-            let allowed = is_loopback(&host) || insecure.contains(&host);
-            if secure && attempt.url().scheme() != "https" && !allowed {
-                return attempt.error("a redirect from https to plain http");
-            }
-            attempt.follow()
         })
     }
 
@@ -339,6 +329,21 @@ impl fmt::Debug for Endpoint {
             .field("host", &self.host)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a redirect is followed: not too many, and from https to plain http only where plain http
+/// is allowed.
+fn may_follow(previous: &[Url], next: &Url, insecure: &[String]) -> Result<(), &'static str> {
+    if previous.len() > REDIRECTS {
+        return Err("more than 10 redirects");
+    }
+    let secure = previous.last().is_some_and(|url| url.scheme() == "https");
+    let host = authority(next);
+    let allowed = is_loopback(&host) || insecure.contains(&host);
+    if secure && next.scheme() != "https" && !allowed {
+        return Err("a redirect from https to plain http");
+    }
+    Ok(())
 }
 
 fn setting(name: &str, reason: &str) -> Error {
@@ -385,96 +390,4 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_is_known_by_name_and_address() {
-        for host in [
-            "localhost",
-            "LOCALHOST:5000",
-            "127.0.0.1",
-            "127.3.2.1:80",
-            "[::1]",
-            "[::1]:5000",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "localhost.example",
-            "127.0.0.1.example:5000",
-            "128.0.0.1",
-            "[::2]:80",
-            "10.0.0.1",
-            "",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    fn shared(insecure: &[&str]) -> Arc<Shared> {
-        let insecure = insecure.iter().map(ToString::to_string).collect();
-        let settings = Settings {
-            insecure,
-            ..Settings::default()
-        };
-        Arc::new(Shared {
-            settings,
-            clock: Clock::default(),
-            roots: Arc::default(),
-        })
-    }
-
-    #[test]
-    fn only_loopback_and_insecure_registries_are_asked_plainly() {
-        let shared = shared(&["lab.example:5000"]);
-        let plain = |registry| Endpoint::upstream(&shared, registry).plain;
-        assert_eq!(plain("docker.io"), Plain::Never);
-        assert_eq!(plain("lab.example"), Plain::Never);
-        assert_eq!(plain("lab.example:5000"), Plain::Perhaps);
-        assert_eq!(plain("localhost:5000"), Plain::Perhaps);
-    }
-
-    #[test]
-    fn a_mirror_has_a_scheme_a_host_and_a_prefix() {
-        let shared = shared(&[]);
-        let mirror = |endpoint: &str, insecure| {
-            let registry = "docker.io".to_owned();
-            let mirror = Mirror {
-                registry,
-                endpoint: endpoint.to_owned(),
-                insecure,
-            };
-            let found = Endpoint::mirror(&shared, &mirror);
-            (found.plain, found.host.clone(), found.prefix.clone())
-        };
-        let expect = |plain, host: &str, prefix: &str| (plain, host.to_owned(), prefix.to_owned());
-        assert_eq!(
-            mirror("http://m:5000/", false),
-            expect(Plain::Always, "m:5000", "")
-        );
-        assert_eq!(
-            mirror("https://127.0.0.1", false),
-            expect(Plain::Never, "127.0.0.1", "")
-        );
-        assert_eq!(
-            mirror("m.example/hub/x", false),
-            expect(Plain::Never, "m.example", "hub/x/")
-        );
-        assert_eq!(
-            mirror("m.example", true),
-            expect(Plain::Perhaps, "m.example", "")
-        );
-    }
-
-    #[test]
-    fn a_registry_is_a_host_and_no_more() {
-        let shared = shared(&[]);
-        for wrong in ["a/b", "u@h", "u:p@h", "a?b", "a#b", "", "a b"] {
-            assert!(
-                Endpoint::upstream(&shared, wrong).address("https").is_err(),
-                "{wrong}"
-            );
-        }
-    }
-}
+mod tests;

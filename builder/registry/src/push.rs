@@ -145,3 +145,6 @@ impl Upload<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,7 +99,10 @@ impl Endpoint {
         let from = elsewhere
             .map(|place| format!(" from {place}"))
             .unwrap_or_default();
-        let said = format!("{}{from}{}", named(status), said(&body));
+        let asked = retry_after.filter(|time| !time.is_zero());
+        let wait = asked.map(|time| format!(" (it asks to wait {} s)", time.as_secs()));
+        let wait = wait.unwrap_or_default();
+        let said = format!("{}{from}{}{wait}", named(status), said(&body));
         let hint = self.hint(status);
         Error::Status {
             task: Box::new(task.clone()),

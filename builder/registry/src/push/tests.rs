@@ -1,0 +1,211 @@
+//! Uploads against a server that keeps what it is sent.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+
+use super::*;
+use crate::Settings;
+use crate::testing::{Reply, Request, Server};
+
+const CONTENT: &[u8] = b"the content of a layer";
+
+fn body() -> Body {
+    let halves = [&CONTENT[..5], &CONTENT[5..]].map(|half| Ok(Bytes::from_static(half)));
+    futures::stream::iter(halves).boxed()
+}
+
+/// A registry without the blob; `answer` may answer instead of it.
+fn registry(answer: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Server {
+    Server::start(move |request| {
+        if let Some(reply) = answer(request) {
+            return reply;
+        }
+        match request.method.as_str() {
+            "HEAD" => Reply::new(404),
+            "POST" => Reply::new(202).with("Location", "/up/1?state=x"),
+            "PUT" => Reply::new(201),
+            _ => Reply::new(200),
+        }
+    })
+}
+
+async fn push(server: &Server, from: Option<&str>) -> Result<Pushed> {
+    let (client, _) = server.client(Settings::default());
+    let (digest, size) = (digest::of(CONTENT), CONTENT.len() as u64);
+    client
+        .push_blob(&server.reference("a/b"), &digest, size, from, body)
+        .await
+}
+
+fn expected(lines: &[&str]) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| line.replace('$', &digest::of(CONTENT)))
+        .collect()
+}
+
+fn escaped(lines: &[&str]) -> Vec<String> {
+    let digest = digest::of(CONTENT);
+    let escaped = digest.replace(':', "%3A");
+    lines
+        .iter()
+        .map(|line| {
+            line.replace("digest=$", &format!("digest={escaped}"))
+                .replace('$', &digest)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_there_is_not_sent() {
+    let server = registry(|request| (request.method == "HEAD").then(|| Reply::new(200)));
+    assert_eq!(push(&server, Some("c")).await.unwrap(), Pushed::Existed);
+    assert_eq!(server.lines(), expected(&["HEAD /v2/a/b/blobs/$"]));
+}
+
+#[tokio::test]
+async fn a_blob_is_sent_in_one_piece() {
+    let server = registry(|_| None);
+    assert_eq!(push(&server, None).await.unwrap(), Pushed::Sent);
+    let lines = [
+        "HEAD /v2/a/b/blobs/$",
+        "POST /v2/a/b/blobs/uploads/",
+        "PUT /up/1?state=x&digest=$",
+    ];
+    assert_eq!(server.lines(), escaped(&lines));
+    assert_eq!(server.log()[2].body, CONTENT);
+    assert_eq!(server.log()[2].header("content-length"), "22");
+    assert_eq!(server.log()[2].header("transfer-encoding"), "");
+}
+
+#[tokio::test]
+async fn another_repository_lends_its_blob() {
+    let server = registry(|request| (request.method == "POST").then(|| Reply::new(201)));
+    assert_eq!(push(&server, Some("c/d")).await.unwrap(), Pushed::Mounted);
+    let lines = [
+        "HEAD /v2/a/b/blobs/$",
+        "POST /v2/a/b/blobs/uploads/?mount=$&from=c/d",
+    ];
+    assert_eq!(server.lines(), expected(&lines));
+}
+
+#[tokio::test]
+async fn a_refused_mount_is_an_open_upload() {
+    let server = registry(|_| None);
+    assert_eq!(push(&server, Some("c/d")).await.unwrap(), Pushed::Sent);
+    let lines = [
+        "HEAD /v2/a/b/blobs/$",
+        "POST /v2/a/b/blobs/uploads/?mount=$&from=c/d",
+        "PUT /up/1?state=x&digest=$",
+    ];
+    assert_eq!(server.lines(), escaped(&lines));
+}
+
+#[tokio::test]
+async fn a_failed_upload_starts_again_with_its_content() {
+    let count = AtomicUsize::new(0);
+    let server = registry(move |request| match request.method.as_str() {
+        "PUT" if count.fetch_add(1, Ordering::Relaxed) < 2 => Some(Reply::new(502).cut(0)),
+        _ => None,
+    });
+    assert_eq!(push(&server, None).await.unwrap(), Pushed::Sent);
+    assert_eq!(server.log().len(), 9);
+    assert_eq!(server.log()[8].body, CONTENT);
+}
+
+#[tokio::test]
+async fn an_upload_that_arrived_though_its_answer_did_not_is_not_repeated() {
+    let puts = std::sync::Arc::new(AtomicUsize::new(0));
+    let server = registry(move |request| match request.method.as_str() {
+        "PUT" => {
+            puts.fetch_add(1, Ordering::Relaxed);
+            Some(Reply::new(504))
+        }
+        "HEAD" if puts.load(Ordering::Relaxed) > 0 => Some(Reply::new(200)),
+        _ => None,
+    });
+    assert_eq!(push(&server, None).await.unwrap(), Pushed::Existed);
+    assert_eq!(server.log().len(), 4);
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_answers_is_given_up_and_started_again() {
+    let count = AtomicUsize::new(0);
+    let server = registry(move |request| match request.method.as_str() {
+        "PUT" if count.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Some(Reply::new(201).body("x").held(0))
+        }
+        _ => None,
+    });
+    push(&server, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_is_final() {
+    let server = registry(|request| {
+        let denied = r#"{"errors":[{"code":"DENIED","message":"read only"}]}"#;
+        (request.method == "POST").then(|| Reply::new(403).body(denied))
+    });
+    let error = push(&server, None).await.unwrap_err();
+    assert!(error.is_denied());
+    let name = server.name();
+    let digest = digest::of(CONTENT);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot push blob {digest} of a/b at {name}: the server answers 403 forbidden: DENIED: read only"
+        )
+    );
+    assert_eq!(
+        error.hint().unwrap(),
+        format!("no credential for {name} was found: log in to it")
+    );
+    assert_eq!(server.log().len(), 2);
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_read_is_the_callers_error() {
+    let server = registry(|_| None);
+    let (client, pauses) = server.client(Settings::default());
+    let reference = server.reference("a/b");
+    let digest = digest::of(CONTENT);
+    let broken = || futures::stream::iter([Err(std::io::Error::other("disk"))]).boxed();
+    let error = client
+        .push_blob(&reference, &digest, 22, None, broken)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Body { source, .. } if source.to_string() == "disk"),
+        "{error:?}"
+    );
+    for size in [21, 23] {
+        let error = client
+            .push_blob(&reference, &digest, size, None, body)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Body { .. }), "{error:?}");
+    }
+    assert!(pauses.made().is_empty());
+}
+
+#[tokio::test]
+async fn the_credentials_stay_with_the_registry() {
+    let elsewhere = Server::start(|_| Reply::new(201));
+    let place = format!("http://{}/up", elsewhere.other_name());
+    let server = registry(move |request| match request.method.as_str() {
+        _ if request.header("authorization").is_empty() && request.path != "/v2/" => {
+            Some(Reply::new(401).with("WWW-Authenticate", "Basic realm=\"x\""))
+        }
+        "POST" => Some(Reply::new(202).with("Location", place.clone())),
+        _ => None,
+    });
+    let (client, _) = server.client(crate::testing::as_user("kit", "kitpass"));
+    let (digest, size) = (digest::of(CONTENT), CONTENT.len() as u64);
+    client
+        .push_blob(&server.reference("a/b"), &digest, size, None, body)
+        .await
+        .unwrap();
+    assert_eq!(elsewhere.log()[0].header("authorization"), "");
+    assert_eq!(elsewhere.log()[0].body, CONTENT);
+}
