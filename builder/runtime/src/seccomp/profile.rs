@@ -17,6 +17,7 @@ pub(super) const REFUSED_FAMILIES: [u32; 2] = [38, 40];
 
 /// A calling convention of the kernel, by its column in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "each machine uses two"))]
 pub(super) enum Abi {
     X86_64,
     I386,

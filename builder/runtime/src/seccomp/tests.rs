@@ -37,9 +37,8 @@ fn interpret(program: &[sock_filter], abi: u32, number: u32, argument: u32) -> u
 }
 
 /// The table's answer, without ranges or search.
-fn expected(abi: Abi, held: Capabilities, number: u32, argument: u32) -> u32 {
+fn expected(calls: &[(u32, Verdict)], number: u32, argument: u32) -> u32 {
     let refused = |errno: u16| libc::SECCOMP_RET_ERRNO | u32::from(errno);
-    let calls = listed(abi, held);
     let found = calls
         .iter()
         .find(|(known, _)| *known == number)
@@ -90,6 +89,7 @@ fn the_program_agrees_with_the_table() {
         for held in sets {
             let program = compile(&abis, held);
             for abi in abis {
+                let calls = listed(abi, held);
                 for number in (0..1024)
                     .chain(0xf_0000..0xf_0010)
                     .chain([0x4000_0000, u32::MAX])
@@ -97,7 +97,7 @@ fn the_program_agrees_with_the_table() {
                     for argument in ARGUMENTS {
                         assert_eq!(
                             interpret(&program, abi.audit(), number, argument),
-                            expected(abi, held, number, argument),
+                            expected(&calls, number, argument),
                             "{abi:?} {held:?} {number} {argument:#x}"
                         );
                     }
