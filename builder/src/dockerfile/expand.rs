@@ -71,7 +71,7 @@ pub fn expand<'v>(
     escape: char,
     lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
 ) -> Result<String, ExpandError> {
-    Expander::new(word, escape, true, lookup)
+    Expander::new(word, escape, Quotes::Resolve, lookup)
         .all()
         .map(|output| output.text)
 }
@@ -82,7 +82,7 @@ pub fn expand_words<'v>(
     escape: char,
     lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
 ) -> Result<Vec<String>, ExpandError> {
-    let output = Expander::new(word, escape, true, lookup).all()?;
+    let output = Expander::new(word, escape, Quotes::Resolve, lookup).all()?;
     let mut words = output.words;
     words.extend(Some(output.word).filter(|word| !word.is_empty()));
     Ok(words)
@@ -93,9 +93,20 @@ pub fn expand_heredoc<'v>(
     body: &str,
     lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
 ) -> Result<String, ExpandError> {
-    Expander::new(body, '\\', false, lookup)
+    Expander::new(body, '\\', Quotes::Text, lookup)
         .all()
         .map(|output| output.text)
+}
+
+/// Expands a text as progress shows it: quotes stay, and so do variables without a value.
+pub fn expand_for_display<'v>(
+    text: &str,
+    escape: char,
+    lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
+) -> Result<String, ExpandError> {
+    let mut expander = Expander::new(text, escape, Quotes::Keep, lookup);
+    expander.keep_unset = true;
+    expander.all().map(|output| output.text)
 }
 
 /// Returns the names of the variables that a word asks for, each once, in order.
@@ -141,21 +152,35 @@ impl Output {
     }
 }
 
+/// What becomes of quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// They are resolved and dropped.
+    Resolve,
+    /// They are resolved, and stay.
+    Keep,
+    /// They mean nothing.
+    Text,
+}
+
 struct Expander<'w, F> {
     rest: Peekable<Chars<'w>>,
     escape: char,
-    /// Whether quotes mean something.
-    quotes: bool,
+    quotes: Quotes,
+    /// Whether variables without a value stay as they are.
+    keep_unset: bool,
     lookup: F,
     depth: usize,
 }
 
 impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
-    fn new(word: &'w str, escape: char, quotes: bool, lookup: F) -> Self {
+    fn new(word: &'w str, escape: char, quotes: Quotes, lookup: F) -> Self {
+        let rest = word.chars().peekable();
         Self {
-            rest: word.chars().peekable(),
+            rest,
             escape,
             quotes,
+            keep_unset: false,
             lookup,
             depth: 0,
         }
@@ -176,8 +201,8 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
                     let value = self.dollar()?;
                     output.split(&value);
                 }
-                '\'' if self.quotes => output.push(&self.single()?),
-                '"' if self.quotes => output.push(&self.double(raw)?),
+                '\'' if self.quotes != Quotes::Text => output.push(&self.single()?),
+                '"' if self.quotes != Quotes::Text => output.push(&self.double(raw)?),
                 _ if c == self.escape => {
                     if raw {
                         output.push(c.encode_utf8(&mut [0; 4]));
@@ -199,23 +224,32 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         }
     }
 
+    /// A quote as the result has it.
+    fn quote(&self, quote: char) -> &'static str {
+        match (self.quotes, quote) {
+            (Quotes::Keep, '"') => "\"",
+            (Quotes::Keep, _) => "'",
+            _ => "",
+        }
+    }
+
     fn single(&mut self) -> Result<String, ExpandError> {
-        let mut text = String::new();
+        let mut text = self.quote('\'').to_owned();
         loop {
             match self.rest.next() {
                 None => return Err(ExpandError::Quote('\'')),
-                Some('\'') => return Ok(text),
+                Some('\'') => return Ok(text + self.quote('\'')),
                 Some(c) => text.push(c),
             }
         }
     }
 
     fn double(&mut self, raw: bool) -> Result<String, ExpandError> {
-        let mut text = String::new();
+        let mut text = self.quote('"').to_owned();
         loop {
             match self.rest.next() {
                 None => return Err(ExpandError::Quote('"')),
-                Some('"') => return Ok(text),
+                Some('"') => return Ok(text + self.quote('"')),
                 Some('$') => text.push_str(&self.dollar()?),
                 Some(c) if c == self.escape => {
                     let escape = self.escape;
@@ -248,7 +282,16 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        Ok((self.lookup)(&name).unwrap_or_default().into_owned())
+        Ok(self.value(&name, || format!("${name}")))
+    }
+
+    /// The value of a variable; without one nothing, or what was written.
+    fn value(&mut self, name: &str, written: impl FnOnce() -> String) -> String {
+        match (self.lookup)(name) {
+            Some(value) => value.into_owned(),
+            None if self.keep_unset => written(),
+            None => String::new(),
+        }
     }
 
     fn braces(&mut self) -> Result<String, ExpandError> {
@@ -262,7 +305,7 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         }
         match self.rest.next() {
             None => Err(ExpandError::Brace),
-            Some('}') => Ok((self.lookup)(&name).unwrap_or_default().into_owned()),
+            Some('}') => Ok(self.value(&name, || format!("${{{name}}}"))),
             Some(':') => match self.rest.next() {
                 None => Err(ExpandError::Brace),
                 Some(c @ ('-' | '+' | '?')) => self.default(&name, c, true),
@@ -280,6 +323,10 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         let word = self.until(Some('}'), false)?.text;
         let value = (self.lookup)(name);
         let set = value.is_some();
+        if !set && self.keep_unset {
+            let colon = if empty { ":" } else { "" };
+            return Ok(format!("${{{name}{colon}{kind}{word}}}"));
+        }
         let value = value
             .filter(|value| !empty || !value.is_empty())
             .map(Cow::into_owned);
@@ -310,15 +357,30 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         let sign = if side == Side::Start { '#' } else { '%' };
         let longest = self.rest.next_if_eq(&sign).is_some();
         let pattern = self.until(Some('}'), true)?.text;
-        let value = (self.lookup)(name).unwrap_or_default();
-        pattern::trim(&value, &pattern, side, longest)
+        match (self.lookup)(name) {
+            None if self.keep_unset => {
+                let second = if longest {
+                    sign.to_string()
+                } else {
+                    String::new()
+                };
+                Ok(format!("${{{name}{sign}{second}{pattern}}}"))
+            }
+            value => pattern::trim(&value.unwrap_or_default(), &pattern, side, longest),
+        }
     }
 
     fn replace(&mut self, name: &str) -> Result<String, ExpandError> {
         let every = self.rest.next_if_eq(&'/').is_some();
         let pattern = self.until(Some('/'), true)?.text;
         let replacement = self.until(Some('}'), true)?.text;
-        let value = (self.lookup)(name).unwrap_or_default();
+        let value = match (self.lookup)(name) {
+            None if self.keep_unset => {
+                let sign = if every { "//" } else { "/" };
+                return Ok(format!("${{{name}{sign}{pattern}/{replacement}}}"));
+            }
+            value => value.unwrap_or_default(),
+        };
         let value = pattern::replace(&value, &pattern, &replacement, every)?;
         if value.len() > SIZE_LIMIT {
             Err(ExpandError::Size)

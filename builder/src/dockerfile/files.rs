@@ -4,7 +4,7 @@ use super::clause::{Clause, Notes};
 use super::diagnostic::Diagnostic;
 use super::flag::{Known, Takes};
 use super::heredoc::{self, Token};
-use super::hint::did_you_mean;
+use super::hint::suggest;
 use super::mount::MountOptions;
 use super::tree::{
     Add, Copy, Device, Heredoc, Instruction, Network, Run, RunCommand, Security, Source, Word,
@@ -215,7 +215,7 @@ impl Clause<'_> {
         if let [heredoc] = heredocs
             && heredoc::alone(self.arguments)
         {
-            let text = heredoc.content();
+            let text = heredoc.text().into_owned();
             let name = heredoc.name.clone();
             if heredoc.body.starts_with("#!") {
                 self.check_file_name(heredoc)?;
@@ -258,7 +258,7 @@ impl Clause<'_> {
         if choice.is_none() {
             let names = choices.iter().map(|(name, _)| *name);
             let message = format!("`{}` is no value of `--{name}`", word.text);
-            let hint = did_you_mean(&word.text, names.clone()).unwrap_or_else(|| {
+            let hint = suggest(&word.text, names.clone()).unwrap_or_else(|| {
                 format!("it is one of {}", names.collect::<Vec<_>>().join(", "))
             });
             notes

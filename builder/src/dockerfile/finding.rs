@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::diagnostic::Diagnostic;
 use super::directive::Check;
 use super::lint::Rule;
+use super::port::read;
 use super::span::Span;
 use super::tree::{Arg, Command, Dockerfile, From, Instruction, Stage, Statement, Word};
-use super::value;
 
 /// Finds what the rules have to say. The file's own `# check=` is not asked, those above
 /// instructions are.
@@ -219,7 +219,7 @@ impl Findings {
     }
 
     fn port(&mut self, statement: &Statement, port: &Word) {
-        let Ok(ports) = value::ports(&port.text) else {
+        let Ok(ports) = read(&port.text) else {
             return;
         };
         if !ports.lower_case {

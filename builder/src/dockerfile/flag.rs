@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::hint::did_you_mean;
+use super::hint::suggest;
 use super::value::boolean;
 use super::word::is_blank;
 
@@ -140,7 +140,7 @@ impl Flag {
         let name = &self.name;
         let Some(takes) = takes else {
             let message = format!("unknown flag `--{name}` of {instruction}");
-            let near = did_you_mean(name, known.iter().map(|(name, _)| *name));
+            let near = suggest(name, known.iter().map(|(name, _)| *name));
             let near = near.map(|hint| hint.replacen('`', "`--", 1));
             let hint = near.unwrap_or_else(|| list(instruction, known));
             return Some((message, Some(hint)));

@@ -1,5 +1,6 @@
 //! Here-documents: finding `<<WORD` in an instruction, and reading the bodies after it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::diagnostic::Diagnostic;
@@ -21,12 +22,12 @@ pub(super) struct Token {
 
 impl Heredoc {
     /// Returns the body as a file of it reads: without leading tabs after `<<-`.
-    pub fn content(&self) -> String {
+    pub fn text(&self) -> Cow<'_, str> {
         if !self.chomp {
-            return self.body.clone();
+            return Cow::Borrowed(&self.body);
         }
         let lines = self.body.split_inclusive('\n');
-        lines.map(|line| line.trim_start_matches('\t')).collect()
+        Cow::Owned(lines.map(|line| line.trim_start_matches('\t')).collect())
     }
 
     /// Returns the first line of the body, with `...` if there are more, as progress shows it.

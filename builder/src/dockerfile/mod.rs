@@ -1,8 +1,8 @@
 //! The Dockerfile language: text in, tree and errors out.
 //!
 //! Nothing here touches the machine. [`parse()`] returns the tree of a whole file or every error in
-//! it; [`expand`] resolves the variables of a [`Word`](tree::Word) afterwards, and
-//! [`value`] reads the values that have a grammar of their own.
+//! it; [`expand`] resolves the variables of a [`Word`] afterwards, and
+//! [`port`], [`signal`] and [`value`] read the values that have a grammar of their own.
 
 mod clause;
 pub mod diagnostic;
@@ -12,12 +12,14 @@ mod files;
 mod finding;
 mod flag;
 mod heredoc;
-pub mod hint;
+mod hint;
 mod instruction;
 mod line;
 pub mod lint;
 pub mod mount;
 mod parse;
+pub mod port;
+pub mod signal;
 mod source;
 pub mod span;
 pub mod tree;
@@ -29,6 +31,7 @@ mod tests;
 
 pub use diagnostic::{Diagnostic, Kind};
 pub use directive::{Check, Directives, RuleSet};
+pub use hint::suggest;
 pub use lint::Rule;
 pub use mount::{Mount, MountOptions, Sharing};
 pub use parse::{parse, parse_instruction};

@@ -4,7 +4,7 @@ mod draft;
 
 use super::diagnostic::Diagnostic;
 use super::files::{has_variable, no_variables};
-use super::hint::did_you_mean;
+use super::hint::suggest;
 use super::span::Span;
 use super::tree::Word;
 
@@ -143,7 +143,7 @@ impl MountOptions {
             let key = key.to_ascii_lowercase();
             if !KEYS.contains(&key.as_str()) {
                 let message = format!("unknown option `{key}` of `--mount`");
-                return Err(Diagnostic::error(span, message).hint(did_you_mean(&key, KEYS)));
+                return Err(Diagnostic::error(span, message).hint(suggest(&key, KEYS)));
             }
             if value.is_none() && !BARE.contains(&key.as_str()) {
                 let message = format!("the option `{key}` of `--mount` needs a value");
@@ -173,21 +173,31 @@ impl MountOptions {
         Ok(options)
     }
 
-    /// Returns the mount, its values run through `expand`; that of `from` is taken as it is.
-    pub fn resolve<E>(
+    /// The stage or the image that it is taken from, which is never expanded.
+    pub fn from(&self) -> Option<&str> {
+        let last = self.options.iter().rev().find(|(key, _)| key == "from");
+        last.and_then(|(_, value)| value.as_deref())
+            .filter(|from| !from.is_empty())
+    }
+
+    /// Returns the mount, its values but that of `from` run through `expand`.
+    pub fn resolve(
         &self,
-        mut expand: impl FnMut(&str) -> Result<String, E>,
-    ) -> Result<Result<Mount, Diagnostic>, E> {
+        mut expand: impl FnMut(&Word) -> Result<String, Diagnostic>,
+    ) -> Result<Mount, Diagnostic> {
         let mut options = Vec::with_capacity(self.options.len());
         for (key, value) in &self.options {
             let value = match value {
-                Some(value) if key != "from" => Some(expand(value)?),
+                Some(text) if key != "from" => Some(expand(&Word {
+                    text: text.clone(),
+                    span: self.span,
+                })?),
                 other => other.clone(),
             };
             options.push((key.clone(), value));
         }
-        let mount = Mount::from_options(&options);
-        Ok(mount.map_err(|(message, hint)| Diagnostic::error(self.span, message).hint(hint)))
+        Mount::from_options(&options)
+            .map_err(|(message, hint)| Diagnostic::error(self.span, message).hint(hint))
     }
 }
 
@@ -233,10 +243,9 @@ mod tests {
 
     fn mount(text: &str) -> Result<Mount, String> {
         let options = MountOptions::parse(text, Span::default()).map_err(|error| error.message)?;
-        let resolved: Result<_, std::convert::Infallible> =
-            options.resolve(|value| Ok(value.replace("$X", "x")));
-        let Ok(mount) = resolved;
-        mount.map_err(|error| error.message)
+        options
+            .resolve(|word| Ok(word.text.replace("$X", "x")))
+            .map_err(|error| error.message)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::diagnostic::Diagnostic;
 use super::directive::{Check, Directives, key_value};
 use super::finding;
 use super::heredoc::{self, Token};
-use super::hint::{self, did_you_mean};
+use super::hint::{self, suggest};
 use super::line::{Line, Reader};
 use super::lint::Rule;
 use super::source::Source;
@@ -331,7 +331,7 @@ pub(super) const KEYWORDS: [&str; 18] = [
 /// The error for an instruction that there is not.
 pub(super) fn unknown(keyword: &str, span: Span) -> Diagnostic {
     let shown: String = keyword.chars().take(40).collect();
-    let near = did_you_mean(keyword, KEYWORDS);
+    let near = suggest(keyword, KEYWORDS);
     Diagnostic::error(span, format!("unknown instruction `{shown}`")).hint(near)
 }
 

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
-use super::{ExpandError, expand, expand_heredoc, expand_words, names};
+use super::{ExpandError, expand, expand_for_display, expand_heredoc, expand_words, names};
 
 fn lookup(name: &str) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match name {
@@ -152,6 +152,16 @@ fn heredocs_keep_their_quotes() {
 }
 
 #[test]
+fn display_keeps_quotes_and_what_has_no_value() {
+    let text = "\"$A $U\" '$A' ${U} ${U:-$A} ${U#x} ${U%%x} ${U//a/b} ${U?} ${A:-x} \\;";
+    let expected = "\"foo $U\" '$A' ${U} ${U:-foo} ${U#x} ${U%%x} ${U//a/b} ${U?} foo ;";
+    assert_eq!(
+        expand_for_display(text, '\\', lookup).as_deref(),
+        Ok(expected)
+    );
+}
+
+#[test]
 fn names_are_listed_once() {
     assert_eq!(
         names("$A${B:-$C}${A#$D}'$E'\\$F", '\\'),
@@ -173,6 +183,7 @@ proptest! {
         let _ = expand(&word, escape, lookup);
         let _ = expand_words(&word, escape, lookup);
         let _ = expand_heredoc(&word, lookup);
+        let _ = expand_for_display(&word, escape, lookup);
         let _ = names(&word, escape);
     }
 

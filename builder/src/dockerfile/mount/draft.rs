@@ -1,6 +1,6 @@
 //! The options of one mount, judged together.
 
-use super::super::hint::did_you_mean;
+use super::super::hint::suggest;
 use super::super::value::{boolean, size};
 use super::{Mount, Sharing};
 
@@ -61,7 +61,7 @@ impl Draft {
                 if !TYPES.contains(&kind.as_str()) {
                     let message = format!("unknown type `{text}` of a mount");
                     let all = || format!("it is one of {}", TYPES.join(", "));
-                    return Err((message, did_you_mean(text, TYPES).or_else(|| Some(all()))));
+                    return Err((message, suggest(text, TYPES).or_else(|| Some(all()))));
                 }
                 self.kind = kind;
             }

@@ -218,9 +218,7 @@ fn run(run: &Run) -> String {
     };
     for mount in &run.mounts {
         let _ = writeln!(out, "  mount {:?}", mount.options);
-        let resolved: Result<_, std::convert::Infallible> = mount.resolve(|v| Ok(v.to_owned()));
-        let Ok(resolved) = resolved;
-        let _ = match resolved {
+        let _ = match mount.resolve(|word| Ok(word.text.clone())) {
             Ok(mount) => writeln!(out, "    {mount:?}"),
             Err(error) => writeln!(out, "    {}", error.message),
         };
