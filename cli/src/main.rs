@@ -1,2 +1,7 @@
 //! The command.
+mod args;
+mod diagnostic;
+mod format;
+mod progress;
+mod table;
 fn main() {}

@@ -1,0 +1,173 @@
+//! The flags of a build.
+
+use std::path::PathBuf;
+
+use super::foreign::{Flag, Flags, Foreign, ignored, refused};
+use super::{Pair, SecretFlag, Size, Ulimit};
+use crate::progress::Mode;
+
+const EXAMPLES: &str = "\
+Examples:
+  rbuild -t hello .                          the Dockerfile of this folder
+  rbuild -t hello -f docker/Dockerfile .     another Dockerfile, the same context
+  rbuild --target test --build-arg V=1 .     one stage, with an argument
+  rbuild --secret id=npm,src=.npmrc .        a file that no layer keeps
+  rbuild -t host:5000/hello --push .         straight to a registry
+  rbuild -o type=oci,dest=hello.tar .        an archive in place of the store
+  tar c . | rbuild -t hello -                a context from a pipe
+
+The image id is printed on standard output, all else on standard error.
+Exit codes: 0 built, 1 the build failed, 2 wrong usage, 3 the machine or the network.";
+
+/// Flags of a build that rbuild lacks.
+#[derive(Debug)]
+pub(crate) struct BuildFlags;
+
+impl Flags for BuildFlags {
+    const FLAGS: &'static [Flag] = &[
+        refused("allow"),
+        refused("annotation"),
+        refused("attest"),
+        ignored("builder"),
+        refused("cache-from"),
+        refused("cache-to"),
+        refused("call"),
+        refused("check").switch(),
+        refused("cgroup-parent"),
+        refused("policy"),
+        refused("resource"),
+        refused("ssh"),
+        // Only what these raise above the default would be missed, and they never change an image.
+        ignored("memory").short('m'),
+        ignored("memory-swap"),
+        ignored("cpu-shares").short('c'),
+        ignored("cpu-period"),
+        ignored("cpu-quota"),
+        ignored("cpuset-cpus"),
+        ignored("cpuset-mems"),
+        ignored("compress").switch(),
+        ignored("isolation"),
+        ignored("security-opt"),
+        ignored("squash").switch(),
+        ignored("rm").switch(),
+        ignored("force-rm").switch(),
+        ignored("disable-content-trust").switch(),
+    ];
+}
+
+/// What `rbuild build` understands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BuildArgs {
+    /// The context: a folder, or `-` for a tar archive or a lone Dockerfile on standard input
+    #[arg(value_name = "PATH | -")]
+    pub(crate) context: String,
+    /// Name the image (may be repeated)
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+    /// Read the Dockerfile from here; `-` is standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+    /// Build this stage in place of the last one
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Set an ARG; without a value it is taken from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<Pair>,
+    /// Lend a secret to `RUN --mount=type=secret`
+    #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
+    pub(crate) secrets: Vec<SecretFlag>,
+    /// Give a folder or an image the name of a stage
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
+    pub(crate) contexts: Vec<Pair>,
+    /// Add a label to the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<Pair>,
+    /// Build for this platform, such as `linux/arm64` [env: DOCKER_DEFAULT_PLATFORM]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Run every step, even where its result is known
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Run every step of these stages
+    #[arg(
+        long,
+        value_name = "STAGE",
+        value_delimiter = ',',
+        conflicts_with = "no_cache"
+    )]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Write the result elsewhere: `type=oci,dest=FILE`, a folder, `-` for a tar on standard output
+    #[arg(short, long = "output", value_name = "DEST", help_heading = "Results")]
+    pub(crate) outputs: Vec<String>,
+    /// Push the image to the registry of its name
+    #[arg(long, help_heading = "Results")]
+    pub(crate) push: bool,
+    /// Put the image into the store, as is done anyway
+    #[arg(long, help_heading = "Results")]
+    pub(crate) load: bool,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write the digests of the result to a JSON file
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Print nothing but the image id
+    #[arg(short, long, help_heading = "Results")]
+    pub(crate) quiet: bool,
+    /// How to show what goes on [env: BUILDKIT_PROGRESS]
+    #[arg(long, value_enum, value_name = "MODE", help_heading = "Results")]
+    pub(crate) progress: Option<Mode>,
+    /// Provenance; only `false` is supported yet
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) provenance: Option<String>,
+    /// Bill of materials; only `false` is supported yet
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) sbom: Option<String>,
+
+    /// The network of every RUN: `default`, `none` or `host`
+    #[arg(long, value_name = "MODE", help_heading = "Sandbox of RUN")]
+    pub(crate) network: Option<String>,
+    /// Add a line to `/etc/hosts` of every RUN
+    #[arg(
+        long = "add-host",
+        value_name = "HOST:IP",
+        help_heading = "Sandbox of RUN"
+    )]
+    pub(crate) add_hosts: Vec<String>,
+    /// The size of `/dev/shm` of every RUN
+    #[arg(long, value_name = "BYTES", help_heading = "Sandbox of RUN")]
+    pub(crate) shm_size: Option<Size>,
+    /// A resource limit of every RUN
+    #[arg(
+        long = "ulimit",
+        value_name = "NAME=SOFT[:HARD]",
+        help_heading = "Sandbox of RUN"
+    )]
+    pub(crate) ulimits: Vec<Ulimit>,
+
+    #[command(flatten)]
+    pub(crate) foreign: Foreign<BuildFlags>,
+}
+
+impl BuildArgs {
+    /// The first flag typed that rbuild can't honour.
+    pub(crate) fn refused(&self) -> Option<&'static str> {
+        let asked = |value: &Option<String>| {
+            value
+                .as_deref()
+                .is_some_and(|value| !matches!(value, "false" | "0" | "disabled"))
+        };
+        if asked(&self.provenance) {
+            return Some("provenance");
+        }
+        if asked(&self.sbom) {
+            return Some("sbom");
+        }
+        self.foreign.refused()
+    }
+}

@@ -1,0 +1,171 @@
+//! The flags of the verbs on containers.
+
+use std::path::PathBuf;
+
+use super::Pair;
+
+/// What `rbuild ps` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PsArgs {
+    /// Also those that have stopped
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only those that match, such as `name=web`, `status=exited`, `ancestor=alpine`
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// `table`, `json` or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// The last few made, running or not
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true
+    )]
+    pub(crate) last: Option<i64>,
+    /// The last one made, running or not
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    /// Cut nothing short
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Print ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print what each container has written to its files
+    #[arg(short, long)]
+    pub(crate) size: bool,
+}
+
+/// What `rbuild logs` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    /// The container
+    pub(crate) container: String,
+    /// Go on until the container stops
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Put the time before each line
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Only the last few lines
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<String>,
+    /// Only what was written after a time, or in the last while: `10m`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only what was written before a time, or before the last while
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Accepted for docker's sake
+    #[arg(long, hide = true)]
+    pub(crate) details: bool,
+}
+
+/// What `rbuild exec` understands.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "rbuild exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
+pub(crate) struct ExecArgs {
+    /// The container, then the command
+    #[arg(
+        value_name = "CONTAINER COMMAND [ARG]",
+        required = true,
+        trailing_var_arg = true
+    )]
+    pub(crate) container_and_command: Vec<String>,
+    /// Leave the command in the background
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<Pair>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// The user, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// The working directory
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) workdir: Option<String>,
+    /// Grant every capability
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// The keys that leave the command running
+    #[arg(long, hide = true)]
+    pub(crate) detach_keys: Option<String>,
+}
+
+/// What `rbuild start` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+    /// Show what it writes, and wait for it
+    #[arg(short, long)]
+    pub(crate) attach: bool,
+    /// Send it standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+}
+
+/// What `rbuild stop` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+    /// The signal, in place of the container's own stop signal
+    #[arg(short, long)]
+    pub(crate) signal: Option<String>,
+    /// Seconds from the signal to the kill; -1 waits for ever
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
+    pub(crate) timeout: Option<i64>,
+}
+
+/// What `rbuild kill` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KillArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+    /// The signal
+    #[arg(short, long, default_value = "KILL")]
+    pub(crate) signal: String,
+}
+
+/// What `rbuild rm` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+    /// Also those that run: they are killed
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Also the volumes without a name that belong to them
+    #[arg(short, long)]
+    pub(crate) volumes: bool,
+}
+
+/// What verbs understand that take names and nothing else.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamesArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+}

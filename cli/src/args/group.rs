@@ -1,0 +1,154 @@
+//! The verbs as docker groups them: `image ls`, `container rm`, `buildx build`.
+
+use clap::Subcommand;
+
+use super::{
+    BuildArgs, Command, CreateArgs, ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, InspectArgs,
+    KillArgs, LoadArgs, LogsArgs, NamesArgs, PruneArgs, PsArgs, PullArgs, PushArgs, RmArgs,
+    RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs,
+};
+
+/// `rbuild image ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImagesArgs),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(RmiArgs),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Show all that is known of images
+    Inspect(InspectArgs),
+    /// Show how an image was made
+    History(HistoryArgs),
+    /// Remove images without a name
+    Prune(PruneArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Read images from an archive
+    Load(LoadArgs),
+}
+
+/// `rbuild container ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Container {
+    /// Run a command in a new container
+    Run(Box<RunArgs>),
+    /// Make a container without starting it
+    Create(Box<CreateArgs>),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(PsArgs),
+    /// Show what a container wrote
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Start containers that have stopped
+    Start(StartArgs),
+    /// Stop containers
+    Stop(StopArgs),
+    /// Send a signal to containers
+    Kill(KillArgs),
+    /// Wait until containers stop, and print their exit codes
+    Wait(NamesArgs),
+    /// Remove containers
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+    /// Show all that is known of containers
+    Inspect(InspectArgs),
+    /// Remove containers that have stopped
+    Prune(PruneArgs),
+}
+
+/// `rbuild builder ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Builder {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Remove what no image needs
+    Prune(PruneArgs),
+}
+
+/// `rbuild buildx ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Buildx {
+    /// Build an image from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArgs>),
+    /// Remove what no image needs
+    Prune(PruneArgs),
+    /// Show the version
+    Version(FormatArgs),
+    /// Show how much the store holds
+    Du(FormatArgs),
+}
+
+/// `rbuild system ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum System {
+    /// Show how much the store holds
+    Df(FormatArgs),
+    /// Show the machine and the store
+    Info(FormatArgs),
+    /// Remove what no image needs
+    Prune(PruneArgs),
+}
+
+impl Image {
+    /// The same verb without the group.
+    pub(super) fn plain(self) -> Command {
+        match self {
+            Self::Build(args) => Command::Build(args),
+            Self::Ls(args) => Command::Images(args),
+            Self::Rm(args) => Command::Rmi(args),
+            Self::Pull(args) => Command::Pull(args),
+            Self::Push(args) => Command::Push(args),
+            Self::Tag(args) => Command::Tag(args),
+            Self::Inspect(args) => Command::Inspect(args.only("image")),
+            Self::History(args) => Command::History(args),
+            Self::Prune(args) => Command::ImagePrune(args),
+            Self::Save(args) => Command::Save(args),
+            Self::Load(args) => Command::Load(args),
+        }
+    }
+}
+
+impl Container {
+    /// The same verb without the group.
+    pub(super) fn plain(self) -> Command {
+        match self {
+            Self::Run(args) => Command::Run(args),
+            Self::Create(args) => Command::Create(args),
+            Self::Ls(args) => Command::Ps(args),
+            Self::Logs(args) => Command::Logs(args),
+            Self::Exec(args) => Command::Exec(args),
+            Self::Start(args) => Command::Start(args),
+            Self::Stop(args) => Command::Stop(args),
+            Self::Kill(args) => Command::Kill(args),
+            Self::Wait(args) => Command::Wait(args),
+            Self::Rm(args) => Command::Rm(args),
+            Self::Inspect(args) => Command::Inspect(args.only("container")),
+            Self::Prune(args) => Command::ContainerPrune(args),
+        }
+    }
+}
+
+impl Buildx {
+    /// The same verb without the group.
+    pub(super) fn plain(self) -> Command {
+        match self {
+            Self::Build(args) => Command::Build(args),
+            Self::Prune(args) => Command::SystemPrune(args),
+            Self::Version(args) => Command::Version(args),
+            Self::Du(args) => Command::DiskUsage(args),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line as it was typed; nothing here looks at the machine.
+//!
+//! The verbs and flags are those of `docker`, so that `alias docker=rbuild` serves scripts as
+//! they are. What follows no verb is a build: `rbuild -t x .` is `rbuild build -t x .`.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the help that users read"
+)]
+#![expect(clippy::struct_excessive_bools, reason = "a switch is a bool")]
+#![expect(clippy::struct_field_names, reason = "a field is named as its flag")]
+
+mod build;
+mod container;
+mod foreign;
+mod group;
+mod image;
+mod route;
+mod run;
+mod system;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use build::BuildArgs;
+pub(crate) use container::{
+    ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StartArgs, StopArgs,
+};
+pub(crate) use group::{Builder, Buildx, Container, Image, System};
+pub(crate) use image::{
+    HistoryArgs, ImagesArgs, LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs,
+    RmiArgs, SaveArgs, TagArgs,
+};
+pub(crate) use run::{CreateArgs, RunArgs};
+pub(crate) use system::{BuildxArgs, CompletionArgs, FormatArgs, InspectArgs, ManArgs};
+pub(crate) use values::{Pair, Pull, SecretFlag, Size, Ulimit, csv};
+
+const EXAMPLES: &str = "\
+Examples:
+  rbuild -t hello .                  build the Dockerfile of this folder and name the image
+  rbuild run --rm hello              run it, and leave nothing behind
+  rbuild run -it --rm alpine         a shell in a fresh container
+  rbuild push hello                  send it to its registry
+  alias docker=rbuild                scripts written for docker work as they are
+
+`rbuild build --help` lists the flags of a build; `rbuild help VERB` those of another verb.";
+
+/// Builds container images, and runs them
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    disable_version_flag = true,
+    override_usage = "rbuild [BUILD OPTIONS] PATH\n       rbuild [OPTIONS] VERB ...",
+    after_help = EXAMPLES,
+    args_override_self = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Keep images, layers and containers in this folder [env: RBUILD_ROOT]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// Ask this host in place of docker.io, or of the registry named before `=`
+    #[arg(long, value_name = "[REGISTRY=]HOST", global = true)]
+    pub(crate) registry_mirror: Vec<String>,
+    /// Speak plain HTTP, or TLS that nobody vouches for, with this registry
+    #[arg(long, value_name = "HOST", global = true)]
+    pub(crate) insecure_registry: Vec<String>,
+    /// Tell more: causes of errors, every warning
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+    /// Read registry credentials from the `config.json` in this folder [env: DOCKER_CONFIG]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) config: Option<PathBuf>,
+    /// Accepted for docker's sake: rbuild has no daemon
+    #[arg(short = 'H', long, hide = true)]
+    pub(crate) host: Option<String>,
+    /// Accepted for docker's sake: `default` is the only one
+    #[arg(short = 'c', long, hide = true)]
+    pub(crate) context: Option<String>,
+    /// Accepted for docker's sake
+    #[arg(short = 'l', long, hide = true)]
+    pub(crate) log_level: Option<String>,
+}
+
+/// The verbs, as typed; [`Command::plain`] undoes the grouping.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile (also without the word `build`)
+    Build(Box<BuildArgs>),
+    /// Run a command in a new container
+    Run(Box<RunArgs>),
+    /// Make a container without starting it
+    Create(Box<CreateArgs>),
+    /// List containers
+    Ps(PsArgs),
+    /// Show what a container wrote
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Start containers that have stopped
+    Start(StartArgs),
+    /// Stop containers
+    Stop(StopArgs),
+    /// Send a signal to containers
+    Kill(KillArgs),
+    /// Wait until containers stop, and print their exit codes
+    Wait(NamesArgs),
+    /// Remove containers
+    Rm(RmArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// Show how an image was made
+    History(HistoryArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Read images from an archive
+    Load(LoadArgs),
+    /// Show all that is known of containers or images
+    Inspect(InspectArgs),
+    /// Remember the credentials of a registry
+    Login(LoginArgs),
+    /// Forget the credentials of a registry
+    Logout(LogoutArgs),
+    /// Verbs on images
+    #[command(subcommand)]
+    Image(Image),
+    /// Verbs on containers
+    #[command(subcommand)]
+    Container(Container),
+    /// The build verb as `docker builder` has it
+    #[command(subcommand)]
+    Builder(Builder),
+    /// The build verb as `docker buildx` has it
+    Buildx(BuildxArgs),
+    /// Verbs on the store
+    #[command(subcommand)]
+    System(System),
+    /// Show the version
+    Version(FormatArgs),
+    /// Show the machine and the store
+    Info(FormatArgs),
+    /// Write a completion script for a shell
+    Completion(CompletionArgs),
+    /// Write the manual pages into a folder
+    Man(ManArgs),
+    /// Remove images without a name
+    #[command(skip)]
+    ImagePrune(PruneArgs),
+    /// Remove containers that have stopped
+    #[command(skip)]
+    ContainerPrune(PruneArgs),
+    /// Remove what no image needs
+    #[command(skip)]
+    SystemPrune(PruneArgs),
+    /// Show how much the store holds
+    #[command(skip)]
+    DiskUsage(FormatArgs),
+}
+
+impl Command {
+    /// The same command without its group: `container ls` is `ps`, `buildx build` is `build`.
+    pub(crate) fn plain(self) -> Self {
+        match self {
+            Self::Image(verb) => verb.plain(),
+            Self::Container(verb) => verb.plain(),
+            Self::Builder(Builder::Build(args)) => Self::Build(args),
+            Self::Buildx(args) => args.verb.plain(),
+            Self::System(System::Df(args)) => Self::DiskUsage(args),
+            Self::System(System::Info(args)) => Self::Info(args),
+            Self::Builder(Builder::Prune(args)) | Self::System(System::Prune(args)) => {
+                Self::SystemPrune(args)
+            }
+            plain => plain,
+        }
+    }
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// What clap has to say instead: that something is wrong, but also help and version.
+pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let argv = route::route(argv, &mut command)?;
+    let matches = match command.try_get_matches_from_mut(&argv) {
+        // Only now and then does somebody type `--rm=true`, so only then is it paid for.
+        Err(error) if error.kind() == ErrorKind::TooManyValues => {
+            with_switch_values(Cli::command()).try_get_matches_from(argv)?
+        }
+        other => other?,
+    };
+    Cli::from_arg_matches(&matches)
+}
+
+/// Lets every switch take a value after `=`, as all of docker's do.
+fn with_switch_values(command: clap::Command) -> clap::Command {
+    command
+        .mut_subcommands(with_switch_values)
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => arg
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .default_value("false")
+                .value_parser(clap::builder::FalseyValueParser::new()),
+            _ => arg,
+        })
+}
+
+#[cfg(test)]
+mod tests;

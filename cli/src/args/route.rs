@@ -1,0 +1,112 @@
+//! Which verb a command line names; a line that names none is a build.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+
+/// Global flags that take the next word as their value.
+const TAKES_VALUE: [&str; 11] = [
+    "--root",
+    "--registry-mirror",
+    "--insecure-registry",
+    "--config",
+    "--host",
+    "-H",
+    "--context",
+    "-c",
+    "--log-level",
+    "-l",
+    "--tlscacert",
+];
+/// Global flags that stand alone.
+const STANDS_ALONE: [&str; 2] = ["-D", "--debug"];
+/// What asks about the program itself.
+const ASKS: [&str; 5] = ["-h", "--help", "-v", "-V", "--version"];
+/// Verbs of docker that rbuild lacks: a wrong verb must not be taken for a folder to build.
+const ABSENT: [&str; 38] = [
+    "attach",
+    "bake",
+    "checkpoint",
+    "commit",
+    "compose",
+    "config",
+    "context",
+    "cp",
+    "diff",
+    "events",
+    "export",
+    "import",
+    "manifest",
+    "model",
+    "network",
+    "node",
+    "pause",
+    "plugin",
+    "port",
+    "rename",
+    "restart",
+    "scout",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "stats",
+    "swarm",
+    "top",
+    "trust",
+    "unpause",
+    "update",
+    "volume",
+    "imagetools",
+    "sbom",
+    "init",
+    "mcp",
+    "buildkit",
+];
+
+/// Puts `build` where the verb is missing.
+///
+/// # Errors
+/// Help, where nothing was typed at all; a refusal of docker's verbs that rbuild lacks.
+pub(super) fn route(
+    mut argv: Vec<OsString>,
+    command: &mut clap::Command,
+) -> Result<Vec<OsString>, clap::Error> {
+    let Some(place) = verb_place(&argv) else {
+        return Err(no_verb(command));
+    };
+    let word = argv[place].to_string_lossy();
+    if command.find_subcommand(&*word).is_some() || word == "help" || ASKS.contains(&&*word) {
+        return Ok(argv);
+    }
+    if ABSENT.contains(&&*word) {
+        let message = format!("`rbuild {word}` is not supported yet");
+        return Err(command.error(ErrorKind::InvalidSubcommand, message));
+    }
+    argv.insert(place, "build".into());
+    Ok(argv)
+}
+
+/// The place of the first word that is no global flag.
+fn verb_place(argv: &[OsString]) -> Option<usize> {
+    let mut place = 1;
+    while let Some(word) = argv.get(place) {
+        let word = word.to_string_lossy();
+        let (flag, joined) = word
+            .split_once('=')
+            .map_or((&*word, false), |(flag, _)| (flag, true));
+        if TAKES_VALUE.contains(&flag) {
+            place += if joined { 1 } else { 2 };
+        } else if STANDS_ALONE.contains(&flag) {
+            place += 1;
+        } else {
+            return Some(place);
+        }
+    }
+    None
+}
+
+fn no_verb(command: &mut clap::Command) -> clap::Error {
+    let help = command.render_help();
+    command.clone().error(ErrorKind::DisplayHelp, help)
+}
