@@ -156,7 +156,8 @@ pub(crate) fn null(dev: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     if is_null { Ok(null) } else { Err(Errno::NODEV) }
 }
 
-/// A file with these bytes on the mounted `/dev`'s memory, shown nowhere yet.
+/// A file with these bytes on the mounted `/dev`'s memory, to be mounted somewhere and then
+/// forgotten: the kernel mounts no file without a name.
 pub(crate) fn file_of_bytes(
     dev: BorrowedFd<'_>,
     bytes: &[u8],
@@ -170,9 +171,12 @@ pub(crate) fn file_of_bytes(
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
-    let mount = clone_mount(&file, false)?;
-    unlinkat(dev, TEMPORARY, AtFlags::empty())?;
-    Ok(mount)
+    clone_mount(&file, false)
+}
+
+/// Takes the name away that [`file_of_bytes`] needed until the file was mounted.
+pub(crate) fn forget_file(dev: BorrowedFd<'_>) -> Result<(), Errno> {
+    unlinkat(dev, TEMPORARY, AtFlags::empty())
 }
 
 /// What the host knows of a device that the container shall have.

@@ -144,7 +144,11 @@ impl<'a> Mounts<'a> {
             let reason = format!("{:?} is in the process file system", order.target);
             return Err(Error::Invalid(reason));
         }
-        attach(mount, target).doing(doing)
+        attach(mount, target).doing(doing)?;
+        if matches!(order.source, SourceOrder::Bytes { .. }) {
+            devices::forget_file(self.dev.as_fd()).doing(doing)?;
+        }
+        Ok(())
     }
 
     /// Shows the terminal's container end at `/dev/console`.

@@ -134,7 +134,7 @@ fn standard_mounts() {
 fn devices() {
     let root = Root::new();
     let script = "head -c 4 /dev/zero | wc -c; head -c 1 /dev/urandom | wc -c; echo x >/dev/null;
-        echo x >/dev/full; readlink /dev/fd /dev/ptmx; stat -c %a:%t:%T /dev/tty";
+        echo x >/dev/full; readlink /dev/fd; readlink /dev/ptmx; stat -c %a:%t:%T /dev/tty";
     let output = root.output(script);
     assert!(
         output.starts_with("4\n1\n") && output.contains("No space"),
@@ -173,10 +173,10 @@ fn devices() {
 
 fn masked_and_read_only() {
     let root = Root::new();
-    let script = "wc -c </proc/kcore; wc -c </proc/timer_list; ls -A /sys/firmware | wc -l;
-        touch /sys/firmware/x; echo 1 >/proc/sys/kernel/panic; echo h >/proc/sysrq-trigger; true";
+    let script = "wc -c </proc/timer_list; ls -A /sys/firmware | wc -l; touch /sys/firmware/x;
+        echo 1 >/proc/sys/kernel/panic; touch /proc/irq/default_smp_affinity; true";
     let output = root.output(script);
-    assert!(output.starts_with("0\n"), "{output}");
+    assert!(output.starts_with("0\n0\n"), "{output}");
     assert_eq!(
         output.matches("ead-only file system").count(),
         3,
@@ -187,7 +187,7 @@ fn masked_and_read_only() {
 fn environment_and_directory() {
     let root = Root::new();
     assert_eq!(root.output("pwd; echo $HOME"), "/\n/root\n");
-    let mut container = root.container("pwd; echo $HOME; stat -c %u:%g:%a . ..; busybox umask");
+    let mut container = root.container("pwd; echo $HOME; stat -c %u:%g:%a . ..; umask");
     container.process.cwd = "/srv/new/place".into();
     container.process.user = "web".into();
     container.process.env.push("HOME=".into());
@@ -298,6 +298,10 @@ fn stubs_leave_no_trace() {
             .unwrap();
     }
     let overlay = Overlay::new(&root);
+    fs::File::open(&overlay.upper)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
     let file = || MountSource::Bytes {
         bytes: b"x".into(),
         mode: 0o644,
