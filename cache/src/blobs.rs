@@ -156,3 +156,76 @@ impl Write for BlobWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    fn hello() -> Digest {
+        HELLO.parse().unwrap()
+    }
+
+    fn leftovers(store: &Store) -> usize {
+        let count =
+            |folder: &str| fs::read_dir(store.root().join(folder)).map_or(0, Iterator::count);
+        count("tmp") + count(FOLDER)
+    }
+
+    #[test]
+    fn a_blob_is_found_by_its_digest() {
+        let store = Store::temporary().unwrap();
+        assert!(!store.has_blob(&hello()));
+        assert!(matches!(store.open_blob(&hello()), Err(Error::NoBlob(_))));
+        assert_eq!(store.write_blob(b"hello").unwrap(), hello());
+        assert_eq!(store.write_blob(b"hello").unwrap(), hello());
+        assert!(store.has_blob(&hello()));
+        assert_eq!(store.read_blob(&hello(), 5).unwrap(), b"hello");
+        assert!(matches!(
+            store.read_blob(&hello(), 4),
+            Err(Error::TooLarge { size: 5, .. })
+        ));
+        assert_eq!(leftovers(&store), 1);
+    }
+
+    #[test]
+    fn what_is_not_as_announced_leaves_nothing() {
+        let store = Store::temporary().unwrap();
+        let write = |size, bytes: &[u8]| {
+            let mut writer = store.blob_writer(Some((hello(), size))).unwrap();
+            writer.write_all(bytes)?;
+            writer.finish().map_err(io::Error::other)
+        };
+        let digest = write(5, b"hallo").unwrap_err().to_string();
+        assert!(digest.contains("not sha256:2cf24d"), "{digest}");
+        let short = write(6, b"hello").unwrap_err().to_string();
+        assert!(short.ends_with("has 5 bytes, not 6"), "{short}");
+        let long = write(4, b"hello").unwrap_err().to_string();
+        assert!(long.ends_with("has 5 bytes, not 4"), "{long}");
+        drop(store.blob_writer(None).unwrap());
+        assert_eq!(leftovers(&store), 0);
+        assert_eq!(write(5, b"hello").unwrap(), (hello(), 5));
+    }
+
+    #[test]
+    fn a_full_disk_leaves_no_half_blob() {
+        use rustix::mount::{
+            FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string,
+            fsmount, fsopen,
+        };
+        let disk = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).expect("this test needs root");
+        fsconfig_set_string(&disk, "size", "1m").unwrap();
+        fsconfig_create(&disk).unwrap();
+        let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
+        let disk = fsmount(&disk, flags, attributes).unwrap();
+        let root = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&disk));
+        let store = Store::open(&root).unwrap();
+        let error = store.write_blob(&vec![7; 2 << 20]).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().starts_with("cannot write `"), "{error}");
+        assert!(source.contains("No space left"), "{source}");
+        assert_eq!(leftovers(&store), 0);
+        store.write_blob(&vec![7; 1 << 19]).unwrap();
+    }
+}

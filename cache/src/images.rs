@@ -114,3 +114,50 @@ impl Store {
         Ok(images)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(byte: u8) -> ImageEntry {
+        let digest = Digest::from_bytes([byte; 32]);
+        let layers = vec![Layer::Made(crate::LayerId::from_bytes([byte; 16]))];
+        ImageEntry {
+            manifest: Some(digest),
+            config: digest,
+            layers,
+            size: 7,
+            created: -1,
+        }
+    }
+
+    #[test]
+    fn names_are_given_moved_and_taken() {
+        let store = Store::temporary().unwrap();
+        let long = format!("docker.io/library/{}:latest", "x".repeat(4000));
+        assert_eq!(store.image("a").unwrap(), None);
+        store.tag("b:../x", &image(1)).unwrap();
+        store.tag(&long, &image(2)).unwrap();
+        store.tag("b:../x", &image(3)).unwrap();
+        assert_eq!(store.image("b:../x").unwrap(), Some(image(3)));
+        let all = [("b:../x".to_owned(), image(3)), (long.clone(), image(2))];
+        assert_eq!(store.images().unwrap(), all);
+        assert!(store.untag(&long).unwrap());
+        assert!(!store.untag(&long).unwrap());
+        assert_eq!(store.images().unwrap().len(), 1);
+        store.remember_resolved("c", &image(4)).unwrap();
+        assert_eq!(store.resolved("c").unwrap(), Some(image(4)));
+        assert_eq!(store.images().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_name_is_none() {
+        let store = Store::temporary().unwrap();
+        store.tag("a", &image(1)).unwrap();
+        store.tag("b", &image(2)).unwrap();
+        fs::copy(store.image_path(FOLDER, "a"), store.image_path(FOLDER, "b")).unwrap();
+        assert_eq!(store.image("b").unwrap(), None);
+        fs::write(store.image_path(FOLDER, "a"), "{").unwrap();
+        assert_eq!(store.image("a").unwrap(), None);
+    }
+}

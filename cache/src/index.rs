@@ -4,6 +4,10 @@
 //! in short sessions under a lock of our own, a damaged index is set aside and made again from the
 //! records beside the layers, and every row carries a checksum: a row in doubt is no row.
 
+mod seal;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,9 +18,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use seal::{seal, unseal};
 
 use crate::error::{Error, Result};
-use crate::store::{make_folder, random_name};
+use crate::remove::remove_whatever;
+use crate::store::{TEMPORARY, make_folder, random_name};
 
 /// A session that nobody has used for this long is closed, so that other processes get in.
 const IDLE: Duration = Duration::from_millis(20);
@@ -25,6 +31,10 @@ const AGE: Duration = Duration::from_millis(250);
 /// How often, and how far apart, an index that is still busy from its last session is tried.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
+/// sled never gives disk space back: files that are larger than this, in bytes, and than so many
+/// times what was in them when they were made, are made again.
+const LARGE: u64 = 64 << 20;
+const WASTE: u64 = 8;
 /// sled keeps this many bytes of pages in memory.
 const MEMORY: u64 = 8 << 20;
 /// Says that the index was made to its end; one without it is made again.
@@ -46,6 +56,7 @@ pub(crate) struct Index {
 struct Shared {
     root: PathBuf,
     rows: Rows,
+    large: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -86,7 +97,10 @@ impl From<sled::Error> for Failure {
             sled::Error::Io(ref cause)
                 if !matches!(
                     cause.kind(),
-                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+                    io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
                 ) =>
             {
                 Self::Other(Error::Index {
@@ -110,11 +124,16 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 impl Index {
     /// The index of the store in `root`, whose rows `rows` makes again when they are lost.
     pub(crate) fn new(root: &Path, rows: Rows) -> Self {
-        let (state, changed) = (Mutex::default(), Condvar::new());
+        Self::with_limit(root, rows, LARGE)
+    }
+
+    fn with_limit(root: &Path, rows: Rows, large: u64) -> Self {
+        let (root, state, changed) = (root.to_owned(), Mutex::default(), Condvar::new());
         Self {
             shared: Arc::new(Shared {
-                root: root.to_owned(),
+                root,
                 rows,
+                large,
                 state,
                 changed,
             }),
@@ -127,7 +146,11 @@ impl Index {
             return Ok(vec![None; keys.len()]);
         }
         self.with(|db| {
-            let get = |key: &Vec<u8>| Ok(db.get(key)?.and_then(|value| unseal(key, &value)));
+            let get = |key: &Vec<u8>| {
+                Ok(db
+                    .get(key)?
+                    .and_then(|value| Some(unseal(key, &value)?.to_vec())))
+            };
             keys.iter().map(get).collect()
         })
     }
@@ -237,6 +260,28 @@ fn close(session: Option<Session>) {
     }
 }
 
+/// Drops what sled has open, which may panic.
+fn close_files(db: sled::Db) {
+    let _ = guarded(|| {
+        drop(db);
+        Ok(())
+    });
+}
+
+/// All rows that are in order.
+fn rows_of(db: &sled::Db) -> Result<Vec<Change>, Failure> {
+    let mut rows = Vec::new();
+    for row in db.iter() {
+        let (key, sealed) = row?;
+        if let Some(value) = unseal(&key, &sealed)
+            && *key != *COMPLETE
+        {
+            rows.push((key.to_vec(), Some(value.to_vec())));
+        }
+    }
+    Ok(rows)
+}
+
 fn put(db: &sled::Db, changes: &[Change]) -> Result<(), Failure> {
     for (key, value) in changes {
         match value {
@@ -245,26 +290,6 @@ fn put(db: &sled::Db, changes: &[Change]) -> Result<(), Failure> {
         };
     }
     Ok(())
-}
-
-/// The first bytes of the hash of a row, key and value.
-fn checksum(key: &[u8], value: &[u8]) -> [u8; 8] {
-    let mut hash = blake3::Hasher::new();
-    hash.update(&(key.len() as u64).to_le_bytes())
-        .update(key)
-        .update(value);
-    let mut sum = [0; 8];
-    hash.finalize_xof().fill(&mut sum);
-    sum
-}
-
-fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
-    [&checksum(key, value), value].concat()
-}
-
-fn unseal(key: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    let (sum, value) = sealed.split_first_chunk::<8>()?;
-    (*sum == checksum(key, value)).then(|| value.to_vec())
 }
 
 impl Shared {
@@ -285,23 +310,28 @@ impl Shared {
     fn open_or_remake(&self) -> Result<Session> {
         make_folder(&self.root)?;
         let lock = self.lock()?;
+        if !self.folder().exists() {
+            return self.make_new(lock, &(self.rows)(&self.root));
+        }
         let opened = guarded(|| {
             let db = self.open()?;
-            let complete = db
-                .get(COMPLETE)?
-                .and_then(|value| unseal(COMPLETE, &value))
-                .is_some();
-            Ok((db, complete))
+            let sealed = db.get(COMPLETE)?;
+            let size = sealed.and_then(|sealed| unseal(COMPLETE, &sealed)?.try_into().ok());
+            let Some(size) = size.map(u64::from_le_bytes) else {
+                return Err(Failure::Damaged("it was not made to its end".to_owned()));
+            };
+            let is_wasteful = db.size_on_disk()? > self.large.max(size.saturating_mul(WASTE));
+            Ok((is_wasteful.then(|| rows_of(&db)).transpose()?, db))
         });
         match opened {
-            Ok((db, true)) => Ok(Session::new(db, lock)),
-            Ok((db, false)) => {
-                let db = guarded(|| self.fill(db)).map_err(failed)?;
-                Ok(Session::new(db, lock))
+            Ok((None, db)) => Ok(Session::new(db, lock)),
+            Ok((Some(rows), db)) => {
+                close_files(db);
+                self.make_new(lock, &rows)
             }
             Err(Failure::Damaged(reason)) => {
                 tracing::warn!(%reason, "the index is damaged and is made again");
-                self.make_new(lock)
+                self.make_new(lock, &(self.rows)(&self.root))
             }
             Err(failure) => Err(failed(failure)),
         }
@@ -311,35 +341,35 @@ impl Shared {
         let Session {
             db, _lock: lock, ..
         } = session;
-        let _ = guarded(|| {
-            drop(db);
-            Ok(())
-        });
-        self.make_new(lock)
+        close_files(db);
+        self.make_new(lock, &(self.rows)(&self.root))
     }
 
     /// Sets the files aside and makes new ones.
-    fn make_new(&self, lock: File) -> Result<Session> {
+    fn make_new(&self, lock: File, rows: &[Change]) -> Result<Session> {
         let folder = self.folder();
         if folder.exists() {
-            let aside = self.root.join("tmp").join(random_name()?);
-            make_folder(&self.root.join("tmp"))?;
+            let aside = self.root.join(TEMPORARY).join(random_name()?);
+            make_folder(&self.root.join(TEMPORARY))?;
             fs::rename(&folder, &aside).map_err(Error::file("set aside", &folder))?;
-            if let Err(error) = crate::remove::remove_tree(&aside) {
+            if let Err(error) = remove_whatever(&aside) {
                 let aside = aside.display();
-                tracing::warn!(%aside, %error, "a damaged index is left behind");
+                tracing::warn!(%aside, %error, "an index is left behind");
             }
         }
-        let db = guarded(|| self.fill(self.open()?)).map_err(failed)?;
-        Ok(Session::new(db, lock))
-    }
-
-    fn fill(&self, db: sled::Db) -> Result<sled::Db, Failure> {
-        db.clear()?;
-        put(&db, &(self.rows)(&self.root))?;
-        put(&db, &[(COMPLETE.to_vec(), Some(Vec::new()))])?;
-        db.flush()?;
-        Ok(db)
+        let db = guarded(|| {
+            let db = self.open()?;
+            put(&db, rows)?;
+            let length = |row: &Change| row.0.len() + row.1.as_ref().map_or(0, Vec::len);
+            let size = rows.iter().map(length).sum::<usize>() as u64;
+            put(
+                &db,
+                &[(COMPLETE.to_vec(), Some(size.to_le_bytes().to_vec()))],
+            )?;
+            db.flush()?;
+            Ok(db)
+        });
+        Ok(Session::new(db.map_err(failed)?, lock))
     }
 
     fn lock(&self) -> Result<File> {

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::id::{ContentId, Digest, LayerId};
+use crate::records::SIZE;
 use crate::remove::remove_tree;
 use crate::snapshot::{Layer, Record};
 use crate::store::{Store, claim, random_bytes, to_json};
@@ -73,7 +74,8 @@ impl Store {
             return Ok(digest);
         }
         let mut hash = Hashed(Sha256::new());
-        self.pack(&Layer::Made(id), &mut hash)?;
+        let size = self.pack(&Layer::Made(id), &mut hash)?;
+        self.set_layer_note(&Layer::Made(id), SIZE, &size)?;
         let digest = Digest::from_bytes(hash.0.finalize().into());
         self.replace(
             &folder.join(DIFF_ID),
@@ -265,5 +267,111 @@ impl Drop for StagedLayer {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "an unfinished layer is left behind");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(store: &Store, content: &str) -> Layer {
+        let staged = store.stage().unwrap();
+        fs::write(staged.files().join("file"), content).unwrap();
+        staged.commit(None).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_layer_is_staged_and_committed() {
+        let store = Store::temporary().unwrap();
+        let staged = store.stage().unwrap();
+        let layer = Layer::Made(staged.id());
+        fs::create_dir_all(staged.work().join("work/incompat/volatile")).unwrap();
+        fs::write(staged.files().join("file"), "content").unwrap();
+        let content = staged.content().unwrap();
+        assert_eq!(store.layer_path(&layer), None);
+        assert!(matches!(store.diff_id(&layer), Err(Error::NoLayer(_))));
+
+        let record = crate::results::tests::record(1, layer.clone());
+        assert_eq!(staged.commit(Some(&record)).unwrap(), layer);
+        let files = store.layer_path(&layer).unwrap();
+        assert_eq!(fs::read_to_string(files.join("file")).unwrap(), "content");
+        assert_eq!(
+            fs::metadata(&files).unwrap().permissions().mode() & 0o7777,
+            0o755
+        );
+        assert_eq!(names(files.parent().unwrap()), ["files", RECORD]);
+        assert_eq!(store.record(&layer).unwrap(), Some(record));
+
+        let same = store.stage().unwrap();
+        fs::write(same.files().join("file"), "content").unwrap();
+        assert_eq!(same.content().unwrap(), content);
+    }
+
+    #[test]
+    fn a_layer_that_is_not_committed_is_removed() {
+        let store = Store::temporary().unwrap();
+        let staged = store.stage().unwrap();
+        fs::create_dir_all(staged.files().join("deep/er")).unwrap();
+        assert_eq!(names(&store.root().join(LAYERS)).len(), 1);
+        drop(staged);
+        assert_eq!(names(&store.root().join(LAYERS)).len(), 0);
+    }
+
+    #[test]
+    fn a_diff_id_is_computed_once() {
+        let store = Store::temporary().unwrap();
+        let layer = made(&store, "content");
+        let ids: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| store.diff_id(&layer).unwrap()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let mut tar = Vec::new();
+        assert_eq!(store.pack(&layer, &mut tar).unwrap(), tar.len() as u64);
+        let expected = Digest::from_bytes(Sha256::digest(&tar).into());
+        assert!(ids.iter().all(|id| *id == expected));
+        let Layer::Made(id) = layer else {
+            panic!("{layer:?}")
+        };
+        assert_eq!(store.unpacked(&expected), Some(id));
+
+        // What is remembered is not computed again, and the first layer of a diff id stays.
+        fs::remove_file(store.layer_path(&layer).unwrap().join("file")).unwrap();
+        assert_eq!(store.diff_id(&layer).unwrap(), expected);
+        assert_eq!(
+            store
+                .link_diff_id(&expected, LayerId::from_bytes([1; 16]))
+                .unwrap(),
+            id
+        );
+        assert_ne!(made(&store, "other"), layer);
+        assert_ne!(store.diff_id(&made(&store, "other")).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_folder_outside_is_no_layer() {
+        let store = Store::temporary().unwrap();
+        let folder = Layer::Folder {
+            name: "context".into(),
+        };
+        assert_eq!(store.layer_path(&folder), None);
+        assert!(matches!(store.diff_id(&folder), Err(Error::NotALayer(_))));
+        assert!(matches!(
+            store.pack(&folder, io::sink()),
+            Err(Error::NotALayer(_))
+        ));
     }
 }

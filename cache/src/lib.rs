@@ -16,9 +16,13 @@ pub mod layers;
 pub mod lock;
 mod mount;
 pub mod pack;
+#[cfg(test)]
+mod processes;
 mod records;
 mod remove;
 mod results;
+#[cfg(test)]
+mod sample;
 pub mod snapshot;
 pub mod store;
 pub mod tree;
@@ -32,3 +36,4 @@ pub use layers::StagedLayer;
 pub use lock::Lock;
 pub use snapshot::{Blob, Layer, Outputs, Part, Record, Snapshot};
 pub use store::Store;
+pub use unpack::unpack_into;

@@ -108,3 +108,52 @@ fn holder(path: &Path) -> u32 {
     }
     0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_and_leaves_nothing() {
+        let store = Store::temporary().unwrap();
+        let lock = store.lock("../a/name").unwrap().expect("nobody holds it");
+        assert!(store.lock("../a/name").unwrap().is_none());
+        let other = store.lock("another").unwrap();
+        assert!(other.is_some());
+        drop((lock, other));
+        assert_eq!(fs::read_dir(store.root().join(LOCKS)).unwrap().count(), 0);
+        assert!(store.lock("../a/name").unwrap().is_some());
+    }
+
+    #[test]
+    fn one_waits_for_the_holder() {
+        let store = Store::temporary().unwrap();
+        let lock = store.lock("name").unwrap().expect("nobody holds it");
+        let (waits, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| store.lock_wait("name", |pid| waits.send(pid).unwrap()));
+            assert_eq!(told.recv().unwrap(), std::process::id());
+            drop(lock);
+            assert!(waiter.join().unwrap().is_ok());
+        });
+        let free = store.lock_wait("name", |_| panic!("nobody holds it"));
+        assert!(free.is_ok());
+    }
+
+    #[test]
+    fn many_threads_take_turns() {
+        let store = Store::temporary().unwrap();
+        let busy = std::sync::Mutex::new(());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let lock = store.lock_wait("name", |_| ()).unwrap();
+                        drop(busy.try_lock().expect("the lock is held by one"));
+                        drop(lock);
+                    }
+                });
+            }
+        });
+    }
+}

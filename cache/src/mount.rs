@@ -88,6 +88,21 @@ impl Store {
         .mount()
     }
 
+    /// Shows folders that need not be layers, topmost first, as one tree. Changes go into a staged
+    /// layer; without one there can be none.
+    pub fn stack(&self, folders: &[PathBuf], staged: Option<&StagedLayer>) -> Result<OwnedFd> {
+        let upper = staged.map(|staged| Upper {
+            files: staged.files(),
+            work: staged.work(),
+            lasting: false,
+        });
+        Overlay {
+            lower: folders,
+            upper,
+        }
+        .mount()
+    }
+
     /// The folders of the layers, topmost first.
     fn folders(&self, layers: &[Layer]) -> Result<Vec<PathBuf>> {
         if layers.len() > MOST_LAYERS {
@@ -159,11 +174,10 @@ impl Overlay<'_> {
     fn mount(&self) -> Result<OwnedFd> {
         let fail = |doing: &str, source: io::Error, context: Option<BorrowedFd>| Error::Mount {
             layers: self.lower.len(),
-            reason: [doing.to_owned()]
-                .into_iter()
-                .chain(context.and_then(log))
-                .collect::<Vec<_>>()
-                .join(": "),
+            reason: match context.and_then(log) {
+                Some(messages) => format!("{doing}: {messages}"),
+                None => format!("{doing} (the kernel's log may say why)"),
+            },
             source,
         };
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
@@ -253,3 +267,6 @@ fn log(context: BorrowedFd) -> Option<String> {
     }
     (!messages.is_empty()).then(|| messages.join("; "))
 }
+
+#[cfg(test)]
+mod tests;

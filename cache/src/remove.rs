@@ -59,14 +59,18 @@ fn remove_dead(path: &Path) -> io::Result<bool> {
         Err(Errno::WOULDBLOCK) => return Ok(false),
         locked => locked?,
     }
-    let removed = match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
-        FileType::Directory => remove_tree(path),
-        _ => fs::remove_file(path),
-    };
-    match removed {
+    match remove_whatever(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         removed => removed.map(|()| true),
     }
+}
+
+/// Removes a file, a link or a folder with all that is in it.
+pub(crate) fn remove_whatever(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        return remove_tree(path);
+    }
+    fs::remove_file(path)
 }
 
 /// Removes a folder and all that is in it; links are removed, never followed.
@@ -110,4 +114,47 @@ fn empty(top: BorrowedFd, folder: BorrowedFd, depth: usize) -> io::Result<bool> 
 fn open_folder(parent: BorrowedFd, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_deeper_than_any_path_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let top = place.path().join("top");
+        fs::create_dir(&top).unwrap();
+        let mut folder = open_folder(CWD, &*top).unwrap();
+        for _ in 0..3000 {
+            for name in ["branch", "folder"] {
+                rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)).unwrap();
+            }
+            rustix::fs::symlinkat("/", &folder, "link").unwrap();
+            folder = open_folder(folder.as_fd(), "folder").unwrap();
+        }
+        drop(folder);
+        remove_tree(&top).unwrap();
+        assert!(!top.exists());
+    }
+
+    #[test]
+    fn a_sweep_spares_what_is_alive() {
+        let store = Store::temporary().unwrap();
+        let staged = store.stage().unwrap();
+        let lock = store.lock("held").unwrap();
+        let mut writer = store.blob_writer(None).unwrap();
+        std::io::Write::write_all(&mut writer, b"x").unwrap();
+        let kept = store.stage().unwrap().commit(None).unwrap();
+        let dead = store.root().join(LAYERS).join(format!("{STAGED}dead"));
+        fs::create_dir_all(dead.join("files/deep")).unwrap();
+        fs::write(store.root().join(TEMPORARY).join("dead"), "x").unwrap();
+        fs::write(store.root().join(LOCKS).join("dead"), "1").unwrap();
+        assert_eq!(store.sweep().unwrap(), 3);
+        assert_eq!(store.sweep().unwrap(), 0);
+        assert!(!dead.exists());
+        assert!(store.layer_path(&kept).is_some());
+        assert!(staged.commit(None).is_ok() && writer.finish().is_ok());
+        assert!(lock.is_some() && store.lock("held").unwrap().is_none());
+    }
 }

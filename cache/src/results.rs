@@ -148,3 +148,6 @@ pub(crate) fn rows_of_records(root: &Path) -> Vec<Change> {
         .flatten()
         .collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -225,3 +225,68 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 pub(crate) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|source| Error::Encode { what, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_makes_and_reads_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("a/b");
+        let store = Store::open(&root).unwrap();
+        assert!(store.images().unwrap().is_empty());
+        assert_eq!(
+            store.find(&[crate::Key::from_bytes([1; 32])]).unwrap(),
+            [None]
+        );
+        assert_eq!(store.sweep().unwrap(), 0);
+        assert!(!place.path().join("a").exists());
+        store.write_blob(b"x").unwrap();
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&root).unwrap());
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_temporary_store_goes_with_its_last_clone() {
+        let store = Store::temporary().unwrap();
+        let (root, clone) = (store.root().to_owned(), store.clone());
+        store.write_blob(b"x").unwrap();
+        drop(store);
+        assert!(root.exists());
+        drop(clone);
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let store = Store::temporary().unwrap();
+        let path = store.root().join("file");
+        store.replace(&path, b"one", false).unwrap();
+        store.replace(&path, b"two", true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert!(
+            store
+                .replace(&store.root().join("no/file"), b"x", false)
+                .is_err()
+        );
+        assert_eq!(
+            fs::read_dir(store.root().join(TEMPORARY)).unwrap().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn turns_of_one_key_come_one_after_the_other() {
+        let (turns, busy) = (Turns::default(), Mutex::new(()));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let work = || drop(busy.try_lock().expect("nobody else is at work"));
+                    (0..1000).for_each(|_| turns.take(7, work));
+                });
+            }
+        });
+        assert!(turns.0.lock().unwrap().is_empty());
+    }
+}

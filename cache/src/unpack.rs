@@ -15,8 +15,8 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufRead, Read};
-use std::os::fd::AsFd;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use archive::Archive;
 use extract::Extractor;
@@ -49,7 +49,7 @@ impl Store {
         let root = open_folder(staged.files())?;
         let (marks, found) = pieces::hand_over(tar, |pieces| {
             let mut archive = Archive::new(pieces);
-            let marks = extract(&mut archive, Extractor::new(root.as_fd()))?;
+            let marks = extract(&mut archive, Extractor::new(root.as_fd()), None)?;
             // There may be more of the stream than the archive, and it counts for the digest.
             archive.drain()?;
             Ok(marks)
@@ -67,13 +67,30 @@ impl Store {
     }
 }
 
+/// Unpacks an uncompressed tar into a folder that may hold files already, as ADD does; whoever
+/// owns its entries, `owner` (user and group) owns what is made where it is given.
+///
+/// The same care is taken as with a layer. Nothing is undone when it fails.
+pub fn unpack_into(
+    folder: BorrowedFd<'_>,
+    tar: impl Read,
+    owner: Option<(u32, u32)>,
+) -> Result<()> {
+    let mut archive = Archive::new(BufReader::with_capacity(256 << 10, tar));
+    extract(&mut archive, Extractor::new(folder), owner).map(drop)
+}
+
 /// Makes all entries, and returns the marks that the layer gets.
 fn extract(
     archive: &mut Archive<impl BufRead>,
     mut extractor: Extractor,
+    owner: Option<(u32, u32)>,
 ) -> Result<Vec<&'static str>> {
     let mut entries = 0;
-    while let Some(entry) = archive.next()? {
+    while let Some(mut entry) = archive.next()? {
+        if let Some((user, group)) = owner {
+            (entry.user, entry.group) = (user, group);
+        }
         entries += 1;
         if entries > MOST_ENTRIES {
             return Err(Error::Tar(format!(

@@ -422,6 +422,15 @@ fn archives_that_two_readers_would_read_differently_are_refused() {
     assert_eq!(layer.read("next"), "");
 }
 
+/// A connection that breaks.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
 #[test]
 fn a_stream_that_breaks_off_is_refused() {
     let tar = Tar::default().entry(b'0', "large", b"x", |header| header.set_size(1 << 30));
@@ -440,12 +449,6 @@ fn a_stream_that_breaks_off_is_refused() {
             .contains("middle of a header")
     );
 
-    struct Broken;
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::ConnectionReset.into())
-        }
-    }
     let store = Store::temporary().unwrap();
     let half = Tar::default().file("a", "b").0;
     let result = store.unpack(digest(b""), half.chain(Broken));
