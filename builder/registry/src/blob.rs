@@ -195,7 +195,7 @@ impl Download {
 
     async fn open(&mut self, source: &Arc<Endpoint>, task: &Task) -> Result<Open> {
         digest::check(&self.digest, task)?;
-        let slot = source.slot().await;
+        let slot = source.download().await;
         let scopes = Scopes::pull(&self.repository);
         let rest = format!("blobs/{}", self.digest);
         let place = Place::Repository(&self.repository, &rest);

@@ -59,7 +59,7 @@ impl Client {
     /// Finds out whether a registry (`host[:port]`, `docker.io`) accepts a credential.
     pub async fn login(&self, registry: &str, credential: Credential) -> Result<Login> {
         let endpoint = Endpoint::login(&self.shared, registry, credential);
-        self.retrying(|| root(&endpoint, "log in")).await?;
+        self.retrying(|| root(&endpoint, "log in to")).await?;
         Ok(Login {
             identity_token: endpoint.identity().await,
         })

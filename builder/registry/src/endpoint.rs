@@ -60,7 +60,8 @@ pub(crate) struct Endpoint {
     auth: Auth,
     base: OnceCell<Url>,
     http: OnceLock<reqwest::Client>,
-    slots: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 impl Endpoint {
@@ -127,7 +128,8 @@ impl Endpoint {
             auth: Auth::default(),
             base: OnceCell::new(),
             http: OnceLock::new(),
-            slots: Arc::new(Semaphore::new(shared.settings.parallel.max(1))),
+            downloads: Arc::new(Semaphore::new(shared.settings.parallel.max(1))),
+            uploads: Arc::new(Semaphore::new(shared.settings.parallel.max(1))),
         }
     }
 
@@ -159,13 +161,15 @@ impl Endpoint {
         self.auth.refresh().await
     }
 
-    /// Waits for a place among the blobs that are on their way.
-    pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
-        let slots = self.slots.clone();
-        slots
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed")
+    /// Waits for a place among the blobs that come in.
+    pub(crate) async fn download(&self) -> OwnedSemaphorePermit {
+        place(&self.downloads).await
+    }
+
+    /// Waits for a place among the blobs that go out. They have places of their own: the content
+    /// of an upload may be a download from the same registry.
+    pub(crate) async fn upload(&self) -> OwnedSemaphorePermit {
+        place(&self.uploads).await
     }
 
     /// The address that paths are added to, found out once.
@@ -243,6 +247,7 @@ impl Endpoint {
             .user_agent(&settings.user_agent)
             .connect_timeout(settings.connect)
             .tcp_nodelay(true)
+            .http2_adaptive_window(true)
             .no_proxy();
         for proxy in self.proxies()? {
             builder = builder.proxy(proxy);
@@ -344,6 +349,14 @@ fn may_follow(previous: &[Url], next: &Url, insecure: &[String]) -> Result<(), &
         return Err("a redirect from https to plain http");
     }
     Ok(())
+}
+
+async fn place(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    slots
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed")
 }
 
 fn setting(name: &str, reason: &str) -> Error {

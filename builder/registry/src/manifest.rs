@@ -169,15 +169,24 @@ impl Client {
         let rest = format!("manifests/{}", reference.wanted());
         let payload = Payload::Document(bytes, media_type);
         let (task, rest, scopes, payload) = (&task, &rest, &scopes, &payload);
-        let endpoint = &endpoint;
+        let (endpoint, digest) = (&endpoint, &digest);
         self.retrying(|| async move {
             let place = Place::Repository(reference.repository(), rest);
             let mut call = Call::new(Method::PUT, place, scopes, task);
             call.payload = Some(payload.clone());
-            endpoint.expect(&call, &[200, 201, 202]).await
+            let response = endpoint.expect(&call, &[200, 201, 202]).await?;
+            let stated = header(&response, CONTENT_DIGEST).filter(|text| digest::is_sha256(text));
+            match stated {
+                Some(stated) => same(digest, stated, task),
+                None if response.status() == 201 => Ok(()),
+                None => Err(Error::malformed(
+                    task,
+                    "the registry does not say that it took it",
+                )),
+            }
         })
         .await?;
-        Ok(digest)
+        Ok(digest.clone())
     }
 }
 
@@ -269,12 +278,6 @@ struct Shape {
 /// What a document is: as it says itself, for that is under its digest; else as the registry
 /// says; else by its shape. One that could be read as both an image and an index is neither.
 fn media_type(said: Option<&str>, bytes: &[u8], task: &Task) -> Result<String> {
-    if said == Some("text/html") {
-        return Err(Error::malformed(
-            task,
-            "the answer is a web page, as a proxy's sign-in page is",
-        ));
-    }
     let shape: Shape = serde_json::from_slice(bytes).map_err(|error| unreadable(task, error))?;
     if shape.fs_layers.is_some() {
         return Err(Error::malformed(

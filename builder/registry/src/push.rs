@@ -138,7 +138,7 @@ impl Upload<'_> {
     }
 
     async fn send(&self, session: Url) -> Result<()> {
-        let _slot = self.endpoint.slot().await;
+        let _slot = self.endpoint.upload().await;
         let mut call = Call::new(Method::PUT, Place::Url(session), &self.scopes, &self.task);
         call.payload = Some(Payload::Content(self.size, self.body));
         self.endpoint.expect(&call, &[201, 202, 204]).await?;

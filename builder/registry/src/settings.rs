@@ -33,7 +33,7 @@ pub struct Settings {
     pub retry: Retry,
     /// What the client calls itself.
     pub user_agent: String,
-    /// How many blobs of one registry are on their way at a time.
+    /// How many blobs of one registry come in at a time, and how many go out.
     pub parallel: usize,
     /// How long a server may take to accept a connection.
     pub connect: Duration,

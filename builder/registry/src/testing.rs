@@ -45,6 +45,7 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     sent: Option<usize>,
     held: bool,
+    unmeasured: bool,
 }
 
 impl Reply {
@@ -65,6 +66,13 @@ impl Reply {
         self
     }
 
+    /// Does not say how long the body is, and closes after it.
+    pub(crate) fn unmeasured(mut self) -> Self {
+        self.unmeasured = true;
+        self.sent = Some(self.body.len());
+        self
+    }
+
     /// Sends only the first bytes of the body, and closes.
     pub(crate) fn cut(mut self, sent: usize) -> Self {
         self.sent = Some(sent);
@@ -78,12 +86,10 @@ impl Reply {
     }
 
     fn write(&self, to: &mut impl Write, head_only: bool) -> std::io::Result<()> {
-        write!(
-            to,
-            "HTTP/1.1 {} X\r\nContent-Length: {}\r\n",
-            self.status,
-            self.body.len()
-        )?;
+        write!(to, "HTTP/1.1 {} X\r\n", self.status)?;
+        if !self.unmeasured {
+            write!(to, "Content-Length: {}\r\n", self.body.len())?;
+        }
         for (name, value) in &self.headers {
             write!(to, "{name}: {value}\r\n")?;
         }

@@ -176,7 +176,7 @@ async fn a_refused_user_is_not_tried_again() {
     assert_eq!(
         error.to_string(),
         format!(
-            "cannot get a token for `repository:a/b:pull` from {realm_name} at {name}: the server answers 401 unauthorized from {realm_name}: incorrect username or password"
+            "cannot get a token for `repository:a/b:pull` from {realm_name} at {name}: the server answers 401 unauthorized: incorrect username or password"
         )
     );
     assert_eq!((server.log().len(), realm.log().len()), (1, 1));

@@ -1,11 +1,11 @@
 //! Reads what servers answer: bounded bodies, and refusals in words for people.
 
 use bytes::{Bytes, BytesMut};
+use reqwest::Response;
 use reqwest::header::HeaderName;
-use reqwest::{Response, Url};
 use serde::Deserialize;
 
-use super::Endpoint;
+use super::{Endpoint, authority};
 use crate::error::{Error, Result, Task};
 use crate::reference::DOCKER_HUB;
 use crate::retry::retry_after;
@@ -88,22 +88,22 @@ pub(super) fn failed(error: reqwest::Error, host: &str, task: &Task) -> Error {
 }
 
 impl Endpoint {
-    /// Makes an error of a refusal.
-    pub(crate) async fn refusal(&self, response: Response, task: &Task) -> Error {
+    /// Makes an error of a refusal; `shown` says whether that server was shown the credential.
+    pub(crate) async fn refusal(&self, response: Response, task: &Task, shown: bool) -> Error {
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
-        let elsewhere = (!self.is_own(response.url())).then(|| place(response.url()));
+        let (from, hint) = if shown {
+            (String::new(), self.hint(status))
+        } else {
+            (format!(" from {}", authority(response.url())), None)
+        };
         let body = read(response, REFUSAL_LIMIT, task, self)
             .await
-            .unwrap_or_default();
-        let from = elsewhere
-            .map(|place| format!(" from {place}"))
             .unwrap_or_default();
         let asked = retry_after.filter(|time| !time.is_zero());
         let wait = asked.map(|time| format!(" (it asks to wait {} s)", time.as_secs()));
         let wait = wait.unwrap_or_default();
         let said = format!("{}{from}{}{wait}", named(status), said(&body));
-        let hint = self.hint(status);
         Error::Status {
             task: Box::new(task.clone()),
             status,
@@ -137,10 +137,6 @@ impl Endpoint {
             _ => None,
         }
     }
-}
-
-fn place(url: &Url) -> String {
-    super::authority(url)
 }
 
 /// The name of a status, with a blank before it.

@@ -12,7 +12,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::Endpoint;
+use super::{Endpoint, header};
 use crate::auth::{self, Scopes};
 use crate::error::{Error, Result, Task};
 use crate::push::Body;
@@ -114,10 +114,17 @@ impl Endpoint {
     /// Sends a request and answers the response if its status is one of those expected.
     pub(crate) async fn expect(&self, call: &Call<'_>, statuses: &[u16]) -> Result<Response> {
         let response = self.send(call).await?;
+        let page =
+            header(&response, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+        if page && response.status().is_success() {
+            let reason = "the answer is a web page, as a network's sign-in page is";
+            return Err(Error::malformed(call.task, reason));
+        }
         if statuses.contains(&response.status().as_u16()) {
             Ok(response)
         } else {
-            Err(self.refusal(response, call.task).await)
+            let own = self.is_own(response.url());
+            Err(self.refusal(response, call.task, own).await)
         }
     }
 

@@ -26,19 +26,20 @@ pub(crate) struct Grant<'a> {
 impl Endpoint {
     /// Asks the token server that a challenge names; answers its document.
     pub(crate) async fn token(&self, grant: &Grant<'_>) -> Result<(Task, Bytes)> {
-        let task = self.task("get a token for", grant.scopes.to_string());
+        let what = match grant.scopes.to_string() {
+            none if none.is_empty() => none,
+            scopes => format!("for `{scopes}` "),
+        };
+        let task = self.task("get a token", format!("{what}from an unknown place"));
         let realm = self.realm(grant.realm, &task)?;
-        let task = self.task(
-            "get a token for",
-            format!("`{}` from {}", grant.scopes, authority(&realm)),
-        );
+        let task = self.task("get a token", format!("{what}from {}", authority(&realm)));
         let request = match grant.credential.map(|credential| &credential.secret) {
             Some(Secret::Identity(token)) => self.exchanged(realm, grant, token)?,
             _ => self.asked(realm, grant)?,
         };
         let response = self.exchange(request, None, &task).await?;
         if !response.status().is_success() {
-            return Err(self.refusal(response, &task).await);
+            return Err(self.refusal(response, &task, true).await);
         }
         let body = read(response, REPLY_LIMIT, &task, self).await?;
         Ok((task, body))

@@ -209,3 +209,14 @@ async fn the_credentials_stay_with_the_registry() {
     assert_eq!(elsewhere.log()[0].header("authorization"), "");
     assert_eq!(elsewhere.log()[0].body, CONTENT);
 }
+
+#[tokio::test]
+async fn a_sign_in_page_has_no_blob() {
+    let server = registry(|request| {
+        (request.method == "HEAD").then(|| Reply::new(200).with("Content-Type", "text/html"))
+    });
+    assert!(matches!(
+        push(&server, None).await,
+        Err(Error::Malformed { .. })
+    ));
+}
