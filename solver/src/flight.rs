@@ -59,7 +59,10 @@ struct Table<K, T> {
 
 impl<K, T> Default for Flights<K, T> {
     fn default() -> Self {
-        Self(Mutex::new(Table { flights: HashMap::new(), next_sweep: FIRST_SWEEP }))
+        Self(Mutex::new(Table {
+            flights: HashMap::new(),
+            next_sweep: FIRST_SWEEP,
+        }))
     }
 }
 
@@ -98,7 +101,10 @@ impl<K: Hash + Eq, T: Clone> Table<K, T> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is where a task gets the handle that owns it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where a task gets the handle that owns it"
+)]
 fn spawn<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Flight<T> {
@@ -108,4 +114,60 @@ fn spawn<T: Send + 'static>(
 /// Locks what no panic can leave half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_handle_keeps_the_result() {
+        let (flights, runs) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
+        let join = || {
+            let runs = Arc::clone(&runs);
+            flights.join(
+                1,
+                || async move { Ok(runs.fetch_add(1, Ordering::Relaxed)) },
+            )
+        };
+        let (handle, started) = join();
+        assert!(started);
+        assert_eq!(handle.clone().await.unwrap(), 0);
+        let (again, started) = join();
+        assert!(!started);
+        assert_eq!(again.await.unwrap(), 0);
+        drop(handle);
+        assert_eq!(join().0.await.unwrap(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_flight_starts_again() {
+        let flights = Flights::<_, ()>::default();
+        let join = || flights.join(1, || async { Err(Error::Canceled) });
+        let (failed, _) = join();
+        assert!(failed.clone().await.is_err());
+        assert!(join().1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flights_that_nobody_holds_are_swept_out() {
+        let flights = Flights::default();
+        let (kept, _) = flights.join(0, || async { Ok(()) });
+        for key in 1..1000 {
+            flights.join(key, || async { Ok(()) }).0.await.unwrap();
+        }
+        assert!(lock(&flights.0).flights.len() <= 2 * FIRST_SWEEP);
+        assert!(!flights.join(0, || async { Ok(()) }).1);
+        drop(kept);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_panic_reaches_those_who_wait() {
+        let flights = Flights::<_, ()>::default();
+        let _ = flights.join(1, || async { panic!("a bug") }).0.await;
+    }
 }

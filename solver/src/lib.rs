@@ -5,6 +5,7 @@
 //! a [`Worker`] runs it. Equal work runs once, whoever wants it, and work that nobody wants any
 //! more is stopped.
 
+mod attempt;
 pub mod error;
 pub mod event;
 mod flight;

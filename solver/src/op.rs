@@ -199,7 +199,7 @@ pub struct Copy {
     pub link: bool,
 }
 
-/// One source of a [`Copy`].
+/// One source of a [`struct@Copy`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CopyItem {
     /// A path or pattern of an input.

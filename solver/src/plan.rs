@@ -68,10 +68,19 @@ impl Plan {
         let steps = announce(vertices, &wanted, events);
         let pins = (0..vertices.len()).map(|index| {
             let source = vertices[index].as_source().filter(|_| wanted[index]);
-            pin(&vertices[index], source, Report::new(events, steps[index]), worker)
+            pin(
+                &vertices[index],
+                source,
+                Report::new(events, steps[index]),
+                worker,
+            )
         });
         let pins = try_join_all(pins).await?;
-        let mut plan = Self { graph: graph.clone(), nodes: Vec::new(), targets };
+        let mut plan = Self {
+            graph: graph.clone(),
+            nodes: Vec::new(),
+            targets,
+        };
         for (index, pin) in pins.into_iter().enumerate() {
             let node = wanted[index].then(|| plan.define(&vertices[index], steps[index], pin));
             plan.nodes.push(node);
@@ -80,10 +89,16 @@ impl Plan {
     }
 
     fn define(&self, vertex: &Arc<Vertex>, step: Option<StepId>, pin: Option<Snapshot>) -> Node {
-        let inputs = || vertex.inputs().map(|(at, edge)| (at, edge, self.node(edge.vertex.index())));
+        let inputs = || {
+            vertex
+                .inputs()
+                .map(|(at, edge)| (at, edge, self.node(edge.vertex.index())))
+        };
         let (parts, definition, fresh) = match &vertex.work {
             Work::Source(_) => {
-                let pin = pin.as_ref().expect("the pins of all wanted sources are there");
+                let pin = pin
+                    .as_ref()
+                    .expect("the pins of all wanted sources are there");
                 (Vec::new(), key::of_source(pin.content), false)
             }
             Work::Op { op, fresh, .. } => {
@@ -95,12 +110,21 @@ impl Plan {
         };
         let tainted = fresh || inputs().any(|(_, _, node)| node.tainted);
         let pin = pin.map(|snapshot| Outputs::from([snapshot]));
-        Node { vertex: Arc::clone(vertex), step, definition, tainted, parts, pin }
+        Node {
+            vertex: Arc::clone(vertex),
+            step,
+            definition,
+            tainted,
+            parts,
+            pin,
+        }
     }
 
     /// A vertex that some target needs.
     pub(crate) fn node(&self, index: usize) -> &Node {
-        self.nodes[index].as_ref().expect("whatever feeds a target is in its plan")
+        self.nodes[index]
+            .as_ref()
+            .expect("whatever feeds a target is in its plan")
     }
 
     /// The indexes of the targets.
@@ -114,12 +138,18 @@ impl Plan {
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, &Node)> {
-        self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)))
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| Some((index, node.as_ref()?)))
     }
 
     /// The keys that may lead to results in the store.
     pub(crate) fn keys(&self) -> Vec<Key> {
-        self.iter().filter(|(_, node)| node.is_findable()).map(|(_, node)| node.definition).collect()
+        self.iter()
+            .filter(|(_, node)| node.is_findable())
+            .map(|(_, node)| node.definition)
+            .collect()
     }
 
     /// What is known of each vertex, given the results of its [`Self::keys`]: pins, results, and
@@ -142,11 +172,12 @@ impl Plan {
     pub(crate) fn report_cached(&self, known: &[Option<Outputs>], events: &Events) {
         let unknown = |index: usize| known[index].is_none();
         let needed = feeding(self.graph.vertices(), &self.targets, unknown);
-        let cached = |index: usize, node: &Node| {
-            node.op().is_some() && !(needed[index] && unknown(index))
-        };
+        let cached =
+            |index: usize, node: &Node| node.op().is_some() && !(needed[index] && unknown(index));
         for (_, node) in self.iter().filter(|(index, node)| cached(*index, node)) {
-            Report::new(events, node.step).end(What::Cached { by: CachedBy::Definition });
+            Report::new(events, node.step).end(What::Cached {
+                by: CachedBy::Definition,
+            });
         }
     }
 }
@@ -179,7 +210,10 @@ fn announce(vertices: &[Arc<Vertex>], wanted: &[bool], events: &Events) -> Vec<O
     for (vertex, wanted) in vertices.iter().zip(wanted) {
         let mut inputs = Vec::new();
         if *wanted {
-            for step in vertex.inputs().flat_map(|(_, edge)| &known_as[edge.vertex.index()]) {
+            for step in vertex
+                .inputs()
+                .flat_map(|(_, edge)| &known_as[edge.vertex.index()])
+            {
                 if !inputs.contains(step) {
                     inputs.push(*step);
                 }
@@ -200,7 +234,9 @@ async fn pin(
     mut report: Report,
     worker: &dyn Worker,
 ) -> Result<Option<Snapshot>, Error> {
-    let Some(source) = source else { return Ok(None) };
+    let Some(source) = source else {
+        return Ok(None);
+    };
     if *source == Source::Scratch {
         return Ok(Some(key::scratch()));
     }
@@ -217,7 +253,10 @@ async fn pin(
 /// The result of a stack whose inputs are all known.
 fn stacked(vertex: &Vertex, known: &[Option<Outputs>]) -> Option<Outputs> {
     let input = |(_, edge): (usize, &Edge)| {
-        known[edge.vertex.index()].as_ref()?.get(edge.output).cloned()
+        known[edge.vertex.index()]
+            .as_ref()?
+            .get(edge.output)
+            .cloned()
     };
     let inputs: Vec<Snapshot> = vertex.inputs().map(input).collect::<Option<_>>()?;
     Some(Outputs::from([key::stack(&inputs)]))

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use rbuild_cache::{ContentId, Key, Outputs, Part, Snapshot};
 
+use crate::error::Error;
 use crate::event::{Events, StepId};
 use crate::op::{Op, Select, Source};
-use crate::error::Error;
 
 /// Whether work may be done to find an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,12 @@ pub trait Worker: Send + Sync + 'static {
     async fn pin(&self, source: &Source) -> Result<Snapshot, Error>;
 
     /// Names the contents of a part of a snapshot; may fetch it, but not with [`Mode::Check`].
-    async fn digest(&self, snapshot: &Snapshot, select: &Select, mode: Mode)
-    -> Result<ContentId, Error>;
+    async fn digest(
+        &self,
+        snapshot: &Snapshot,
+        select: &Select,
+        mode: Mode,
+    ) -> Result<ContentId, Error>;
 
     /// Runs an op. The layer it makes is committed, with its record beside it, before it returns;
     /// dropping the future stops the work and leaves nothing behind.

@@ -1,0 +1,163 @@
+//! What the solver itself costs: 3,000 vertices, cold and cached, on a worker that does nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rbuild_cache::{Blob, ContentId, Digest, Layer, Outputs, Snapshot, Store};
+use rbuild_solver::op::{Copy, CopyItem, Exec, Network, Op, Select, Source};
+use rbuild_solver::{
+    Edge, Error, Events, Graph, Mode, Solver, Task, Vertex, VertexId, Worker, content_of,
+};
+
+const VERTICES: u64 = 3000;
+
+/// A worker whose layers are names only.
+struct Nothing;
+
+#[async_trait]
+impl Worker for Nothing {
+    async fn pin(&self, _: &Source) -> Result<Snapshot, Error> {
+        Ok(Snapshot {
+            content: ContentId::from_bytes([1; 32]),
+            layers: [layer(0)].into(),
+        })
+    }
+
+    async fn digest(&self, whole: &Snapshot, _: &Select, _: Mode) -> Result<ContentId, Error> {
+        Ok(whole.content)
+    }
+
+    async fn run(&self, task: Task) -> Result<Outputs, Error> {
+        let content = ContentId::from_bytes(*task.content.as_bytes());
+        let content = content_of(task.inputs[0].content, content);
+        Ok([Snapshot {
+            content,
+            layers: [layer(task.step.0)].into(),
+        }]
+        .into())
+    }
+}
+
+fn layer(number: u64) -> Layer {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    let digest = Digest::from_bytes(bytes);
+    let media_type = "application/vnd.oci.image.layer.v1.tar+gzip".to_owned();
+    Layer::Pulled {
+        diff_id: digest,
+        blob: Blob {
+            digest,
+            size: 1,
+            media_type,
+            from: None,
+        },
+    }
+}
+
+fn exec(number: u64) -> Op {
+    let text = |text: &str| text.to_owned();
+    let env = ["PATH", "LANG", "HOME", "VERSION"];
+    Op::Exec(Box::new(Exec {
+        args: vec![text("/bin/sh"), text("-c"), format!("make target-{number}")],
+        env: env.map(|name| (text(name), format!("/usr/{name}"))).into(),
+        unkeyed_env: Vec::new(),
+        cwd: text("/src"),
+        user: String::new(),
+        mounts: Vec::new(),
+        network: Network::Default,
+        insecure: false,
+        hostname: String::new(),
+        extra_hosts: Vec::new(),
+        shm_size: 0,
+        ulimits: Vec::new(),
+        platform: text("linux/amd64"),
+    }))
+}
+
+fn copy(number: u64) -> Op {
+    Op::Copy(Copy {
+        items: vec![CopyItem::Path {
+            input: 1,
+            pattern: format!("out-{number}"),
+        }],
+        destination: "/out/".to_owned(),
+        chown: None,
+        chmod: None,
+        parents: false,
+        exclude: Vec::new(),
+        unpack: None,
+        add: false,
+        link: false,
+    })
+}
+
+/// A graph in which each vertex stands on one of the forty before it, and every fourth copies.
+fn graph(vertices: u64) -> (Graph, VertexId) {
+    let mut graph = Graph::new();
+    let source = Vertex::source(Source::Scratch, "FROM scratch");
+    let mut ids = vec![graph.add(source).expect("a source has no inputs")];
+    let mut random = 1_u64;
+    for number in 1..=vertices {
+        let mut pick = |ids: &[VertexId]| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(number);
+            let back = usize::try_from(random >> 33).unwrap_or(0) % ids.len().min(40);
+            ids[ids.len() - 1 - back]
+        };
+        let mut edges = vec![Edge::all(pick(&ids))];
+        let op = if number % 4 == 0 {
+            let patterns = vec![format!("out-{number}")];
+            let select = Select::Paths {
+                patterns,
+                exclude: Vec::new(),
+                parents: false,
+            };
+            edges.push(Edge::part(pick(&ids), select));
+            copy(number)
+        } else {
+            exec(number)
+        };
+        let vertex = Vertex::op(op, edges, format!("step {number}"));
+        ids.push(graph.add(vertex).expect("the inputs are earlier vertices"));
+    }
+    // One vertex on all of them, so that none is left out.
+    let edges = ids.iter().map(|id| Edge::all(*id)).collect();
+    let target = graph
+        .add(Vertex::op(exec(0), edges, "all"))
+        .expect("all are earlier");
+    (graph, target)
+}
+
+#[expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime can be had");
+    let (graph, target) = graph(VERTICES);
+    let store = Store::temporary().expect("a temporary folder can be had");
+    let solver = Solver::new(store.clone(), Arc::new(Nothing));
+    let solve = |mode| {
+        let began = Instant::now();
+        let solved = runtime.block_on(solver.solve(&graph, target, mode, &Events::none()));
+        (began.elapsed(), solved.expect("the worker cannot fail"))
+    };
+    let (cold, made) = solve(Mode::Build);
+    println!("cold    {cold:>10.3?}  {:.3?} a vertex", cold / 3000);
+    // The session of the index ends when nobody uses it.
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..5 {
+        let (cached, found) = solve(Mode::Check);
+        assert_eq!(found, made);
+        println!("cached  {cached:>10.3?}  the session of the index is open: see `find`");
+        let keys = vec![rbuild_cache::Key::from_bytes([7; 32]); 3000];
+        let began = Instant::now();
+        store.find(&keys).expect("the index can be read");
+        println!(
+            "  find of 3000 missing keys alone {:>10.3?}",
+            began.elapsed()
+        );
+    }
+}
