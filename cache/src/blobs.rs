@@ -210,17 +210,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_leaves_no_half_blob() {
-        use rustix::mount::{
-            FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string,
-            fsmount, fsopen,
-        };
-        let disk = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).expect("this test needs root");
-        fsconfig_set_string(&disk, "size", "1m").unwrap();
-        fsconfig_create(&disk).unwrap();
-        let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
-        let disk = fsmount(&disk, flags, attributes).unwrap();
-        let root = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&disk));
-        let store = Store::open(&root).unwrap();
+        let disk = crate::store::tests::small_disk();
+        let store = Store::open(crate::store::tests::path_of(&disk)).unwrap();
         let error = store.write_blob(&vec![7; 2 << 20]).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(error.to_string().starts_with("cannot write `"), "{error}");

@@ -227,8 +227,32 @@ pub(crate) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
+        fsopen,
+    };
+
     use super::*;
+
+    /// A file system of one mebibyte that nobody else sees, and that goes when it is closed.
+    pub(crate) fn small_disk() -> OwnedFd {
+        let disk = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).expect("this test needs root");
+        fsconfig_set_string(&disk, "size", "1m").unwrap();
+        fsconfig_create(&disk).unwrap();
+        fsmount(
+            &disk,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn path_of(folder: &OwnedFd) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+    }
 
     #[test]
     fn opening_makes_and_reads_nothing() {

@@ -158,3 +158,26 @@ fn an_index_that_wastes_space_is_made_again() {
     let values: Vec<_> = rows.into_iter().map(|row| row.1).collect();
     assert_eq!(index.read(&keys).unwrap(), values);
 }
+
+#[test]
+fn a_full_disk_does_no_harm() {
+    let disk = crate::store::tests::small_disk();
+    let store = Store::open(crate::store::tests::path_of(&disk)).unwrap();
+    let one = step(&store, 1);
+    store.index().close();
+    let filler = store.root().join("filler");
+    fs::write(&filler, vec![7; 1 << 20]).unwrap_err();
+    for number in 2..200 {
+        // It may fail, now or when the session is closed: a hint is lost, and nothing else.
+        let _ = store.remember(&crate::Record {
+            definition: key(0, number),
+            ..one.clone()
+        });
+    }
+    store.index().close();
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(store.find(&[one.content]).unwrap(), [Some(one.outputs)]);
+    let two = step(&store, 2);
+    store.index().close();
+    assert_eq!(store.find(&[two.content]).unwrap(), [Some(two.outputs)]);
+}
