@@ -148,3 +148,6 @@ pub fn key_of(domain: &'static str, value: &impl Serialize) -> Result<Key, Unhas
     hasher.value(value)?;
     Ok(hasher.key())
 }
+
+#[cfg(test)]
+mod tests;

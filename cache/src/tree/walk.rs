@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::vec::IntoIter;
 
 use rayon::prelude::*;
@@ -142,11 +142,13 @@ impl Request<'_> {
         } else {
             self.roots
         };
-        // Components are compared, and an unclean path such as `a//b` is made clean.
-        let mut roots: Vec<PathBuf> = roots
-            .iter()
-            .map(|root| root.components().collect())
-            .collect();
+        // Only clean paths are in the order of the nodes: `./a//b` becomes `a/b`.
+        let clean = |root: &PathBuf| -> PathBuf {
+            root.components()
+                .filter(|component| *component != Component::CurDir)
+                .collect()
+        };
+        let mut roots: Vec<PathBuf> = roots.iter().map(clean).collect();
         roots.sort_unstable();
         roots.dedup_by(|root, above| root.starts_with(above));
         let mut parents = Parents::new(self.folder, no_links());
