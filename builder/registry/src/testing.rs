@@ -85,7 +85,8 @@ impl Reply {
         self.cut(sent)
     }
 
-    fn write(&self, to: &mut impl Write, head_only: bool) -> std::io::Result<()> {
+    fn write(&self, stream: &mut impl Write, head_only: bool) -> std::io::Result<()> {
+        let mut to = Vec::new();
         write!(to, "HTTP/1.1 {} X\r\n", self.status)?;
         if !self.unmeasured {
             write!(to, "Content-Length: {}\r\n", self.body.len())?;
@@ -97,7 +98,8 @@ impl Reply {
         if !head_only {
             to.write_all(&self.body[..self.sent.unwrap_or(self.body.len())])?;
         }
-        to.flush()
+        stream.write_all(&to)?;
+        stream.flush()
     }
 }
 

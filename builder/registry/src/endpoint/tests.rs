@@ -2,9 +2,10 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+use super::connect::may_follow;
 use super::*;
 use crate::testing::{Reply, Server};
-use crate::{Client, Proxies, Trust};
+use crate::{Proxies, Trust};
 
 /// A server with a certificate for this machine, and its authority in PEM.
 fn secure() -> (Server, Vec<u8>) {
@@ -186,29 +187,23 @@ async fn nobody_there_is_tried_again_and_then_told() {
 async fn proxies_are_for_others_than_this_machine() {
     let proxy = Server::start(|_| Reply::new(200));
     let server = Server::start(|_| Reply::new(200));
-    let proxies = Proxies {
-        http: Some(format!("http://{}", proxy.name())),
-        ..Proxies::default()
-    };
-    let insecure = vec![
-        "registry.invalid:80".to_owned(),
-        "direct.invalid:80".to_owned(),
-    ];
-    let except = Some("direct.invalid".to_owned());
+    // The system takes this address for its own, and the client does not.
+    let excepted = server.name().replace("127.0.0.1", "0.0.0.0");
     let settings = Settings {
-        proxies: Proxies { except, ..proxies },
-        insecure,
-        retry: crate::Retry {
-            count: 0,
-            ..crate::Retry::default()
+        proxies: Proxies {
+            http: Some(format!("http://{}", proxy.name())),
+            https: None,
+            except: Some("0.0.0.0".to_owned()),
         },
+        insecure: vec!["registry.invalid:80".to_owned(), excepted.clone()],
         ..Settings::default()
     };
-    let (client, _): (Client, _) = server.client(settings);
+    let (client, _) = server.client(settings);
     client.ping(&server.name()).await.unwrap();
     client.ping("registry.invalid:80").await.unwrap();
-    client.ping("direct.invalid:80").await.unwrap_err();
+    client.ping(&excepted).await.unwrap();
     assert_eq!(proxy.all_lines(), ["GET http://registry.invalid/v2/"; 2]);
+    assert_eq!(server.all_lines(), ["GET /v2/"; 4]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn random_text_never_panics_and_what_parses_parses_again() {
         usize::try_from(state % below as u64).unwrap()
     };
     let mut parsed = 0;
-    for _ in 0..200_000 {
+    for _ in 0..40_000 {
         let length = next(9);
         let text: String = (0..length).map(|_| LETTERS[next(LETTERS.len())]).collect();
         if let Ok(reference) = text.parse::<Reference>() {
@@ -150,5 +150,5 @@ fn random_text_never_panics_and_what_parses_parses_again() {
             );
         }
     }
-    assert!(parsed > 100, "{parsed}");
+    assert!(parsed > 50, "{parsed}");
 }
