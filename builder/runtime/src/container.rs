@@ -54,6 +54,10 @@ const READ_ONLY: [&str; 5] = [
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own to users"
+)]
 pub struct Container {
     /// The root: a detached mount (the caller's overlay), or any directory.
     pub root: OwnedFd,
@@ -207,6 +211,10 @@ pub enum Seccomp {
 
 /// Something mounted in the container.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own to users"
+)]
 pub struct Mount {
     /// What is mounted.
     pub source: MountSource,

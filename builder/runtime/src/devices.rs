@@ -102,7 +102,7 @@ pub(crate) fn make_nodes(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
             .iter()
             .map(|path| clone_mount(open(path)?, false))
             .collect();
-        sys::set_mount_attributes(dev, libc::MOUNT_ATTR_NODEV, 0, false)?;
+        sys::set_mount_attributes(dev, libc::MOUNT_ATTR_NODEV, false)?;
         for (path, node) in paths.iter().zip(nodes?) {
             move_mount(
                 node,

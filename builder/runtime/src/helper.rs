@@ -28,7 +28,7 @@ use crate::error::{Doing, Error, Result};
 use crate::mounts::{attach, new_mount, pivot};
 use crate::sys::{self, Cloned};
 use crate::wire::{
-    ANSWERS, NamespaceOrder, Order, Place, Report, receive_order, send_order, send_report,
+    ANSWERS, MAX_FDS, NamespaceOrder, Order, Place, Report, receive_order, send_order, send_report,
 };
 use crate::{init, seccomp};
 
@@ -64,6 +64,11 @@ pub fn prepare() -> Result<()> {
 pub(crate) fn send(order: &Order, fds: &[BorrowedFd<'_>]) -> Result<()> {
     let bytes = serde_json::to_vec(order).map_err(io::Error::from);
     let bytes = bytes.doing(|| "write the order for a container")?;
+    if fds.len() > MAX_FDS {
+        return Err(Error::Invalid(format!(
+            "more than {MAX_FDS} files and mounts"
+        )));
+    }
     let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(live) = &*helper
         && send_order(&live.socket, &bytes, fds).is_ok()
@@ -83,7 +88,8 @@ impl Helper {
     fn start() -> Result<Self> {
         let failed = |reason| move |source| Error::Start { reason, source };
         let (socket, theirs) = UnixStream::pair().map_err(failed("it has no socket"))?;
-        let program = sealed_program().map_err(failed("the program cannot be opened"))?;
+        let program =
+            sealed_program().map_err(failed("the program cannot be opened (it takes root)"))?;
         let process = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0(NAME)
             .arg(NAME)
@@ -113,7 +119,7 @@ fn sealed_program() -> io::Result<OwnedFd> {
         .map_or("/proc/self/exe".as_ref(), |path| path.as_path());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let program = open_tree(rustix::fs::CWD, path, flags)?;
-    sys::set_mount_attributes(&program, libc::MOUNT_ATTR_RDONLY, 0, false)?;
+    sys::set_mount_attributes(&program, libc::MOUNT_ATTR_RDONLY, false)?;
     Ok(program)
 }
 
@@ -147,6 +153,8 @@ impl Server {
         // No container may look into the helper's copies before they run their programs.
         let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         umask(Mode::empty());
+        // What the launching process ignores, containers do not.
+        sys::reset_signals();
         let own_pids = File::open("/proc/self/ns/pid").ok().map(OwnedFd::from);
         let secluded = hidden.doing(|| "hide the helper").and_then(|()| seclude());
         Self {
@@ -203,7 +211,7 @@ impl Server {
             let kind = source.raw_os_error().unwrap_or(libc::EIO);
             return Err(io::Error::from_raw_os_error(kind)).doing(|| doing.clone());
         }
-        let flags = libc::CLONE_PARENT | self.flags(order, &fds)?;
+        let flags = libc::CLONE_PARENT | Self::flags(order, &fds)?;
         let filter = self.filter(order);
         let cloned = sys::clone_process(flags);
         if let Ok(Cloned::Child) = cloned {
@@ -227,7 +235,7 @@ impl Server {
 
     /// The namespaces to be made with the process. One of processes that exists already is entered
     /// here, since only children are in it.
-    fn flags(&self, order: &Order, fds: &[OwnedFd]) -> Result<libc::c_int> {
+    fn flags(order: &Order, fds: &[OwnedFd]) -> Result<libc::c_int> {
         let joined = match &order.place {
             Place::Existing(target) => {
                 let kind = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
@@ -291,7 +299,7 @@ fn seclude() -> Result<()> {
     sys::unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace (it takes root)")?;
     let open = || rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let done = || -> Result<(), Errno> {
-        sys::make_private(open()?)?;
+        sys::set_mount_attributes(open()?, 0, true)?;
         let empty = new_mount("tmpfs", &[("mode", "755")], MountAttrFlags::empty())?;
         attach(&empty, open()?)?;
         pivot(empty.as_fd())

@@ -138,16 +138,19 @@ fn furnish(
     mounts.mask(&sandbox.masked_paths)?;
     if sandbox.read_only_root {
         let read_only = libc::MOUNT_ATTR_RDONLY;
-        sys::set_mount_attributes(mounts.root, read_only, 0, false)
+        sys::set_mount_attributes(mounts.root, read_only, false)
             .doing(|| "make the root read-only")?;
     }
     Ok(())
 }
 
 fn attach_root(root: &OwnedFd, sandbox: &Sandbox) -> Result<(), Errno> {
-    if !sandbox.all_devices {
-        sys::set_mount_attributes(root, libc::MOUNT_ATTR_NODEV, 0, false)?;
-    }
+    let fence = if sandbox.all_devices {
+        0
+    } else {
+        libc::MOUNT_ATTR_NODEV
+    };
+    sys::set_mount_attributes(root, fence, false)?;
     let place = rustix::fs::open(ROOT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     attach(root, place)
 }

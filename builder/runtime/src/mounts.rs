@@ -138,7 +138,7 @@ impl<'a> Mounts<'a> {
                 (file.doing(doing)?, Kind::File)
             }
         };
-        sys::set_mount_attributes(&mount, order.attributes, 0, order.recursive).doing(doing)?;
+        sys::set_mount_attributes(&mount, order.attributes, order.recursive).doing(doing)?;
         let target = self.targets.open(&order.target, kind).doing(doing)?;
         if is_proc(&target).doing(doing)? {
             let reason = format!("{:?} is in the process file system", order.target);
@@ -165,7 +165,7 @@ impl<'a> Mounts<'a> {
             let doing = || format!("make {path:?} read-only");
             if let Some(target) = self.existing(path).doing(doing)? {
                 let copy = clone_mount(&target, true).doing(doing)?;
-                sys::set_mount_attributes(&copy, libc::MOUNT_ATTR_RDONLY, 0, true).doing(doing)?;
+                sys::set_mount_attributes(&copy, libc::MOUNT_ATTR_RDONLY, true).doing(doing)?;
                 attach(copy, target).doing(doing)?;
             }
         }
@@ -181,22 +181,16 @@ impl<'a> Mounts<'a> {
             let Some(target) = self.existing(path).doing(doing)? else {
                 continue;
             };
-            let is_directory = kind_of(&target).doing(doing)? == Kind::Directory;
-            if !is_directory {
+            if kind_of(&target).doing(doing)? == Kind::File {
                 attach(clone_mount(&null, false).doing(doing)?, target).doing(doing)?;
-                continue;
-            }
-            match &empty {
-                Some(mounted) => {
-                    attach(clone_mount(mounted, false).doing(doing)?, target).doing(doing)?;
-                }
-                None => {
-                    let attributes = KERNELS | MountAttrFlags::MOUNT_ATTR_RDONLY;
-                    let options = [("mode", "555"), ("nr_inodes", "1")];
-                    let mount = new_mount("tmpfs", &options, attributes).doing(doing)?;
-                    attach(&mount, target).doing(doing)?;
-                    empty = Some(mount);
-                }
+            } else if let Some(mounted) = &empty {
+                attach(clone_mount(mounted, false).doing(doing)?, target).doing(doing)?;
+            } else {
+                let attributes = KERNELS | MountAttrFlags::MOUNT_ATTR_RDONLY;
+                let options = [("mode", "555"), ("nr_inodes", "1")];
+                let mount = new_mount("tmpfs", &options, attributes).doing(doing)?;
+                attach(&mount, target).doing(doing)?;
+                empty = Some(mount);
             }
         }
         Ok(())

@@ -50,7 +50,7 @@ impl Entry<'_> {
         if self.init {
             crate::reaper::become_init(self.answers).doing(|| "start the init")?;
         }
-        sys::reset_signals();
+        sys::unblock_signals();
         Err(execute(&order.argv[0], &arguments, &environment))
     }
 }

@@ -130,10 +130,9 @@ impl Running {
 
     /// Sets the size of the container's terminal; without one, does nothing.
     pub fn resize(&self, size: WindowSize) -> Result<()> {
-        let terminal = self.terminal.iter();
+        let mut terminal = self.terminal.iter();
         terminal
-            .map(|terminal| pty::resize(terminal, size))
-            .collect::<Result<(), _>>()
+            .try_for_each(|terminal| pty::resize(terminal, size))
             .doing(|| "set the size of the terminal")
     }
 

@@ -183,7 +183,7 @@ mod tests {
         }
         for number in 1..=LAST {
             let signal = Signal(number);
-            if number < 32 || number >= FIRST_REAL_TIME {
+            if !(32..FIRST_REAL_TIME).contains(&number) {
                 assert_eq!(signal.to_string().parse(), Ok(signal));
             }
         }

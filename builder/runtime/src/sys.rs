@@ -52,11 +52,11 @@ pub(crate) fn clone_process(flags: libc::c_int) -> Result<Cloned> {
     })?;
     match Pid::from_raw(pid.try_into().map_err(|_| Errno::INVAL)?) {
         None => Ok(Cloned::Child),
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        Some(pid) => Ok(Cloned::Parent {
-            pid,
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+        Some(pid) => {
+            // SAFETY: the kernel has just made this descriptor for us alone.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid, pidfd })
+        }
     }
 }
 
@@ -70,45 +70,22 @@ pub(crate) fn unshare(namespaces: rustix::thread::UnshareFlags) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
 
-/// Adds and takes away `MOUNT_ATTR_*` of a mount, of all below it too when `recursive`.
-pub(crate) fn set_mount_attributes(
-    mount: impl AsFd,
-    set: u64,
-    clear: u64,
-    recursive: bool,
-) -> Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: set,
-        attr_clr: clear,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    change_mount(mount.as_fd(), attributes, recursive)
-}
-
-/// Cuts a mount and all below it off from the mounts that it would tell of changes.
-pub(crate) fn make_private(mount: impl AsFd) -> Result<()> {
+/// Adds `MOUNT_ATTR_*` to a mount and cuts it off from the mounts that it would tell of changes,
+/// and all below it too when `recursive`.
+pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, recursive: bool) -> Result<()> {
     let propagation = libc::MS_PRIVATE;
     let attributes = libc::mount_attr {
-        attr_set: 0,
+        attr_set: set,
         attr_clr: 0,
         propagation,
         userns_fd: 0,
     };
-    change_mount(mount.as_fd(), attributes, true)
-}
-
-fn change_mount(
-    mount: BorrowedFd<'_>,
-    attributes: libc::mount_attr,
-    recursive: bool,
-) -> Result<()> {
     let recursion = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and the structure is as long as is said.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
+            mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursion,
             &raw const attributes,
@@ -147,12 +124,13 @@ pub(crate) fn join_new_keyring() -> Result<()> {
 
 /// Brings a network device up in the socket's network namespace.
 pub(crate) fn bring_up(socket: impl AsFd, device: &CStr) -> Result<()> {
+    const IFF_UP: libc::c_short = 1;
     // SAFETY: an all-zero `ifreq` is valid: a device without a name.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(device.to_bytes_with_nul()) {
-        *to = from.cast_signed().into();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    request.ifr_ifru.ifru_flags = IFF_UP;
     let socket = socket.as_fd().as_raw_fd();
     // SAFETY: SIOCSIFFLAGS reads an `ifreq`.
     check(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) }.into())?;
@@ -172,13 +150,17 @@ pub(crate) fn close_from(first: u32, when_executing: bool) -> Result<()> {
     Ok(())
 }
 
-/// Gives every signal its default action and blocks none.
+/// Gives every signal its default action.
 pub(crate) fn reset_signals() {
     for number in 1..=64 {
         // SAFETY: the default action runs no code of ours. Where it cannot be set (SIGKILL, the C
         // library's own) nothing happens.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
+}
+
+/// Blocks no signal.
+pub(crate) fn unblock_signals() {
     // SAFETY: an empty set is made before it is used.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();

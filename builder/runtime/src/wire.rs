@@ -22,7 +22,7 @@ use crate::path::Stub;
 use crate::user::User;
 
 /// The kernel's limit of descriptors in one message.
-const MAX_FDS: usize = 253;
+pub(crate) const MAX_FDS: usize = 253;
 const MAX_REPORT: usize = 64 << 10;
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
@@ -50,6 +50,10 @@ pub(crate) enum Place {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "it is a container in writing"
+)]
 pub(crate) struct Sandbox {
     pub(crate) root: Slot,
     pub(crate) mounts: Vec<MountOrder>,
@@ -160,9 +164,6 @@ pub(crate) fn send_order(
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
-    if fds.len() > MAX_FDS {
-        return Err(std::io::ErrorKind::ArgumentListTooLong.into());
-    }
     let length = bytes.len().to_le_bytes();
     send(socket.as_fd(), &length, fds)?;
     socket.write_all(bytes)

@@ -1,7 +1,7 @@
 //! How containers end, and what is left.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio as Streams};
 
 use rbuild_runtime::{Exit, Namespace, Signal, Stdio, launch, prepare};
@@ -18,13 +18,19 @@ pub(crate) const TESTS: &[Test] = &[
     ("ends::killing_takes_all", killing_takes_all),
     ("ends::dropping_kills", dropping_kills),
     ("ends::the_launcher_dies", the_launcher_dies),
+    (
+        "ends::the_launcher_dies_and_is_outlived",
+        the_launcher_dies_and_is_outlived,
+    ),
     ("ends::an_init", an_init),
     ("ends::many_threads", many_threads),
     ("ends::nothing_is_left", nothing_is_left),
 ];
 
-/// The environment variable by which a second copy of this program is told to launch and wait.
-const VICTIM: &str = "SANDBOX_TEST_ROOT";
+/// The argument by which a second copy of this program is told to launch in a root and wait.
+const VICTIM: &str = "--be-a-victim";
+/// The further argument by which its container outlives it.
+const OUTLIVES: &str = "--outlives";
 
 fn codes() {
     let root = Root::new();
@@ -89,15 +95,21 @@ fn dropping_kills() {
 
 /// What the second copy of this program does, if this is it.
 pub(crate) fn be_a_victim() {
-    let Ok(path) = std::env::var(VICTIM) else {
+    let arguments: Vec<String> = std::env::args().collect();
+    let Some(at) = arguments.iter().position(|word| word == VICTIM) else {
         return;
     };
+    let path = &arguments[at + 1];
     let mut container = rbuild_runtime::Container::new(fs::File::open(path).unwrap().into());
     container.network = Namespace::Host;
     container.process.user = "web".into();
     container.process.argv = ["/bin/sh", "-c", "echo up; exec /bin/sleep 1000"]
         .map(String::from)
         .to_vec();
+    if arguments.iter().any(|word| word == OUTLIVES) {
+        container.process.argv[2] = "echo up; read line; echo got $line".into();
+        container.outlives = true;
+    }
     let running = launch(container, Stdio::inherit()).unwrap();
     let _ = running.wait();
     std::process::exit(0);
@@ -106,7 +118,7 @@ pub(crate) fn be_a_victim() {
 fn the_launcher_dies() {
     let root = Root::new();
     let mut victim = Command::new("/proc/self/exe")
-        .env(VICTIM, root.path(""))
+        .args([VICTIM, root.path("").to_str().unwrap()])
         .stdout(Streams::piped())
         .spawn()
         .unwrap();
@@ -116,6 +128,25 @@ fn the_launcher_dies() {
     victim.wait().unwrap();
     // Ends when the container's process, which has the pipe too, is dead.
     assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
+}
+
+fn the_launcher_dies_and_is_outlived() {
+    let root = Root::new();
+    let mut victim = Command::new("/proc/self/exe")
+        .args([VICTIM, root.path("").to_str().unwrap(), OUTLIVES])
+        .stdin(Streams::piped())
+        .stdout(Streams::piped())
+        .spawn()
+        .unwrap();
+    let mut output = victim.stdout.take().unwrap();
+    let mut input = victim.stdin.take().unwrap();
+    output.read_exact(&mut [0; 3]).unwrap();
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    input.write_all(b"it\n").unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "got it\n");
 }
 
 fn an_init() {

@@ -32,6 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("inside::a_terminal", a_terminal),
     ("inside::joining", joining),
     ("inside::privileged", privileged),
+    ("inside::nothing_is_shared", nothing_is_shared),
     ("inside::read_only_root", read_only_root),
 ];
 
@@ -335,7 +336,8 @@ fn stubs_leave_no_trace() {
         assert_eq!(
             fs::metadata(folder).unwrap().modified().unwrap(),
             old,
-            "{folder:?}"
+            "{}",
+            folder.display()
         );
     }
     assert!(running.stub_parents().contains(&"/etc".into()));
@@ -483,6 +485,27 @@ fn privileged() {
     let (exit, output) = run(container);
     assert!(exit == Exit::Code(0) && output.starts_with(own), "{output}");
     assert!(output.contains("Seccomp:\t0\nmounted\n"), "{output}");
+}
+
+/// Mounts of a container are not seen on the host, nor those of the host in it, also where the
+/// host's mounts tell each other.
+fn nothing_is_shared() {
+    use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+    let root = Root::new();
+    let place = root.path("");
+    mount_bind(&place, &place).unwrap();
+    mount_change(&place, MountPropagationFlags::SHARED).unwrap();
+    let mut container = root.container("cat /proc/self/mountinfo");
+    container
+        .mounts
+        .push(Mount::bind(root.path("etc"), "/bound"));
+    let (_, output) = run(container);
+    unmount(&place, UnmountFlags::DETACH).unwrap();
+    assert!(
+        output.contains(" /bound ") && !output.contains("shared:"),
+        "{output}"
+    );
+    assert!(!output.contains("master:"), "{output}");
 }
 
 fn read_only_root() {
