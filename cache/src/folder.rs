@@ -42,7 +42,11 @@ pub(crate) fn no_links() -> ResolveFlags {
 
 /// Splits a relative path into its parent, which may be empty, and its last component.
 pub(crate) fn split(path: &Path) -> (&Path, &OsStr) {
-    let bytes = path.as_os_str().as_bytes();
+    let mut bytes = path.as_os_str().as_bytes();
+    // Joining a path and an empty one leaves a slash at the end.
+    while let [rest @ .., b'/'] = bytes {
+        bytes = rest;
+    }
     let (parent, name) = match memchr::memrchr(b'/', bytes) {
         Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
         None => (&bytes[..0], bytes),

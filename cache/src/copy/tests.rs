@@ -24,10 +24,7 @@ fn copy_to(
 
 fn item<'n>(node: &'n Node, path: &str) -> Item<'n> {
     let below = &*node.path;
-    let destination = match below.as_os_str().is_empty() {
-        true => PathBuf::from(path),
-        false => Path::new(path).join(below),
-    };
+    let destination = Path::new(path).join(below);
     Item {
         source: below.into(),
         destination,

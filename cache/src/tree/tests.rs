@@ -10,6 +10,8 @@ use super::*;
 use crate::Error;
 use crate::sample::{Folder, Things, build, things, too_deep};
 
+type Change = fn(&Folder) -> &Folder;
+
 fn read(folder: &Folder) -> Tree {
     Tree::read(folder.fd(), &Options::default()).expect("a readable folder")
 }
@@ -128,7 +130,7 @@ fn times_and_foreign_attributes_do_not_count() {
 #[test]
 fn whatever_else_changes_counts() {
     let before = content(&example());
-    let changes: [(&str, fn(&Folder) -> &Folder); 13] = [
+    let changes: [(&str, Change); 13] = [
         ("data", |f| f.file("src/main.rs", "fn main() {;")),
         ("size", |f| f.file("src/main.rs", "")),
         ("mode", |f| f.mode("run", 0o744)),
@@ -154,7 +156,7 @@ fn whatever_else_changes_counts() {
 
 #[test]
 fn kinds_targets_and_device_numbers_count() {
-    let make: [fn(&Folder) -> &Folder; 7] = [
+    let make: [Change; 7] = [
         |f| f.file("x", ""),
         |f| f.directory("x").mode("x", 0o644),
         |f| f.symlink("x", "y"),
