@@ -265,7 +265,7 @@ fn failed<E: Into<std::io::Error>>(
     move |error| Error::Copy {
         doing,
         origin: item.source.clone(),
-        destination: item.destination.clone(),
+        destination: item.destination.components().collect(),
         source: error.into(),
     }
 }
@@ -276,7 +276,7 @@ fn conflict(item: &Item<'_>, existing: &'static str) -> Error {
         Kind::Symlink { .. } => "the link",
         _ => "the file",
     };
-    let (origin, destination) = (item.source.clone(), item.destination.clone());
+    let (origin, destination) = (item.source.clone(), item.destination.components().collect());
     Error::Conflict {
         kind,
         origin,
