@@ -12,6 +12,7 @@
 compile_error!("containers need 64-bit little-endian Linux");
 
 mod caps;
+pub mod cgroup;
 mod container;
 mod devices;
 mod error;

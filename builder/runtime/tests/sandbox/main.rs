@@ -8,6 +8,7 @@
 
 mod attacks;
 mod ends;
+mod files;
 mod inside;
 mod support;
 
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         .iter()
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let all = [inside::TESTS, ends::TESTS, attacks::TESTS].concat();
+    let all = [inside::TESTS, files::TESTS, ends::TESTS, attacks::TESTS].concat();
     let is_wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(*word));
     let chosen: Vec<Test> = all
         .into_iter()
