@@ -1,7 +1,61 @@
-//! The command.
+//! The command `rbuild`: what was typed becomes calls of the library, and what it gives becomes
+//! lines and an exit code.
+
 mod args;
+mod commands;
+mod config;
 mod diagnostic;
+mod failure;
 mod format;
+mod interrupt;
+mod pattern;
 mod progress;
 mod table;
-fn main() {}
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::Cli;
+use commands::{Session, tell};
+use config::Config;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    // Both may find that this process was started to be something else, and never return.
+    rbuild::init_if_asked();
+    rbuild::container::monitor_if_asked();
+    ExitCode::from(run(std::env::args_os().collect()))
+}
+
+/// Does what was typed; returns the exit code.
+fn run(argv: Vec<OsString>) -> u8 {
+    let cli = match args::parse(argv) {
+        Ok(cli) => cli,
+        Err(wrong) => return wrong.explain(),
+    };
+    match act(cli) {
+        Ok(code) => code,
+        // `rbuild logs | head` is over when `head` has seen enough.
+        Err(failure) if failure.is_broken_pipe() => 0,
+        Err(failure) => {
+            tell(&failure.render());
+            failure.code()
+        }
+    }
+}
+
+fn act(
+    Cli {
+        global, command, ..
+    }: Cli,
+) -> Result<u8, Failure> {
+    if let Some(flag) = global.refused() {
+        return Err(Failure::unsupported(flag));
+    }
+    commands::run(
+        command,
+        &Session {
+            config: Config::new(global),
+        },
+    )
+}

@@ -23,6 +23,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::failure::{ENGINE, USAGE};
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -35,9 +36,9 @@ pub(crate) use image::{
     HistoryArgs, ImagesArgs, LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs,
     RmiArgs, SaveArgs, TagArgs,
 };
-pub(crate) use run::{CreateArgs, RunArgs};
+pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
 pub(crate) use system::{BuildxArgs, CompletionArgs, FormatArgs, InspectArgs, ManArgs};
-pub(crate) use values::{Pair, Pull, SecretFlag, Size, Ulimit, csv};
+pub(crate) use values::{Pair, Pull, SecretFlag, SecretSource, Size, Ulimit, csv};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,6 +99,21 @@ pub(crate) struct Global {
     /// Accepted for docker's sake
     #[arg(short = 'l', long, hide = true)]
     pub(crate) log_level: Option<String>,
+}
+
+impl Global {
+    /// The first flag typed that rbuild can't honour.
+    pub(crate) fn refused(&self) -> Option<&'static str> {
+        let other_context = self
+            .context
+            .as_deref()
+            .is_some_and(|context| context != "default");
+        match (&self.host, other_context) {
+            (Some(_), _) => Some("host"),
+            (None, true) => Some("context"),
+            (None, false) => None,
+        }
+    }
 }
 
 /// The verbs, as typed; [`Command::plain`] undoes the grouping.
@@ -201,13 +217,50 @@ impl Command {
     }
 }
 
+/// A command line that can't be followed, or that asks for help.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    error: clap::Error,
+    /// Whether it runs a container: `docker run` has exit codes of its own.
+    runs: bool,
+}
+
+impl Wrong {
+    /// Says what is wrong, or helps; returns the exit code.
+    pub(crate) fn explain(&self) -> u8 {
+        // There is nobody left to tell that telling failed.
+        drop(self.error.print());
+        match (self.error.use_stderr(), self.runs) {
+            (false, _) => 0,
+            (true, true) => ENGINE,
+            (true, false) => USAGE,
+        }
+    }
+}
+
 /// Reads a command line, the program's name first.
 ///
 /// # Errors
 /// What clap has to say instead: that something is wrong, but also help and version.
-pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, clap::Error> {
+pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, Wrong> {
     let mut command = Cli::command();
-    let argv = route::route(argv, &mut command)?;
+    let (argv, verb) = route::route(argv, &mut command);
+    let runs = matches!(
+        verb.as_deref(),
+        Some("run" | "create" | "exec" | "container")
+    );
+    let parsed = match verb.as_deref() {
+        Some(verb) if route::is_absent(verb) => {
+            let message = format!("`rbuild {verb}` is not supported yet");
+            Err(command.error(ErrorKind::InvalidSubcommand, message))
+        }
+        Some(_) => read(command, argv),
+        None => Err(route::no_verb(&mut command)),
+    };
+    parsed.map_err(|error| Wrong { error, runs })
+}
+
+fn read(mut command: clap::Command, argv: Vec<OsString>) -> Result<Cli, clap::Error> {
     let matches = match command.try_get_matches_from_mut(&argv) {
         // Only now and then does somebody type `--rm=true`, so only then is it paid for.
         Err(error) if error.kind() == ErrorKind::TooManyValues => {

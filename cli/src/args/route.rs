@@ -64,27 +64,27 @@ const ABSENT: [&str; 38] = [
     "buildkit",
 ];
 
-/// Puts `build` where the verb is missing.
-///
-/// # Errors
-/// Help, where nothing was typed at all; a refusal of docker's verbs that rbuild lacks.
+/// Puts `build` where the verb is missing; returns the verb too, none where nothing was typed.
 pub(super) fn route(
     mut argv: Vec<OsString>,
     command: &mut clap::Command,
-) -> Result<Vec<OsString>, clap::Error> {
+) -> (Vec<OsString>, Option<String>) {
     let Some(place) = verb_place(&argv) else {
-        return Err(no_verb(command));
+        return (argv, None);
     };
-    let word = argv[place].to_string_lossy();
-    if command.find_subcommand(&*word).is_some() || word == "help" || ASKS.contains(&&*word) {
-        return Ok(argv);
+    let word = argv[place].to_string_lossy().into_owned();
+    let known = command.find_subcommand(&word).is_some() || word == "help";
+    if known || ASKS.contains(&word.as_str()) || is_absent(&word) {
+        return (argv, Some(word));
     }
-    if ABSENT.contains(&&*word) {
-        let message = format!("`rbuild {word}` is not supported yet");
-        return Err(command.error(ErrorKind::InvalidSubcommand, message));
-    }
-    argv.insert(place, "build".into());
-    Ok(argv)
+    let verb = "build".to_owned();
+    argv.insert(place, verb.clone().into());
+    (argv, Some(verb))
+}
+
+/// Whether a word is a verb of docker that rbuild lacks.
+pub(super) fn is_absent(word: &str) -> bool {
+    ABSENT.contains(&word)
 }
 
 /// The place of the first word that is no global flag.
@@ -106,7 +106,8 @@ fn verb_place(argv: &[OsString]) -> Option<usize> {
     None
 }
 
-fn no_verb(command: &mut clap::Command) -> clap::Error {
+/// The help that answers a line without any word.
+pub(super) fn no_verb(command: &mut clap::Command) -> clap::Error {
     let help = command.render_help();
     command.clone().error(ErrorKind::DisplayHelp, help)
 }

@@ -3,7 +3,8 @@
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    super::parse(line.split_whitespace().map(OsString::from).collect())
+    let words = line.split_whitespace().map(OsString::from).collect();
+    super::parse(words).map_err(|wrong| wrong.error)
 }
 
 fn command(line: &str) -> Command {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use rbuild::event::Event;
+use rbuild::Event;
 
 use super::steps::{State, Step, Steps};
 use super::{Renderer, text, write_batch};
@@ -60,8 +60,7 @@ fn failure(shown: &mut String, step: &Step) {
 }
 
 /// The warnings of a build; `debug` lists them.
-pub(super) fn warnings(steps: &Steps, debug: bool) -> String {
-    let all = steps.warnings();
+pub(crate) fn warnings(all: &[String], debug: bool) -> String {
     let (count, noun) = match all.len() {
         0 => return String::new(),
         1 => (1, "warning"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use rbuild::event::{Event, Miss, StepId, Stream, What};
+use rbuild::{Event, Miss, StepId, Stream, What};
 use serde::Serialize;
 
 use super::steps::{State, Step, Steps};

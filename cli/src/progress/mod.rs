@@ -17,9 +17,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rbuild::event::Event;
+use rbuild::Event;
 
 use self::failure::Failures;
+pub(crate) use self::failure::warnings;
 use self::json::RawJson;
 use self::plain::Plain;
 use self::tty::Tty;
@@ -52,6 +53,8 @@ pub(crate) struct Look {
     pub(crate) log_lines: usize,
     /// Whether to list warnings and causes in full.
     pub(crate) debug: bool,
+    /// What goes on: `Building`.
+    pub(crate) heading: &'static str,
 }
 
 /// A function of events.

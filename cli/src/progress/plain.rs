@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use rbuild::event::{Event, StepId, What};
+use rbuild::{Event, StepId, What};
 
 use super::steps::{Line, Part, State, Step, Steps};
 use super::{Look, Renderer, failure, text, write_batch};
@@ -224,7 +224,7 @@ impl<W: Write + Send> Renderer for Plain<W> {
         }
         self.batch.push_str(&failure::failures(&self.steps));
         self.batch
-            .push_str(&failure::warnings(&self.steps, self.look.debug));
+            .push_str(&failure::warnings(self.steps.warnings(), self.look.debug));
         write_batch(&mut self.out, &mut self.batch)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rbuild::event::{CachedBy, Event, Miss, StepId, Stream, What};
+use rbuild::{CachedBy, Event, Miss, StepId, Stream, What};
 
 use super::Look;
 
@@ -12,6 +12,7 @@ pub(super) const LOOK: Look = Look {
     colour: false,
     log_lines: 6,
     debug: false,
+    heading: "Building",
 };
 
 /// One event, so many milliseconds after the build began.

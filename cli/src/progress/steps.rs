@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use rbuild::event::{Event, Miss, StepId, What};
+use rbuild::{Event, Miss, StepId, What};
 
 use super::text;
 

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use rbuild::event::{Event, StepId};
+use rbuild::{Event, StepId};
 use unicode_width::UnicodeWidthStr;
 
 use super::steps::{State, Step, Steps};
@@ -79,10 +79,8 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Tty<W, S> {
     fn picture(&self, now: Duration, columns: usize, finished: bool) -> Vec<Row> {
         let (ended, all) = self.steps.count();
         let end = if finished { " FINISHED" } else { "" };
-        let head = format!(
-            "[+] Building {:.1}s ({ended}/{all}){end}",
-            now.as_secs_f64()
-        );
+        let (heading, seconds) = (self.look.heading, now.as_secs_f64());
+        let head = format!("[+] {heading} {seconds:.1}s ({ended}/{all}){end}");
         let mut rows = vec![Row {
             text: text::cut(&head, columns),
             style: USUAL,
@@ -196,7 +194,7 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Renderer for Tty<W, S> {
         self.show(&rows);
         self.batch.push_str(&failure::failures(&self.steps));
         self.batch
-            .push_str(&failure::warnings(&self.steps, self.look.debug));
+            .push_str(&failure::warnings(self.steps.warnings(), self.look.debug));
         write_batch(&mut self.out, &mut self.batch)
     }
 }

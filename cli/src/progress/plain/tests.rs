@@ -1,6 +1,6 @@
 //! The lines of recorded builds.
 
-use rbuild::event::{CachedBy, Miss};
+use rbuild::{CachedBy, Miss};
 
 use super::super::recorded::{LOOK, Screen, at, draw, failing, log, part, planned};
 use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rbuild::event::What;
+use rbuild::What;
 
 use super::super::recorded::{LOOK, Screen, at, draw, failing, log, planned};
 use super::*;

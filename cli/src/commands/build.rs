@@ -1,0 +1,289 @@
+//! `build`: from what was typed to an image.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use rbuild::{
+    Build, Built, ContextReference, ContextSource, DockerfileSource, Network, SecretSource,
+    container,
+};
+use serde_json::json;
+
+use super::{DONE, Outcome, Session, outputs, print, tell};
+use crate::args::{BuildArgs, Pair, SecretSource as Typed, Ulimit};
+use crate::failure::Failure;
+use crate::progress::{Mode, Progress};
+
+/// The largest context or Dockerfile that is read from standard input, in bytes.
+const LARGEST_INPUT: u64 = 4 << 30;
+
+pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
+    if let Some(flag) = args.refused() {
+        return Err(Failure::unsupported(flag));
+    }
+    let outputs = outputs::parse(args)?;
+    let store = session.store()?;
+    if let Some(file) = &args.iidfile {
+        // What a build that fails leaves behind must not pass for its id.
+        drop(fs::remove_file(file));
+    }
+    let mut build = describe(args, session)?;
+    for output in &outputs {
+        build = build.output(output.clone());
+    }
+    let progress = Progress::start(mode(args, session)?, session.config.look());
+    let built = session.wait(async { Ok(build.on_event(progress.sink()).run(&store).await?) });
+    progress.finish();
+    finish(args, session, &built?, outputs::use_stdout(&outputs))
+}
+
+/// What is said and written once the image is there.
+fn finish(args: &BuildArgs, session: &Session, built: &Built, stdout_taken: bool) -> Outcome {
+    if !args.quiet {
+        tell(&lint(built, session.config.debug()));
+    }
+    if let Some(file) = &args.iidfile {
+        write(file, &built.id.to_string())?;
+    }
+    if let Some(file) = &args.metadata_file {
+        write(file, &format!("{:#}\n", metadata(built)))?;
+    }
+    if !stdout_taken {
+        print(&format!("{}\n", built.id))?;
+    }
+    Ok(DONE)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(Failure::io(format!("write `{}`", path.display())))
+}
+
+/// What the rules found in the Dockerfile.
+fn lint(built: &Built, debug: bool) -> String {
+    let warnings: Vec<_> = built.warnings.iter().map(ToString::to_string).collect();
+    crate::progress::warnings(&warnings, debug)
+}
+
+fn metadata(built: &Built) -> serde_json::Value {
+    let mut metadata = json!({ "containerimage.config.digest": built.id.to_string() });
+    if let Some(manifest) = &built.manifest {
+        metadata["containerimage.digest"] = manifest.to_string().into();
+    }
+    if !built.names.is_empty() {
+        metadata["image.name"] = built.names.join(",").into();
+    }
+    metadata
+}
+
+fn mode(args: &BuildArgs, session: &Session) -> Result<Mode, Failure> {
+    match args.progress {
+        _ if args.quiet => Ok(Mode::Quiet),
+        Some(mode) => Ok(mode),
+        None => Ok(session.config.progress()?),
+    }
+}
+
+/// Tells the library what to build.
+fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
+    let (context, dockerfile) = sources(args)?;
+    let mut build = Build::new(context)
+        .dockerfile(dockerfile)
+        .registries(session.registries()?);
+    for tag in &args.tags {
+        build = build.tag(tag);
+    }
+    if let Some(target) = &args.target {
+        build = build.target(target);
+    }
+    for Pair { name, value } in &args.build_args {
+        // As with docker, a variable that is not set gives no argument.
+        if let Some(value) = value.clone().or_else(|| session.config.variable(name)) {
+            build = build.build_arg(name, value);
+        }
+    }
+    let epoch = session.config.variable("SOURCE_DATE_EPOCH");
+    let typed = args
+        .build_args
+        .iter()
+        .any(|pair| pair.name == "SOURCE_DATE_EPOCH");
+    if let Some(epoch) = epoch.filter(|_| !typed) {
+        build = build.build_arg("SOURCE_DATE_EPOCH", epoch);
+    }
+    for Pair { name, value } in &args.labels {
+        build = build.label(name, value.clone().unwrap_or_default());
+    }
+    if let Some(platform) = session.platform(one_platform(&args.platforms)?)? {
+        build = build.platform(platform);
+    }
+    build = build.pull(args.pull).no_cache(args.no_cache);
+    build = build.no_cache_filter(args.no_cache_filter.clone());
+    for Pair { name, value } in &args.contexts {
+        build = build.named_context(name, named_context(name, value.as_deref())?);
+    }
+    secrets(sandbox(build, args)?, args, session)
+}
+
+fn one_platform(typed: &[String]) -> Result<Option<&str>, Failure> {
+    match typed {
+        [] => Ok(None),
+        [platform] => Ok(Some(platform)),
+        _ => Err(Failure::usage(
+            "a build for several platforms is not supported yet",
+        )),
+    }
+}
+
+/// What every RUN gets.
+fn sandbox(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
+    match args.network.as_deref() {
+        None | Some("default" | "bridge") => {}
+        Some("none") => build = build.network(Network::None),
+        Some("host") => build = build.network(Network::Host),
+        Some(other) => {
+            let message = format!("`--network {other}` is not supported in a build");
+            return Err(Failure::usage(message).hint("use `default`, `none` or `host`"));
+        }
+    }
+    for host in &args.add_hosts {
+        let (name, address) = container::add_host(host)?;
+        build = build.add_host(name, address);
+    }
+    if let Some(size) = args.shm_size {
+        build = build.shm_size(size.0);
+    }
+    for Ulimit { name, soft, hard } in &args.ulimits {
+        let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+        build = build.ulimit(name, limit(*soft), limit(*hard));
+    }
+    Ok(build)
+}
+
+fn secrets(mut build: Build, args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
+    let value = |name: &str| session.config.variable(name).map(String::into_bytes);
+    for secret in &args.secrets {
+        let file = |path: &str| match fs::metadata(path) {
+            Ok(_) => Ok(SecretSource::File(path.into())),
+            Err(error) => Err(Failure::io(format!("read the secret file `{path}`"))(error)),
+        };
+        let source = match &secret.source {
+            Typed::File(path) => file(path)?,
+            Typed::Env(name) => match value(name) {
+                Some(value) => SecretSource::Value(value),
+                // A step that needs it says so; one that doesn't may run without.
+                None => continue,
+            },
+            Typed::Either(id) => match value(id) {
+                Some(value) => SecretSource::Value(value),
+                None => file(id)?,
+            },
+        };
+        build = build.secret(&secret.id, source);
+    }
+    Ok(build)
+}
+
+fn named_context(name: &str, place: Option<&str>) -> Result<ContextReference, Failure> {
+    let Some(place) = place.filter(|place| !place.is_empty()) else {
+        return Err(Failure::usage(format!(
+            "`--build-context {name}` names no place"
+        )));
+    };
+    if let Some(image) = place.strip_prefix("docker-image://") {
+        return Ok(ContextReference::Image(image.to_owned()));
+    }
+    refuse_address(place)?;
+    Ok(ContextReference::Files(ContextSource::Folder(place.into())))
+}
+
+/// The context and the Dockerfile, of which one may come from standard input.
+fn sources(args: &BuildArgs) -> Result<(ContextSource, DockerfileSource), Failure> {
+    let dockerfile = match args.file.as_deref() {
+        Some("-") if args.context == "-" => {
+            return Err(Failure::usage(
+                "the context and the Dockerfile can't both be `-`",
+            ));
+        }
+        Some("-") => DockerfileSource::Text(read_input()?),
+        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
+        None => DockerfileSource::Default,
+    };
+    if args.context == "-" {
+        let input = read_input()?;
+        return Ok(match is_archive(&input) {
+            true => (ContextSource::Tar(input.into()), dockerfile),
+            false => (ContextSource::Empty, DockerfileSource::Text(input)),
+        });
+    }
+    refuse_address(&args.context)?;
+    let folder = PathBuf::from(&args.context);
+    if !folder.is_dir() {
+        let message = format!("there is no folder `{}`", args.context);
+        let hint = "the context of a build is a folder; `rbuild --help` lists the verbs";
+        return Err(Failure::usage(message).hint(hint));
+    }
+    Ok((ContextSource::Folder(folder), dockerfile))
+}
+
+fn refuse_address(place: &str) -> Result<(), Failure> {
+    let is_address = place.contains("://") || place.starts_with("git@");
+    if !is_address {
+        return Ok(());
+    }
+    let message = format!("a context at an address, `{place}`, is not supported yet");
+    Err(Failure::usage(message).hint("fetch it first, and build its folder"))
+}
+
+fn read_input() -> Result<Vec<u8>, Failure> {
+    let input = io::stdin().lock();
+    if input.is_terminal() {
+        return Err(Failure::usage(
+            "standard input is a terminal: pipe something into it",
+        ));
+    }
+    let mut bytes = Vec::new();
+    let read = input.take(LARGEST_INPUT).read_to_end(&mut bytes);
+    read.map_err(Failure::io("read standard input"))?;
+    Ok(bytes)
+}
+
+/// Whether bytes are a tar archive, plain or compressed, and no Dockerfile.
+fn is_archive(bytes: &[u8]) -> bool {
+    const MAGIC: &[u8] = b"ustar";
+    const PLACE: usize = 257;
+    let compressed: [&[u8]; 4] = [
+        &[0x1f, 0x8b],
+        b"BZh",
+        &[0xfd, b'7', b'z'],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+    ];
+    bytes
+        .get(PLACE..)
+        .is_some_and(|rest| rest.starts_with(MAGIC))
+        || compressed.iter().any(|magic| bytes.starts_with(magic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_told_from_a_dockerfile() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(is_archive(&tar));
+        assert!(is_archive(&[0x1f, 0x8b, 8]));
+        assert!(!is_archive(b"FROM alpine\n"));
+        assert!(!is_archive(b""));
+    }
+
+    #[test]
+    fn addresses_are_refused_by_name() {
+        for place in ["https://example.com/x.git", "git@example.com:x", "git://x"] {
+            assert!(refuse_address(place).is_err(), "{place}");
+        }
+        assert!(refuse_address("./https").is_ok());
+        assert!(named_context("a", Some("docker-image://alpine")).is_ok());
+        assert!(named_context("a", None).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! The verbs, one file each: what was typed becomes calls of the library, and what it gives
+//! becomes lines.
+
+mod build;
+mod completion;
+mod exec;
+mod history;
+mod images;
+mod info;
+mod inspect;
+mod load;
+mod login;
+mod logs;
+mod man;
+mod outputs;
+mod prune;
+mod ps;
+mod pull;
+mod push;
+mod rmi;
+mod run;
+mod save;
+mod signals;
+mod status;
+mod version;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use rbuild::{Platform, Registries, Store};
+
+use crate::args::Command;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::interrupt;
+
+/// The result of a verb; its value is the exit code.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+/// The exit code of a verb that has done its work.
+const DONE: u8 = 0;
+
+/// What every verb starts from; nothing is opened before it is used.
+pub(crate) struct Session {
+    pub(crate) config: Config,
+}
+
+impl Session {
+    /// Opens the store.
+    fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(self.config.root()?).map_err(rbuild::Error::from)?)
+    }
+
+    fn registries(&self) -> Result<Registries, Failure> {
+        Ok(self.config.registries()?)
+    }
+
+    /// The platform that was typed or is usual; none is this machine's.
+    fn platform(&self, typed: Option<&str>) -> Result<Option<Platform>, Failure> {
+        let text = typed.map(str::to_owned).or_else(|| self.config.platform());
+        let parse = |text: String| match text.as_str() {
+            "local" => Ok(rbuild::platform::host()),
+            _ => rbuild::platform::parse(&text).map_err(|error| Failure::usage(error.to_string())),
+        };
+        text.map(parse).transpose()
+    }
+
+    /// Runs a future to its end, or until an interrupt.
+    fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        interrupt::block_on(work)
+    }
+}
+
+/// Does what was typed.
+pub(crate) fn run(command: Command, session: &Session) -> Outcome {
+    match command.plain() {
+        Command::Build(args) => build::run(&args, session),
+        Command::Run(args) => run::run(&args, session),
+        Command::Create(args) => run::create(&args, session),
+        Command::Ps(args) => ps::run(&args, session),
+        Command::Logs(args) => logs::run(&args, session),
+        Command::Exec(args) => exec::run(&args, session),
+        Command::Start(args) => status::start(&args, session),
+        Command::Stop(args) => status::stop(&args, session),
+        Command::Kill(args) => status::kill(&args, session),
+        Command::Wait(args) => status::wait(&args, session),
+        Command::Rm(args) => status::rm(&args, session),
+        Command::Images(args) => images::run(&args, session),
+        Command::Pull(args) => pull::run(&args, session),
+        Command::Push(args) => push::run(&args, session),
+        Command::Tag(args) => images::tag(&args, session),
+        Command::Rmi(args) => rmi::run(&args, session),
+        Command::History(args) => history::run(&args, session),
+        Command::Save(args) => save::run(&args, session),
+        Command::Load(args) => load::run(&args, session),
+        Command::Inspect(args) => inspect::run(&args, session),
+        Command::Login(args) => login::login(&args, session),
+        Command::Logout(args) => login::logout(&args, session),
+        Command::Version(args) => version::run(&args),
+        Command::Info(args) => info::run(&args, session),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::ImagePrune(args) => prune::images(&args, session),
+        Command::ContainerPrune(args) => prune::containers(&args, session),
+        Command::SystemPrune(_) => Err(absent(
+            "prune",
+            "`rbuild image prune` and `rbuild container prune` are there",
+        )),
+        Command::DiskUsage(_) => Err(absent("df", "`rbuild images` shows the size of each image")),
+        Command::Image(_)
+        | Command::Container(_)
+        | Command::Builder(_)
+        | Command::Buildx(_)
+        | Command::System(_) => unreachable!("`plain` has undone the groups"),
+    }
+}
+
+fn absent(verb: &str, hint: &str) -> Failure {
+    Failure::usage(format!("`{verb}` is not supported yet")).hint(hint)
+}
+
+/// Prints a result: on standard output, and at once.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::io("print"))
+}
+
+/// Tells the user something: on standard error, where losing it does no harm.
+pub(crate) fn tell(text: &str) {
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+/// Does one thing to each of several names, and prints what that gives; a name that fails doesn't
+/// stop the others.
+fn each(names: &[String], mut act: impl FnMut(&str) -> Result<String, Failure>) -> Outcome {
+    let mut code = DONE;
+    for name in names {
+        match act(name) {
+            Ok(line) => print(&line)?,
+            Err(failure) => {
+                tell(&failure.render());
+                code = failure.code();
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Tells docker's `key=value` filters apart.
+fn filters(typed: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
+    let split = |text: &String| text.split_once('=').is_some();
+    match typed.iter().find(|text| !split(text)) {
+        Some(text) => Err(Failure::usage(format!(
+            "the filter `{text}` is not of the form KEY=VALUE"
+        ))),
+        None => Ok(typed
+            .iter()
+            .filter_map(|text| text.split_once('='))
+            .collect()),
+    }
+}
+
+/// Asks the user; nobody to ask means no.
+fn confirm(question: &str) -> bool {
+    tell(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    drop(io::stdin().read_line(&mut answer));
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}

@@ -1,0 +1,142 @@
+//! `run` and `create`: an image as a container.
+
+mod options;
+
+use std::fs;
+
+use rbuild::container::{self, Created, ImageToRun, RunOptions, Terminal};
+use rbuild::images::{self, Found};
+use rbuild::{Events, Store};
+
+use super::pull::{Place, Voice, pull};
+use super::status::code;
+use super::{DONE, Outcome, Session, print, tell};
+use crate::args::{CreateArgs, Pull, RunArgs};
+use crate::failure::Failure;
+
+pub(super) fn run(args: &RunArgs, session: &Session) -> Outcome {
+    start(args, session).map_err(Failure::of_run)
+}
+
+pub(super) fn create(args: &CreateArgs, session: &Session) -> Outcome {
+    let made = session
+        .store()
+        .and_then(|store| make(args, &store, session, |_| {}));
+    let created = made.map_err(Failure::of_run)?;
+    print(&format!("{}\n", created.id))?;
+    Ok(DONE)
+}
+
+fn start(args: &RunArgs, session: &Session) -> Outcome {
+    if args.detach
+        && args.rm
+        && args
+            .create
+            .restart
+            .as_deref()
+            .is_some_and(|text| text != "no")
+    {
+        return Err(Failure::usage(
+            "`--rm` and `--restart` contradict each other",
+        ));
+    }
+    let store = session.store()?;
+    let remove = args.rm;
+    let created = make(&args.create, &store, session, |options| {
+        options.remove = remove
+    })?;
+    if args.detach {
+        container::start(&store, &created.id)?;
+        print(&format!("{}\n", created.id))?;
+        return Ok(DONE);
+    }
+    let terminal = Terminal {
+        input: args.create.interactive,
+        detach_keys: args.detach_keys.clone(),
+        sig_proxy: args.sig_proxy,
+    };
+    Ok(code(container::run(&store, &created, &terminal)?))
+}
+
+/// Makes a container of an image that is fetched where it is missing.
+fn make(
+    args: &CreateArgs,
+    store: &Store,
+    session: &Session,
+    finish: impl FnOnce(&mut RunOptions),
+) -> Result<Created, Failure> {
+    if let Some(flag) = args.foreign.refused() {
+        return Err(Failure::unsupported(flag));
+    }
+    let Some((name, command)) = args.image_and_command.split_first() else {
+        return Err(Failure::usage("name an image"));
+    };
+    if let Some(file) = args.cidfile.as_ref().filter(|file| file.exists()) {
+        let message = format!("`{}` is there already", file.display());
+        return Err(Failure::usage(message).hint("remove it, or name another file"));
+    }
+    let mut options = options::options(args, command, session)?;
+    finish(&mut options);
+    let found = image(name, args, store, session)?;
+    let image = ImageToRun {
+        reference: name.clone(),
+        id: found.entry.config,
+        config: found.config,
+        layers: found.entry.layers,
+    };
+    let created = container::create(store, &image, options)?;
+    for note in &created.notes {
+        tell(&format!("note: {note}\n"));
+    }
+    if let Some(file) = &args.cidfile {
+        let failed = Failure::io(format!("write `{}`", file.display()));
+        fs::write(file, &created.id).map_err(failed)?;
+    }
+    Ok(created)
+}
+
+/// Finds the image, or fetches it.
+fn image(
+    name: &str,
+    args: &CreateArgs,
+    store: &Store,
+    session: &Session,
+) -> Result<Found, Failure> {
+    if args.pull != Pull::Always && args.platform.is_none() {
+        match images::find(store, name) {
+            Ok(found) if is_unpacked(store, &found) => return Ok(found),
+            Err(rbuild::Error::NoImage(_)) if args.pull == Pull::Missing && !args.quiet => {
+                tell(&format!("Unable to find image '{name}' locally\n"));
+            }
+            Err(rbuild::Error::NoImage(_)) if args.pull == Pull::Missing => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+    }
+    let platform = session.platform(args.platform.as_deref())?;
+    let place = Place {
+        store: store.clone(),
+        registries: session.registries()?,
+        platform: platform.unwrap_or_else(rbuild::platform::host),
+    };
+    if args.pull == Pull::Always || images::find(store, name).is_err() {
+        pull(name, &place, session, args.quiet, Voice::Stderr)?;
+    }
+    let Place {
+        store,
+        registries,
+        platform,
+    } = &place;
+    session.wait(async {
+        Ok(images::obtain(store, registries, name, platform, &Events::none()).await?)
+    })
+}
+
+/// Whether a container can start at once, without any runtime for asynchronous work.
+fn is_unpacked(store: &Store, found: &Found) -> bool {
+    found
+        .entry
+        .layers
+        .iter()
+        .all(|layer| store.layer_path(layer).is_some())
+}

@@ -1,0 +1,25 @@
+//! `save`: images as one archive.
+
+use std::io::{self, IsTerminal};
+
+use rbuild::{Destination, Events, images};
+
+use super::{DONE, Outcome, Session};
+use crate::args::SaveArgs;
+use crate::failure::Failure;
+
+pub(super) fn run(args: &SaveArgs, session: &Session) -> Outcome {
+    let to = match &args.output {
+        Some(path) => Destination::Path(path.clone()),
+        None if io::stdout().is_terminal() => {
+            let message = "an archive is nothing for a terminal";
+            return Err(Failure::usage(message).hint("name a file with `-o`, or use a pipe"));
+        }
+        None => Destination::Stdout,
+    };
+    let (store, registries) = (session.store()?, session.registries()?);
+    session.wait(async {
+        Ok(images::save(&store, &registries, &args.images, &to, &Events::none()).await?)
+    })?;
+    Ok(DONE)
+}

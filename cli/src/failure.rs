@@ -1,0 +1,215 @@
+//! A verb that failed: what to say, and the exit code.
+
+use std::error::Error;
+use std::io;
+
+use rbuild::{ErrorKind, container};
+use thiserror::Error as ThisError;
+
+use crate::config::{ConfigError, CredentialError};
+use crate::diagnostic::{Diagnostic, Place};
+use crate::format::FormatError;
+
+/// The build failed, or what was asked for is not there.
+const FAILED: u8 = 1;
+/// Wrong usage.
+pub(crate) const USAGE: u8 = 2;
+/// The machine or the network.
+const ENVIRONMENT: u8 = 3;
+/// What `docker run` exits with where it could not start a container.
+pub(crate) const ENGINE: u8 = 125;
+/// Stopped by an interrupt: 128 and the number of the signal.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Why a verb failed.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Builder(#[from] rbuild::Error),
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("cannot {doing}")]
+    Io { doing: String, source: io::Error },
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("canceled")]
+    Canceled,
+    /// All has been said.
+    #[error("")]
+    Silent,
+}
+
+/// A verb that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    cause: Cause,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// Wrong usage, in one line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Cause::Usage(message.into()).into()
+    }
+
+    /// What was asked for can't be had, in one line.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Cause::Failed(message.into()).into()
+    }
+
+    /// A flag that rbuild lacks.
+    pub(crate) fn unsupported(flag: &str) -> Self {
+        Self::usage(format!("`--{flag}` is not supported yet"))
+    }
+
+    /// Reading or writing failed.
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Cause::Io { doing, source }.into()
+    }
+
+    /// Nothing is said; the code alone counts.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self {
+            code,
+            ..Cause::Silent.into()
+        }
+    }
+
+    /// The same with a hint.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The same as `docker run` reports it: its own codes start at 125.
+    pub(crate) fn of_run(self) -> Self {
+        let code = match &self.cause {
+            Cause::Container(error) => exit_code(error.exit_code()),
+            Cause::Silent | Cause::Canceled => self.code,
+            _ => ENGINE,
+        };
+        Self { code, ..self }
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Whether the reader of our output has gone, which is no error.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        let mut next: Option<&dyn Error> = Some(&self.cause);
+        while let Some(error) = next {
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+
+    /// What people read; empty where all has been said. `debug` shows more of it.
+    pub(crate) fn render(&self) -> String {
+        if matches!(self.cause, Cause::Silent) {
+            return String::new();
+        }
+        let mut diagnostic = Diagnostic::of(&self.cause);
+        diagnostic.hint = self.hint.clone().or_else(|| match &self.cause {
+            Cause::Builder(error) => error.hint(),
+            Cause::Container(error) => error.hint(),
+            _ => None,
+        });
+        if let Cause::Builder(error) = &self.cause {
+            diagnostic.place = error.excerpt().map(|(source, span)| Place {
+                file: &source.name,
+                source: &source.text,
+                lines: span.lines,
+                columns: columns(error.kind(), span, &source.text),
+            });
+        }
+        diagnostic.render()
+    }
+}
+
+/// Words are underlined where they are wrong; a step that failed is marked as a whole.
+fn columns(kind: ErrorKind, span: rbuild::dockerfile::Span, text: &str) -> Option<(usize, usize)> {
+    let words = text
+        .get(span.start..span.end)
+        .map_or(1, |words| words.chars().count());
+    (kind == ErrorKind::Dockerfile).then_some((span.column, span.column + words))
+}
+
+/// An exit code as the kernel passes it on.
+pub(crate) fn exit_code(code: i32) -> u8 {
+    u8::try_from(code & 0xff).unwrap_or(FAILED)
+}
+
+impl<E: Into<Cause>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let cause = error.into();
+        let code = match &cause {
+            Cause::Builder(rbuild::Error::Usage(_) | rbuild::Error::Reference { .. }) => USAGE,
+            Cause::Builder(error) => match error.kind() {
+                ErrorKind::Environment | ErrorKind::Remote => ENVIRONMENT,
+                _ => FAILED,
+            },
+            Cause::Config(_) | Cause::Credential(_) | Cause::Io { .. } => ENVIRONMENT,
+            Cause::Usage(_) | Cause::Format(_) => USAGE,
+            Cause::Canceled => INTERRUPTED,
+            Cause::Container(_) | Cause::Failed(_) | Cause::Silent => FAILED,
+        };
+        Self {
+            cause,
+            hint: None,
+            code,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_code() {
+        assert_eq!(Failure::usage("x").code(), 2);
+        assert_eq!(Failure::usage("x").of_run().code(), 125);
+        assert_eq!(Failure::failed("x").code(), 1);
+        assert_eq!(Failure::io("write")(io::Error::other("full")).code(), 3);
+        assert_eq!(Failure::from(Cause::Canceled).of_run().code(), 130);
+        assert_eq!(exit_code(256 + 7), 7);
+        assert_eq!(exit_code(-1), 255);
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error() {
+        let gone = Failure::io("print")(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(gone.is_broken_pipe());
+        assert!(!Failure::io("print")(io::Error::other("full")).is_broken_pipe());
+    }
+
+    #[test]
+    fn a_failure_is_told_in_lines() {
+        let failure = Failure::unsupported("sbom").hint("leave it out");
+        assert_eq!(
+            failure.render(),
+            "error: `--sbom` is not supported yet\n\nhint: leave it out\n"
+        );
+        assert_eq!(Failure::silent(7).render(), "");
+        assert_eq!(Failure::silent(7).code(), 7);
+    }
+}
