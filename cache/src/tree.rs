@@ -29,7 +29,7 @@ pub(crate) use walk::walk;
 use crate::error::Result;
 use crate::hash::Hasher;
 use crate::id::ContentId;
-use stat_cache::StatCache;
+use stat_cache::{Guard, StatCache};
 
 /// Which files of a folder make up a tree, and how they are read.
 #[derive(Clone, Copy)]
@@ -112,9 +112,10 @@ impl Tree {
             cache: cache.as_ref(),
         };
         let mut found = walk(&request)?;
-        let learnt = data::hash(folder, &mut found, counts)?;
+        let guard = Guard::now();
+        data::hash(folder, &mut found, counts)?;
         if let (Some(cache), Some(path)) = (cache, options.stat_cache) {
-            cache.save(path, &learnt, found.len());
+            cache.save(path, guard, &found);
         }
         let mut nodes: Vec<Node> = found.into_iter().map(|found| found.node).collect();
         hash_directories(&mut nodes);

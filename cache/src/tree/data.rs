@@ -11,7 +11,6 @@ use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 use rayon::prelude::*;
 use rustix::fs::{Mode as FileMode, OFlags, openat};
 
-use super::stat_cache::{Guard, Known};
 use super::walk::Found;
 use crate::error::{Error, Result};
 use crate::folder::{self, Parents, no_links};
@@ -27,38 +26,25 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
 }
 
-/// Hashes every file that is not known, and returns what a stat cache may remember of it.
+/// Hashes every file that is not known.
 pub(crate) fn hash(
     folder: BorrowedFd<'_>,
     found: &mut [Found],
     xattrs: fn(&[u8]) -> bool,
-) -> Result<Vec<Known>> {
-    let guard = Guard::now();
+) -> Result<()> {
     let mut unknown: Vec<&mut Found> = found.iter_mut().filter(|found| !found.known).collect();
     let bytes: u64 = unknown.iter().map(|found| found.node.size).sum();
-    let learn = |parents: &mut Parents<'_>, found: &mut Found| {
-        read(parents, found, xattrs)
-            .map_err(Error::file("read", &found.node.path))
-            .map(|()| guard.known(&found.node, found.changed))
-    };
-    let learnt: Result<Vec<Option<Known>>> = if bytes <= FEW_BYTES && unknown.len() <= FEW_FILES {
+    let hash = |files: &mut [&mut Found]| {
         let mut parents = Parents::new(folder, no_links());
-        unknown
-            .iter_mut()
-            .map(|found| learn(&mut parents, found))
-            .collect()
-    } else {
-        unknown
-            .par_chunks_mut(8)
-            .flat_map_iter(|files| {
-                let mut parents = Parents::new(folder, no_links());
-                files
-                    .iter_mut()
-                    .map(move |found| learn(&mut parents, found))
-            })
-            .collect()
+        files.iter_mut().try_for_each(|found| {
+            read(&mut parents, found, xattrs).map_err(Error::file("read", &found.node.path))
+        })
     };
-    Ok(learnt?.into_iter().flatten().collect())
+    if bytes <= FEW_BYTES && unknown.len() <= FEW_FILES {
+        hash(&mut unknown)
+    } else {
+        unknown.par_chunks_mut(8).try_for_each(hash)
+    }
 }
 
 /// Reads the data and the attributes of one file.

@@ -12,9 +12,11 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::node::{Node, Time};
+use super::walk::Found;
 
 const MAGIC: [u8; 8] = *b"rbstat\x00\x01";
 const HEADER: usize = 40;
@@ -23,10 +25,6 @@ const DIGEST: usize = RECORD - 32;
 
 /// A record: the key of 52 bytes, then the digest of 32.
 type Record = [u8; RECORD];
-
-/// A file of known digest, as it is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Known(Record);
 
 /// What was known when the walk began.
 #[derive(Debug, Default)]
@@ -69,20 +67,22 @@ impl StatCache {
         Some(digest)
     }
 
-    /// Writes the cache anew with what was learnt, if anything was.
+    /// Writes the cache anew with the files that it did not know, if there are any.
     ///
     /// A cache that cannot be written costs only time, so that is no error.
-    pub(crate) fn save(&self, path: &Path, learnt: &[Known], walked: usize) {
+    pub(crate) fn save(&self, path: &Path, guard: Guard, found: &[Found]) {
+        let unknown = found.iter().filter(|found| !found.known);
+        let learnt: Vec<Record> = unknown.filter_map(|found| guard.record(found)).collect();
         if learnt.is_empty() {
             return;
         }
-        if let Err(error) = self.write(path, learnt, walked) {
+        if let Err(error) = self.write(path, &learnt, found.len()) {
             tracing::debug!(path = %path.display(), %error, "cannot write the stat cache");
         }
     }
 
-    fn write(&self, path: &Path, learnt: &[Known], walked: usize) -> io::Result<()> {
-        let mut records: Vec<&Record> = learnt.iter().map(|known| &known.0).collect();
+    fn write(&self, path: &Path, learnt: &[Record], walked: usize) -> io::Result<()> {
+        let mut records: Vec<&Record> = learnt.iter().collect();
         // Records of vanished files are dropped with all the others once they could be many.
         let old = self::records(&self.bytes);
         if old.len() <= 2 * walked + 4096 {
@@ -119,15 +119,15 @@ impl Guard {
     }
 
     /// What may be remembered of a file that was hashed.
-    pub(crate) fn known(self, node: &Node, changed: Time) -> Option<Known> {
+    fn record(self, Found { node, changed, .. }: &Found) -> Option<Record> {
         // Attributes are not remembered, so a file with some is read again each time.
-        if !node.xattrs.is_empty() || !self.has_rested(changed) {
+        if !node.xattrs.is_empty() || !self.has_rested(*changed) {
             return None;
         }
         let mut record = [0; RECORD];
-        record[..DIGEST].copy_from_slice(&key(node, changed));
+        record[..DIGEST].copy_from_slice(&key(node, *changed));
         record[DIGEST..].copy_from_slice(&node.data);
-        Some(Known(record))
+        Some(record)
     }
 
     fn has_rested(self, changed: Time) -> bool {
@@ -206,8 +206,10 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 /// Writes a file beside its place and renames it there.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static TURN: AtomicU64 = AtomicU64::new(0);
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    name.push(format!(".{}.{turn}", std::process::id()));
     let beside = Path::new(&name);
     let written = fs::File::create(beside)
         .and_then(|mut file| file.write_all(bytes))
@@ -216,4 +218,41 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(beside);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_have_rested_are_remembered() {
+        let at = |seconds, nanoseconds| Time {
+            seconds,
+            nanoseconds,
+        };
+        let guard = Guard {
+            now: at(1000, 30_000_000),
+        };
+        for (changed, has_rested) in [
+            (at(1000, 30_000_000), false),
+            (at(1000, 10_000_000), false),
+            (at(1000, 9_999_999), true),
+            (at(999, 999_000_000), true),
+            (at(-5, 1), true),
+            // Whole seconds may be all that the file system keeps.
+            (at(1000, 0), false),
+            (at(999, 0), false),
+            (at(998, 0), true),
+            (at(2000, 1), false),
+        ] {
+            assert_eq!(guard.has_rested(changed), has_rested, "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn every_number_belongs_to_one_part() {
+        for parts in [1, 2, 3, 1000] {
+            assert_eq!((part(0, parts), part(u64::MAX, parts)), (0, parts - 1));
+        }
+    }
 }
