@@ -104,6 +104,41 @@ impl Cgroup {
     }
 }
 
+/// The `cgroup.procs` files, open for writing, of the groups of ours that a process is in.
+pub(crate) fn of_process(pid: u32) -> Result<Vec<OwnedFd>> {
+    let read = |path: String| fs::read_to_string(&path).doing(|| format!("read {path}"));
+    let groups = read(format!("/proc/{pid}/cgroup"))?;
+    let mounts = read("/proc/self/mounts".into())?;
+    let folders = groups
+        .lines()
+        .filter_map(|line| folder_of(line, &mounts))
+        .collect();
+    Cgroup { folders }.procs()
+}
+
+/// The folder that a line of `/proc/<pid>/cgroup` is about, if it is one of ours.
+fn folder_of(line: &str, mounts: &str) -> Option<PathBuf> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, path) = (fields.next()?, fields.next()?);
+    let name = path
+        .strip_prefix('/')?
+        .strip_prefix(PARENT)?
+        .strip_prefix('/')?;
+    let root = match controllers.split(',').next()? {
+        "" => mounts.lines().find_map(|mount| {
+            let mut fields = mount.split(' ').skip(1);
+            let (root, kind) = (fields.next()?, fields.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(root))
+        })?,
+        controller => {
+            Tree::of(mounts, controller)
+                .filter(|tree| !tree.unified)?
+                .root
+        }
+    };
+    Some(root.join(PARENT).join(name))
+}
+
 fn settings(limits: &Limits) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut set = |controller, first: &'static str, unified: &'static str, values: [String; 2]| {
@@ -269,6 +304,26 @@ mod tests {
         assert_eq!(tree("cpu"), Some(("/c/cpu".into(), false)));
         assert_eq!(tree("pids"), Some((folder.path().to_owned(), true)));
         assert_eq!(tree("memory"), None);
+    }
+
+    #[test]
+    fn groups_of_a_process() {
+        let mounts = "cgroup /c/cpu cgroup rw,cpu,cpuacct 0 0\ncgroup2 /u cgroup2 rw 0 0\n";
+        let folder = |line| folder_of(line, mounts);
+        assert_eq!(
+            folder("3:cpu,cpuacct:/rbuild/x"),
+            Some("/c/cpu/rbuild/x".into())
+        );
+        assert_eq!(folder("0::/rbuild/x"), Some("/u/rbuild/x".into()));
+        for line in [
+            "0::/",
+            "0::/rbuilder/x",
+            "1:name=systemd:/rbuild/x",
+            "0::/user.slice",
+            "",
+        ] {
+            assert_eq!(folder(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -130,7 +130,9 @@ pub fn init_if_asked() {
     if !(arguments.next().is_some_and(|name| name == NAME) && arguments.len() == 1) {
         return;
     }
-    if let Ok(socket) = rustix::stdio::stdin().try_clone_to_owned() {
+    // The launching process may have been careless with its descriptors.
+    let closed = sys::close_from(3, false);
+    if let (Ok(()), Ok(socket)) = (closed, rustix::stdio::stdin().try_clone_to_owned()) {
         Server::new(UnixStream::from(socket)).serve();
     }
     std::process::exit(0)
@@ -237,7 +239,7 @@ impl Server {
     /// here, since only children are in it.
     fn flags(order: &Order, fds: &[OwnedFd]) -> Result<libc::c_int> {
         let joined = match &order.place {
-            Place::Existing(target) => {
+            Place::Existing { target, .. } => {
                 let kind = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
                 let target = fds.get(*target).map(AsFd::as_fd);
                 let target = target.ok_or(Errno::BADF).doing(|| "find the container")?;

@@ -49,7 +49,8 @@ pub(crate) fn run(order: &Order, fds: Vec<OwnedFd>, filter: &mut [sock_filter]) 
         let copy = answers.try_clone();
         let result = match &order.place {
             Place::New(sandbox) => enter_new(order, sandbox, &fds, filter, answers),
-            Place::Existing(target) => enter_existing(order, *target, &fds, filter, answers),
+            Place::Existing { target, cgroups } => join_cgroups(cgroups, &fds)
+                .and_then(|()| enter_existing(order, *target, &fds, filter, answers)),
         };
         if let (Err(error), Ok(answers)) = (result, copy) {
             // When nobody listens any more there is nobody to tell.
@@ -83,7 +84,10 @@ fn enter_new(
     filter: &mut [sock_filter],
     answers: OwnedFd,
 ) -> Result<std::convert::Infallible> {
-    join_cgroups(sandbox, fds)?;
+    join_cgroups(&sandbox.cgroups, fds)?;
+    if sandbox.cgroup_tree {
+        sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a cgroup namespace")?;
+    }
     join_namespaces(sandbox, fds)?;
     // A machine may have no keyrings, or too many; nothing depends on it.
     let _ = sys::join_new_keyring();
@@ -162,13 +166,10 @@ fn report_stubs(answers: BorrowedFd<'_>, stubs: Vec<Stub>) {
     }
 }
 
-fn join_cgroups(sandbox: &Sandbox, fds: &Descriptors) -> Result<()> {
-    for slot in &sandbox.cgroups {
+fn join_cgroups(cgroups: &[Slot], fds: &Descriptors) -> Result<()> {
+    for slot in cgroups {
         let procs = fds.take(*slot)?;
         rustix::io::write(procs, b"0").doing(|| "join the cgroup")?;
-    }
-    if sandbox.cgroup_tree {
-        sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a cgroup namespace")?;
     }
     Ok(())
 }

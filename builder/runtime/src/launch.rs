@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::cgroup;
 use crate::container::{Container, Mount, MountSource, Namespace, Process, Stdio, Stream};
 use crate::devices;
 use crate::error::{Doing, Error, Result};
@@ -94,7 +95,8 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
 
 /// Starts a process in the namespaces and the root of a running container: `docker exec`.
 ///
-/// `pid` is the host's number of the container's first process, `pidfd` refers to the same.
+/// `pid` is the host's number of the container's first process, `pidfd` refers to the same. The
+/// process is in the container's control groups, too.
 pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> Result<Running> {
     let root = open(
         format!("/proc/{pid}/root"),
@@ -102,13 +104,18 @@ pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> 
         Mode::empty(),
     );
     let root = root.doing(|| format!("open the root of process {pid}"))?;
-    // Only if the process is still there was the number its.
-    crate::sys::send_signal_by_fd(pidfd, 0).doing(|| format!("find process {pid}"))?;
     let program = process.argv.first().cloned().unwrap_or_default();
     let mut fds = Descriptors::with_answers()?;
     let process = process_order(process, root.as_fd())?;
     let target = pidfd.try_clone_to_owned().doing(|| "keep the container")?;
-    let place = Place::Existing(fds.add(target));
+    let groups = cgroup::of_process(pid)?;
+    // Only if the process is still there was the number its.
+    crate::sys::send_signal_by_fd(pidfd, 0).doing(|| format!("find process {pid}"))?;
+    let cgroups = groups.into_iter().map(|procs| fds.add(procs)).collect();
+    let place = Place::Existing {
+        target: fds.add(target),
+        cgroups,
+    };
     let stdio = fds.stdio(stdio)?;
     start(
         &Order {

@@ -45,8 +45,8 @@ pub(crate) struct Order {
 pub(crate) enum Place {
     /// In a new sandbox.
     New(Box<Sandbox>),
-    /// In that of the process that this pidfd refers to.
-    Existing(Slot),
+    /// In that of the process that a pidfd refers to.
+    Existing { target: Slot, cgroups: Vec<Slot> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -235,11 +235,18 @@ fn joining() {
     let root = Root::new();
     let mut container = root.container("echo ready; exec sleep 1000");
     container.hostname = Some("first".into());
+    let name = format!("joined-{}", std::process::id());
+    let limits = Limits {
+        processes: Some(20),
+        ..Limits::default()
+    };
+    let group = Cgroup::create(&name, &limits).unwrap();
+    container.cgroups = group.procs().unwrap();
     let (running, mut output) = start(container);
     output.read_exact(&mut [0; 6]).unwrap();
     let script =
         "hostname; id -u; grep -E '^(CapEff|CapInh|Seccomp):' /proc/self/status; ls /proc/self/fd
-        echo $HOME; ls -d /proc/1/root";
+        echo $HOME; grep -c /rbuild/joined- /proc/self/cgroup; ls -d /proc/1/root";
     let mut process = root.container(script).process;
     process.user = "web".into();
     let (stdio, mut output) = piped();
@@ -247,7 +254,7 @@ fn joining() {
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     let expected = "first\n33\nCapInh:\t0000000000000000\nCapEff:\t0000000000000000\nSeccomp:\t2\n\
-        0\n1\n2\n3\n/var/web\n";
+        0\n1\n2\n3\n/var/web\n1\n";
     assert!(text.starts_with(expected), "{text}");
     joined.wait().unwrap();
     let missing = root.container("true").process;
@@ -258,6 +265,7 @@ fn joining() {
     assert_eq!(error.exit_code(), 127);
     running.kill(rbuild_runtime::Signal::KILL).unwrap();
     assert_eq!(running.wait().unwrap(), Exit::Signal(9));
+    group.remove().unwrap();
 }
 
 fn privileged() {
