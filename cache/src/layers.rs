@@ -25,6 +25,7 @@ use crate::{pack, tree};
 
 pub(crate) const LAYERS: &str = "layers";
 pub(crate) const STAGED: &str = ".new-";
+pub(crate) const WORK: &str = "work";
 pub(crate) const RECORD: &str = "record.json";
 const DIFF_ID: &str = "diff-id";
 const DIFF_IDS: &str = "diff-ids";
@@ -175,7 +176,7 @@ pub struct StagedLayer {
 
 impl StagedLayer {
     fn fill(store: Store, id: LayerId, folder: PathBuf, alive: OwnedFd) -> Result<Self> {
-        let (files, work) = (folder.join("files"), folder.join("work"));
+        let (files, work) = (folder.join("files"), folder.join(WORK));
         let staged = Self {
             store,
             id,
@@ -217,7 +218,7 @@ impl StagedLayer {
     /// Ends the layer and puts it in its place, with the record of the step that made it.
     ///
     /// An overlay over the layer must not be written to any more. Nothing is synced to the disk:
-    /// see the head of this module.
+    /// see the head of this module. The work folder stays beside the files until the next sweep.
     pub fn commit(self, record: Option<&Record>) -> Result<Layer> {
         if let Some(record) = record {
             let path = self.folder.join(RECORD);
@@ -242,7 +243,8 @@ impl StagedLayer {
     }
 
     fn place(mut self) -> Result<LayerId> {
-        remove_tree(&self.work).map_err(Error::file("remove", &self.work))?;
+        // The work folder stays until the next sweep: on some file systems every removed file makes
+        // all that are created in the next minutes slow, and a step must not wait for it.
         let place = self.store.layer_folder(self.id);
         fs::rename(&self.folder, &place).map_err(Error::file("rename into", &place))?;
         self.committed = true;
@@ -308,6 +310,8 @@ mod tests {
             fs::metadata(&files).unwrap().permissions().mode() & 0o7777,
             0o755
         );
+        assert_eq!(names(files.parent().unwrap()), ["files", RECORD, "work"]);
+        assert_eq!(store.sweep().unwrap(), 1);
         assert_eq!(names(files.parent().unwrap()), ["files", RECORD]);
         assert_eq!(store.record(&layer).unwrap(), Some(record));
 

@@ -1,6 +1,6 @@
 //! Waiting for another process that is doing the same thing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -16,14 +16,14 @@ pub(crate) const LOCKS: &str = "locks";
 /// A name held by this process; given back on drop, and by the kernel when the process dies.
 #[derive(Debug)]
 pub struct Lock {
-    path: PathBuf,
-    // Closing the file frees the lock, which must come after the name is removed.
-    _file: File,
+    // Closing it frees the lock.
+    file: File,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        // The file itself stays until a sweep: see `StagedLayer::commit`.
+        let _ = self.file.set_len(0);
     }
 }
 
@@ -77,7 +77,7 @@ fn acquire(path: &Path, how: FlockOperation) -> Result<Option<Lock>> {
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(Error::file("lock", path)(error)),
         }
-        // The last holder removed the name before it let go: then this file is nobody's lock.
+        // A sweep removed the file just before it was locked: then it is nobody's lock.
         let links = file.metadata().map_err(Error::file("lock", path))?.nlink();
         if links == 0 {
             continue;
@@ -86,10 +86,7 @@ fn acquire(path: &Path, how: FlockOperation) -> Result<Option<Lock>> {
             .set_len(0)
             .and_then(|()| write!(file, "{}", std::process::id()));
         written.map_err(Error::file("write", path))?;
-        return Ok(Some(Lock {
-            path: path.to_owned(),
-            _file: file,
-        }));
+        return Ok(Some(Lock { file }));
     }
 }
 
@@ -111,16 +108,20 @@ fn holder(path: &Path) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn a_lock_is_held_once_and_leaves_nothing() {
+    fn a_lock_is_held_once_and_leaves_nothing_for_long() {
         let store = Store::temporary().unwrap();
         let lock = store.lock("../a/name").unwrap().expect("nobody holds it");
         assert!(store.lock("../a/name").unwrap().is_none());
         let other = store.lock("another").unwrap();
         assert!(other.is_some());
+        assert_eq!(store.sweep().unwrap(), 0);
         drop((lock, other));
+        assert_eq!(store.sweep().unwrap(), 2);
         assert_eq!(fs::read_dir(store.root().join(LOCKS)).unwrap().count(), 0);
         assert!(store.lock("../a/name").unwrap().is_some());
     }
@@ -147,7 +148,10 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..200 {
+                    for round in 0..200 {
+                        if round % 10 == 0 {
+                            store.sweep().unwrap();
+                        }
                         let lock = store.lock_wait("name", |_| ()).unwrap();
                         drop(busy.try_lock().expect("the lock is held by one"));
                         drop(lock);

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::layers::{LAYERS, STAGED};
+use crate::layers::{LAYERS, STAGED, WORK};
 use crate::lock::LOCKS;
 use crate::store::{Store, TEMPORARY, random_name};
 
@@ -18,33 +18,43 @@ use crate::store::{Store, TEMPORARY, random_name};
 const DEEPEST: usize = 100;
 
 impl Store {
-    /// Removes what processes that died have left: unfinished layers and blobs, and locks.
+    /// Removes what processes that died have left, such as unfinished layers and blobs, and what
+    /// those that live have left for later: locks that nobody holds, and work folders.
     ///
     /// What belongs to a process that lives is locked, and stays. Returns how much was removed.
     pub fn sweep(&self) -> Result<usize> {
         let mut removed = 0;
-        for (folder, start) in [(LAYERS, STAGED), (TEMPORARY, ""), (LOCKS, "")] {
-            let folder = self.root().join(folder);
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::file("list", &folder)(error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(Error::file("list", &folder))?;
-                if entry
-                    .file_name()
-                    .as_encoded_bytes()
-                    .starts_with(start.as_bytes())
-                {
-                    let path = entry.path();
-                    removed +=
-                        usize::from(remove_dead(&path).map_err(Error::file("remove", &path))?);
-                }
-            }
+        let mut sweep = |path: &Path| {
+            let dead = remove_dead(path).map_err(Error::file("remove", path))?;
+            removed += usize::from(dead);
+            Ok::<_, Error>(())
+        };
+        for layer in list(&self.root().join(LAYERS))? {
+            let is_staged = layer
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(STAGED.as_bytes()));
+            let dead = if is_staged { layer } else { layer.join(WORK) };
+            sweep(&dead)?;
+        }
+        for folder in [TEMPORARY, LOCKS] {
+            list(&self.root().join(folder))?
+                .iter()
+                .try_for_each(|path| sweep(path))?;
         }
         Ok(removed)
     }
+}
+
+/// What is in a folder, which need not exist.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file("list", folder))?,
+    };
+    let paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>();
+    paths.map_err(Error::file("list", folder))
 }
 
 /// Removes a file or folder unless it is locked; tells whether it did.
@@ -150,7 +160,8 @@ mod tests {
         fs::create_dir_all(dead.join("files/deep")).unwrap();
         fs::write(store.root().join(TEMPORARY).join("dead"), "x").unwrap();
         fs::write(store.root().join(LOCKS).join("dead"), "1").unwrap();
-        assert_eq!(store.sweep().unwrap(), 3);
+        // One more is the work folder of the committed layer.
+        assert_eq!(store.sweep().unwrap(), 4);
         assert_eq!(store.sweep().unwrap(), 0);
         assert!(!dead.exists());
         assert!(store.layer_path(&kept).is_some());
