@@ -71,35 +71,39 @@ impl StatCache {
     ///
     /// A cache that cannot be written costs only time, so that is no error.
     pub(crate) fn save(&self, path: &Path, guard: Guard, found: &[Found]) {
-        let unknown = found.iter().filter(|found| !found.known);
-        let learnt: Vec<Record> = unknown.filter_map(|found| guard.record(found)).collect();
-        if learnt.is_empty() {
+        let records = self.renewed(guard, found);
+        if records.is_empty() {
             return;
         }
-        if let Err(error) = self.write(path, &learnt, found.len()) {
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..].copy_from_slice(blake3::hash(records.as_flattened()).as_bytes());
+        if let Err(error) = replace(path, &[&header, records.as_flattened()]) {
             tracing::debug!(path = %path.display(), %error, "cannot write the stat cache");
         }
     }
 
-    fn write(&self, path: &Path, learnt: &[Record], walked: usize) -> io::Result<()> {
-        let mut records: Vec<&Record> = learnt.iter().collect();
-        // Records of vanished files are dropped with all the others once they could be many.
+    /// The records of a new cache, or none if there is nothing to be added.
+    fn renewed(&self, guard: Guard, found: &[Found]) -> Vec<Record> {
+        let unknown = found.iter().filter(|found| !found.known);
+        let mut records: Vec<Record> = unknown.filter_map(|found| guard.record(found)).collect();
+        if records.is_empty() {
+            return records;
+        }
         let old = self::records(&self.bytes);
-        if old.len() <= 2 * walked + 4096 {
+        if old.len() <= 2 * found.len() + 4096 {
             records.extend(old);
+        } else {
+            // Most of them are of vanished files.
+            let known = found
+                .iter()
+                .filter(|found| found.known && found.node.is_file());
+            records.extend(known.filter_map(|found| guard.record(found)));
         }
         // The sort is stable, so what was learnt just now stays before what it replaces.
-        records.sort_by_key(|record| (scatter(*record), inode(*record)));
-        records.dedup_by_key(|record| inode(*record));
-        let mut bytes = Vec::with_capacity(HEADER + records.len() * RECORD);
-        bytes.resize(HEADER, 0);
-        for record in records {
-            bytes.extend_from_slice(record);
-        }
-        bytes[..8].copy_from_slice(&MAGIC);
-        let sum = blake3::hash(&bytes[HEADER..]);
-        bytes[8..HEADER].copy_from_slice(sum.as_bytes());
-        replace(path, &bytes)
+        records.sort_by(|a, b| (scatter(a), inode(a)).cmp(&(scatter(b), inode(b))));
+        records.dedup_by(|a, b| inode(a) == inode(b));
+        records
     }
 }
 
@@ -205,14 +209,14 @@ fn is_whole(bytes: &[u8]) -> bool {
 }
 
 /// Writes a file beside its place and renames it there.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     static TURN: AtomicU64 = AtomicU64::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.{turn}", std::process::id()));
     let beside = Path::new(&name);
     let written = fs::File::create(beside)
-        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|mut file| parts.iter().try_for_each(|part| file.write_all(part)))
         .and_then(|()| fs::rename(beside, path));
     if written.is_err() {
         let _ = fs::remove_file(beside);

@@ -416,6 +416,28 @@ fn a_damaged_stat_cache_is_no_cache() {
 }
 
 #[test]
+fn other_folders_do_not_push_files_out_of_the_stat_cache() {
+    let place = Folder::new();
+    let cache = place.path("cache");
+    let folder = fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("it is there");
+    let roots = [PathBuf::from("tree"), PathBuf::from("copy")];
+    for root in &roots {
+        let options = Options {
+            roots: std::slice::from_ref(root),
+            stat_cache: Some(&cache),
+            ..Options::default()
+        };
+        Tree::read(std::os::fd::AsFd::as_fd(&folder), &options).expect("readable");
+    }
+    let files = cached(&place.path("other"))
+        .nodes()
+        .iter()
+        .filter(|node| node.is_file())
+        .count();
+    assert_eq!(known(&cache), files);
+}
+
+#[test]
 fn a_stat_cache_that_cannot_be_written_is_no_error() {
     let tree = cached(Path::new("/proc/no/such/place"));
     assert!(!tree.nodes().is_empty());
