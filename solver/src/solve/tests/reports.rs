@@ -79,6 +79,11 @@ async fn a_cached_build_tells_every_step_as_cached() {
     machine.write("unused", "x");
     let lines = told(&machine, &graph, target).await;
     assert_eq!(lines[2..], ["0 cached by Content", "1 cached by Content"]);
+    let lines = told(&machine, &graph, target).await;
+    assert_eq!(
+        lines[2..],
+        ["0 cached by Definition", "1 cached by Definition"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,6 +101,24 @@ async fn what_only_feeds_something_known_is_told_as_cached_too() {
         lines[2..],
         ["0 cached by Definition", "1 cached by Definition"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_work_of_another_is_told_so() {
+    let machine = machine();
+    let mut graph = Graph::new();
+    let base = graph.image("base");
+    let target = graph.exec(&["sleep", "5"], &[base]);
+    let leader = machine.begin(&graph, target);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let lines = told(&machine, &graph, target).await;
+    let expected = [
+        "0 planned sleep 5 []",
+        "0 Waiting { on: \"another step, which does the same\" }",
+        "0 cached by Definition",
+    ];
+    assert_eq!(lines, expected);
+    leader.end().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

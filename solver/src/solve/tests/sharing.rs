@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 use super::toy::{Machine, Write, exec, fresh, recorded};
-use crate::{Edge, Error, Events, Graph, Mode, What, Work};
+use crate::op::Op;
+use crate::{Edge, Error, Events, Graph, Mode, Vertex, What, Work};
 
 fn machine() -> Machine {
     let machine = Machine::new();
@@ -50,10 +51,11 @@ async fn a_fresh_vertex_with_two_users_runs_once() {
     let base = graph.image("base");
     let shared = graph.put(fresh(exec(&["write", "x", "y"], &[base])));
     let early = graph.exec(&["join", "early"], &[shared]);
-    // This user comes when the fresh vertex and its first user are long done.
-    let twin = graph.put(fresh(exec(&["write", "x", "y"], &[base])));
-    let later = graph.exec(&["sleep", "9"], &[base]);
-    let late = graph.exec(&["join", "late"], &[later, twin]);
+    // So much stands between that the other user comes when the fresh vertex is long done.
+    let mut late = shared;
+    for _ in 0..20_000 {
+        late = graph.put(Vertex::op(Op::Stack, vec![Edge::all(late)], "stack"));
+    }
     let target = graph.exec(&["join", "out"], &[early, late]);
     machine.build(&graph, target).await;
     assert_eq!(machine.times("run write x y"), 1);
@@ -86,6 +88,20 @@ async fn two_builds_of_the_same_thing_share_the_work() {
     let (first, second) = (machine.begin(&graph, target), machine.begin(&graph, target));
     assert_eq!(first.end().await.unwrap(), second.end().await.unwrap());
     assert_eq!(machine.times("run sleep 5"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_builds_do_not_share_what_is_fresh() {
+    let machine = machine();
+    let mut graph = Graph::new();
+    let base = graph.image("base");
+    let anew = graph.put(fresh(exec(&["sleep", "5"], &[base])));
+    let above = graph.exec(&["join", "out"], &[anew]);
+    let builds = [anew, anew, above, above].map(|target| machine.begin(&graph, target));
+    for build in builds {
+        build.end().await.unwrap();
+    }
+    assert_eq!(machine.times("run sleep 5"), 4);
 }
 
 #[tokio::test(start_paused = true)]
