@@ -1,1 +1,66 @@
-//! Placeholder.
+//! A container image builder as a library: from a Dockerfile to a graph to an image.
+//!
+//! ```no_run
+//! fn main() -> rbuild::Result<()> {
+//!     rbuild::main(async {
+//!         let store = rbuild::Store::open("/var/lib/rbuild")?;
+//!         let image = rbuild::Build::new(".")
+//!             .tag("mypub-ip")
+//!             .on_event(|event| eprintln!("{event:?}"))
+//!             .run(&store)
+//!             .await?;
+//!         println!("{}", image.digest());
+//!         image.push("registry.example.com/mypub-ip:latest").await
+//!     })
+//! }
+//! ```
+
+mod build;
+pub mod container;
+pub mod context;
+pub mod dockerfile;
+mod error;
+mod export;
+pub mod image;
+pub mod images;
+pub mod lower;
+pub mod platform;
+pub mod registries;
+mod secret;
+mod source;
+mod worker;
+
+use std::future::Future;
+
+pub use build::{Build, Built, ContextReference, DockerfileSource};
+pub use context::ContextSource;
+pub use error::{Error, ErrorKind, Result, Source, StepError};
+pub use export::{Destination, Output};
+pub use platform::Platform;
+pub use rbuild_cache::{Digest, ImageEntry, Layer, Store};
+pub use rbuild_registry::{Pushed, Reference, docker_config};
+pub use rbuild_runtime::init_if_asked;
+pub use rbuild_solver::op::Network;
+pub use rbuild_solver::{CachedBy, Event, Events, Miss, StepId, Stream, What};
+pub use registries::{Credential, Mirror, Registries};
+pub use secret::SecretSource;
+pub use source::ResolvedImage;
+
+/// Runs a future to its end, on an async runtime made for it.
+///
+/// It exists for one reason: a RUN step, and a container, start as a copy of this program, which
+/// must be noticed before any thread starts. So this is the first thing in `main`; a program that
+/// has a runtime of its own calls [`init_if_asked`] there instead.
+///
+/// # Panics
+/// When the system gives no threads.
+pub fn main<T>(future: impl Future<Output = T>) -> T {
+    init_if_asked();
+    container::monitor_if_asked();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("an async runtime needs a few threads and descriptors")
+        .block_on(future)
+}

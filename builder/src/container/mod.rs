@@ -1,19 +1,60 @@
 //! An image as a running container, without a daemon.
 //!
-//! A container is a folder of the store; what is in it is said in [`folder`]. While the container
-//! runs, one process watches it, the monitor: the calling process itself for [`run`] without a
-//! terminal, else a process of its own. It holds the folder's lock, writes the log and the state,
-//! and answers at a socket in the folder, by which every other verb acts on the container. When
-//! the monitor dies the kernel kills the container and frees lock and socket, and whoever looks
-//! next writes down what happened: nothing runs for ever that does not run.
+//! A container is a folder of the store (`folder.rs` says what is in it). While it runs, one
+//! process watches it, the monitor: this process itself for [`run`] without a terminal, else one
+//! of its own. It holds the folder's lock, writes the log and the state, and answers at a socket
+//! in the folder, by which every other verb acts on the container. When the monitor dies, the
+//! container is killed with it and the kernel frees lock and socket; whoever looks next writes
+//! down what happened, so that nothing is ever listed as running that does not run.
 
+mod attach;
+mod clients;
+mod control;
+mod copy;
+mod create;
+mod environment;
 mod error;
+mod exec;
+mod folder;
+mod host_files;
+mod inspect;
+mod keys;
+mod list;
+mod log;
+mod logs;
+mod message;
+mod monitor;
+mod names;
 mod options;
 mod parse;
+mod remove;
+#[cfg(test)]
+mod sample;
+mod sandbox;
+mod session;
+mod signals;
+mod spawn;
+mod start;
+mod state;
+mod streams;
+mod terminal;
+mod volumes;
 
+pub use attach::{Ended, Terminal};
+pub use control::{kill, rename, restart, stop, wait};
+pub use create::{Created, create};
 pub use error::{Error, Result};
+pub use exec::{ExecOptions, exec};
+pub use inspect::inspect;
+pub use list::{Listed, images_in_use, list, size};
+pub use log::LogStream;
+pub use logs::{LogOptions, logs};
 pub use options::{
     Device, ImageToRun, Mount, Network, Restart, RunOptions, Share, Source,
 };
 pub use parse::{add_host, ulimit};
 pub use rbuild_runtime::{Limit, Resource, Signal, WindowSize};
+pub use remove::{prune, remove};
+pub use spawn::monitor_if_asked;
+pub use start::{attach, run, start, start_attached};
+pub use state::{State, Status};

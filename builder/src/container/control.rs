@@ -1,0 +1,110 @@
+//! Acting on a container that runs, by way of its monitor.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use rbuild_cache::Store;
+use rbuild_runtime::Signal;
+
+use super::error::{Error, Result};
+use super::folder::Folder;
+use super::message::{Frames, Reply, Request, control};
+use super::monitor::stop_signal;
+use super::names;
+use super::start;
+
+/// Seconds from the stop signal to the kill.
+const STOP_TIMEOUT: i64 = 10;
+
+/// Stops a container by a signal, and after `timeout` seconds by force; without either its own
+/// stop signal and timeout. A negative timeout waits for ever. One that does not run is left so.
+pub fn stop(
+    store: &Store,
+    name: &str,
+    signal: Option<Signal>,
+    timeout: Option<i64>,
+) -> Result<()> {
+    let folder = names::find(store, name)?;
+    let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
+    let signal = signal.unwrap_or_else(|| stop_signal(&record)).number();
+    let timeout = timeout.or(record.options.stop_timeout).unwrap_or(STOP_TIMEOUT);
+    match connect(&folder) {
+        Ok(stream) => last_words(&folder, stream, &Request::Stop { signal, timeout }).map(drop),
+        Err(Error::NotRunning(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stops a container as [`stop`] does, and starts it again.
+pub fn restart(
+    store: &Store,
+    name: &str,
+    signal: Option<Signal>,
+    timeout: Option<i64>,
+) -> Result<()> {
+    stop(store, name, signal, timeout)?;
+    start::start(store, name).map(drop)
+}
+
+/// Sends a signal to the first process of a container.
+pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
+    let folder = names::find(store, name)?;
+    self::signal(&folder, signal)
+}
+
+/// Waits for a container to end, and returns its exit code; that of its last run if it has ended.
+pub fn wait(store: &Store, name: &str) -> Result<i32> {
+    let folder = names::find(store, name)?;
+    match wait_for(&folder) {
+        Err(Error::NotRunning(_)) => Ok(folder.state()?.exit_code),
+        waited => waited,
+    }
+}
+
+/// Gives a container another name.
+pub fn rename(store: &Store, name: &str, new: &str) -> Result<()> {
+    let folder = names::find(store, name)?;
+    let old = names::names(store)?.remove(&folder.id).unwrap_or_default();
+    names::claim(store, new, &folder.id)?;
+    for name in old {
+        names::release(store, &name, &folder.id);
+    }
+    Ok(())
+}
+
+/// Sends a signal, and returns once it was sent.
+pub(crate) fn signal(folder: &Folder, signal: Signal) -> Result<()> {
+    let mut stream = connect(folder)?;
+    let asked = stream.write_all(&control(&Request::Signal(signal.number())));
+    asked.map_err(Error::monitor("speak to"))?;
+    // No answer is the end of it, to which any signal may be sent.
+    let _ = Frames::default().reply(&mut stream);
+    Ok(())
+}
+
+/// Waits for the end of a container that runs.
+pub(crate) fn wait_for(folder: &Folder) -> Result<i32> {
+    let stream = connect(folder)?;
+    last_words(folder, stream, &Request::Attach { output: false, input: false, size: None })
+}
+
+/// The monitor of a container that runs.
+pub(crate) fn connect(folder: &Folder) -> Result<UnixStream> {
+    let not_running = || Error::NotRunning(folder.short().to_owned());
+    folder.state()?.status.is_alive().then_some(()).ok_or_else(not_running)?;
+    folder.connect().map_err(|_| not_running())
+}
+
+/// Asks for something that ends the container, or for nothing, and listens to its end.
+fn last_words(folder: &Folder, mut stream: UnixStream, request: &Request) -> Result<i32> {
+    let mut frames = Frames::default();
+    // A monitor that has ended meanwhile takes no request.
+    let _ = stream.write_all(&control(request));
+    loop {
+        match frames.reply(&mut stream) {
+            Ok(Some(Reply::Exited(code) | Reply::Failed { code, .. })) => return Ok(code),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return Ok(folder.state()?.exit_code),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Making containers.
+
+use jiff::Timestamp;
+use rbuild_cache::Store;
+
+use super::error::Result;
+use super::folder::{Folder, Record};
+use super::names;
+use super::options::{ImageToRun, Network, RunOptions};
+use super::remove::remove_folder;
+use super::{sandbox, volumes};
+
+/// A container that was made, and not started yet.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The id: 64 hexadecimal digits.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// What the user should know, one line each.
+    pub notes: Vec<String>,
+    /// Whether it has a terminal.
+    pub(crate) tty: bool,
+    /// Whether it is removed when it stops.
+    pub(crate) remove: bool,
+}
+
+/// Makes a container of an image.
+pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Result<Created> {
+    sandbox::check(&options)?;
+    let anonymous = volumes::name_all(&mut options, &image.config.config)?;
+    let (tty, remove, notes) = (options.tty, options.remove, notes(&options));
+    let wanted = options.name.take();
+    let record = Record {
+        created: Timestamp::now(),
+        reference: image.reference.clone(),
+        image: image.id,
+        layers: image.layers.clone(),
+        config: image.config.config.clone(),
+        options,
+        anonymous,
+    };
+    sandbox::argv(&record)?;
+    let id = names::new_id()?;
+    let (folder, held) = Folder::create(store, &id)?;
+    let make = || {
+        let name = match wanted {
+            Some(name) => names::claim(store, &name, &id).map(|()| name),
+            None => names::claim_any(store, &id),
+        }?;
+        folder.make_layer()?;
+        folder.write_record(&record)?;
+        Ok(name)
+    };
+    match make() {
+        Ok(name) => Ok(Created { id, name, notes, tty, remove }),
+        Err(error) => {
+            let _ = remove_folder(store, &folder, true, held);
+            Err(error)
+        }
+    }
+}
+
+fn notes(options: &RunOptions) -> Vec<String> {
+    let mut notes = Vec::new();
+    if options.network == Network::Bridge {
+        notes.push(
+            "using the host's network: rbuild has no bridge yet (`--network host` says so, \
+             `--network none` keeps the container apart)"
+                .to_owned(),
+        );
+    }
+    if options.network == Network::Host && !options.publish.is_empty() {
+        notes.push("published ports are discarded in the host's network".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,178 @@
+//! One more process in a container that runs.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use rbuild_cache::Store;
+use rbuild_runtime::{Capabilities, Process, Running, Seccomp, Signal, WindowSize};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+use super::attach::{Ended, Peer, Terminal, attach, check};
+use super::clients::Clients;
+use super::control::connect;
+use super::error::{Error, Result, chain};
+use super::folder::Folder;
+use super::message::{Reply, Request, control, first_request};
+use super::sandbox::process;
+use super::session::{Session, Stop};
+use super::spawn::{self, Task};
+use super::streams::Streams;
+use super::names;
+use crate::image::set;
+
+/// What `docker exec` can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecOptions {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `NAME=value`, besides the container's environment.
+    pub env: Vec<String>,
+    /// The working directory; none is the container's.
+    pub workdir: Option<String>,
+    /// `user[:group]`; none is the container's.
+    pub user: Option<String>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Whether it can read standard input.
+    pub interactive: bool,
+    /// Whether it gets every capability.
+    pub privileged: bool,
+    /// Whether it stays in the background.
+    pub detach: bool,
+}
+
+/// Runs a process in a container that runs, and waits for its end, unless it is to stay in the
+/// background.
+pub fn exec(store: &Store, name: &str, options: &ExecOptions, user: &Terminal) -> Result<Ended> {
+    let folder = names::find(store, name)?;
+    if options.command.is_empty() {
+        return Err(Error::NoCommand);
+    }
+    if !options.detach {
+        check(user, options.tty)?;
+    }
+    // One with a terminal can be left running; so it needs a process of its own that watches it.
+    if options.detach || options.tty {
+        let mut stream = spawn::start(store, &folder.id, Task::Exec)?;
+        let request = control(&Request::Exec(Box::new(options.clone())));
+        stream.write_all(&request).map_err(Error::monitor("speak to"))?;
+        if options.detach {
+            return started(stream);
+        }
+        return attach(stream, user, &Peer { tty: true, owned: false, forward: &|_| () });
+    }
+    let (streams, stdio) = Streams::new(None, options.interactive)?;
+    let running = Arc::new(launch(&folder, options, stdio)?);
+    let (ours, theirs) = UnixStream::pair().map_err(Error::system("make a socket"))?;
+    let watched = Arc::clone(&running);
+    let watch = move || {
+        if let Ok(clients) = Clients::new(theirs, (true, true), None) {
+            serve(&watched, streams, clients);
+        }
+    };
+    let thread = std::thread::Builder::new().name("exec".to_owned()).spawn(watch);
+    let thread = thread.map_err(Error::system("start a thread"))?;
+    let forward = |signal| drop(running.kill(signal));
+    let ended = attach(ours, user, &Peer { tty: false, owned: true, forward: &forward });
+    let _ = thread.join();
+    ended
+}
+
+/// Waits until a process in the background has been started.
+fn started(mut stream: UnixStream) -> Result<Ended> {
+    let request = Request::Attach { output: false, input: false, size: None };
+    stream.write_all(&control(&request)).map_err(Error::monitor("speak to"))?;
+    match super::message::Frames::default().reply(&mut stream) {
+        Ok(Some(Reply::Failed { message, code })) => Err(Error::Start { message, code }),
+        Ok(Some(_)) => Ok(Ended::Detached),
+        Ok(None) => {
+            let source = std::io::ErrorKind::UnexpectedEof.into();
+            Err(Error::Monitor { doing: "hear from", source })
+        }
+        Err(source) => Err(Error::Monitor { doing: "hear from", source }),
+    }
+}
+
+/// The process of its own that watches over an exec.
+pub(crate) fn serve_exec(folder: &Folder, mut client: UnixStream) {
+    let Ok(Request::Exec(options)) = first_request(&mut client) else { return };
+    let Ok(Request::Attach { output, input, size }) = first_request(&mut client) else { return };
+    let start = || {
+        let size = size.unwrap_or(WindowSize { rows: 24, columns: 80 });
+        let (streams, stdio) = Streams::new(options.tty.then_some(size), options.interactive)?;
+        Ok((launch(folder, &options, stdio)?, streams))
+    };
+    match start() {
+        Ok((running, streams)) => {
+            if let Ok(mut clients) = Clients::new(client, (output, input), None) {
+                clients.tell_all(&Reply::Started);
+                serve(&running, streams, clients);
+            }
+        }
+        Err(error) => {
+            let error: Error = error;
+            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
+            let _ = client.write_all(&control(&reply));
+        }
+    }
+}
+
+/// Serves the clients of a process until it ends.
+fn serve(running: &Running, streams: Streams, mut clients: Clients) {
+    let session = Session {
+        running,
+        streams,
+        clients: &mut clients,
+        log: None,
+        stop: &mut Stop::default(),
+        stop_signal: Signal::TERM,
+    };
+    let reply = match session.run() {
+        Ok(exit) => Reply::Exited(exit.code()),
+        Err(error) => Reply::Failed { message: chain(&error), code: error.exit_code() },
+    };
+    clients.tell_all(&reply);
+    clients.finish();
+}
+
+fn launch(folder: &Folder, options: &ExecOptions, stdio: rbuild_runtime::Stdio) -> Result<Running> {
+    let not_running = || Error::NotRunning(folder.short().to_owned());
+    let record = folder.record()?.ok_or_else(not_running)?;
+    let pid = folder.state()?.pid;
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(not_running)?;
+    let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|_| not_running())?;
+    // The number was still the container's after it was opened.
+    connect(folder)?;
+    if folder.written_state()?.pid != pid {
+        return Err(not_running());
+    }
+    let mut process = process(folder, &record)?;
+    process.argv.clone_from(&options.command);
+    customize(&mut process, options);
+    Ok(rbuild_runtime::exec(pid, std::os::fd::AsFd::as_fd(&pidfd), process, stdio)?)
+}
+
+fn customize(process: &mut Process, options: &ExecOptions) {
+    process.oom_score = None;
+    if options.tty {
+        set(&mut process.env, "TERM", "xterm");
+    }
+    for line in &options.env {
+        if let Some((name, value)) = line.split_once('=') {
+            set(&mut process.env, name, value);
+        }
+    }
+    if let Some(user) = &options.user {
+        process.user.clone_from(user);
+        process.groups.clear();
+    }
+    if let Some(workdir) = &options.workdir {
+        process.cwd.clone_from(workdir);
+    }
+    if options.privileged {
+        process.capabilities = Capabilities::all();
+        process.seccomp = Seccomp::None;
+    }
+}

@@ -1,0 +1,243 @@
+//! The folder of one container: what it is, how it fares, and who is in charge of it.
+//!
+//! `containers/<64 hex digits>/` of the store has `container.json` (never changed once written),
+//! `state.json` (replaced as a whole), `log.json` (docker's json lines), `layer/files` and
+//! `layer/work` (the writable layer), and `socket` while a monitor lives. Whoever makes, runs or
+//! removes the container holds a lock on the folder itself.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rbuild_cache::{Digest, Layer, Store};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::error::{Error, Result};
+use super::options::RunOptions;
+use super::state::{State, Status};
+use crate::image::ContainerConfig;
+
+/// The folder of the store with a folder for each container.
+pub(crate) const CONTAINERS: &str = "containers";
+const RECORD: &str = "container.json";
+const STATE: &str = "state.json";
+const SOCKET: &str = "socket";
+/// More than any record of ours: the rest of a damaged file is not read.
+const LONGEST_RECORD: u64 = 16 << 20;
+
+/// What a container is, written once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// When it was made.
+    pub(crate) created: Timestamp,
+    /// The image as it was asked for.
+    pub(crate) reference: String,
+    /// The digest of the image's config.
+    pub(crate) image: Digest,
+    /// The image's layers, lowest first.
+    pub(crate) layers: Vec<Layer>,
+    /// The image's defaults.
+    pub(crate) config: ContainerConfig,
+    /// What the user asked for; volumes without a name have one by now.
+    pub(crate) options: RunOptions,
+    /// The volumes that go with the container.
+    pub(crate) anonymous: Vec<String>,
+}
+
+/// The lock on a container's folder; freed on drop, and by the kernel when the process dies.
+#[derive(Debug)]
+pub(crate) struct Held(#[expect(dead_code, reason = "it is held open")] OwnedFd);
+
+/// One container's folder, which may be gone any time unless it is locked.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    pub(crate) id: String,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder of an id, whether or not there is one.
+    pub(crate) fn new(store: &Store, id: &str) -> Self {
+        Self { id: id.to_owned(), path: store.root().join(CONTAINERS).join(id) }
+    }
+
+    /// Makes the folder of a new container, locked.
+    pub(crate) fn create(store: &Store, id: &str) -> Result<(Self, Held)> {
+        let folder = Self::new(store, id);
+        loop {
+            let mut builder = DirBuilder::new();
+            let made = builder.recursive(true).mode(0o700).create(&folder.path);
+            made.map_err(Error::file("make the folder", &folder.path))?;
+            // A sweep may have come first and removed what was not locked yet.
+            if let Some(held) = folder.lock()? {
+                return Ok((folder, held));
+            }
+        }
+    }
+
+    /// The first digits of the id, as people see it.
+    pub(crate) fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// Where the container's own changes to its files are.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.path.join("layer/files")
+    }
+
+    /// The work folder of its overlay.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.path.join("layer/work")
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log.json")
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folders of the writable layer.
+    pub(crate) fn make_layer(&self) -> Result<()> {
+        for (path, mode) in
+            [(self.path.join("layer"), 0o700), (self.files(), 0o755), (self.work(), 0o700)]
+        {
+            let made = DirBuilder::new().mode(mode).create(&path);
+            made.map_err(Error::file("make the folder", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock; none while another process has it, or when the folder is gone.
+    pub(crate) fn lock(&self) -> Result<Option<Held>> {
+        let fd = match open_folder(&self.path) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::file("open", &self.path)(error)),
+        };
+        match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(Error::file("lock", &self.path)(error)),
+        }
+        let links = rustix::fs::fstat(&fd).map_err(Error::file("lock", &self.path))?.st_nlink;
+        Ok((links > 0).then_some(Held(fd)))
+    }
+
+    /// What the container is; none when it is not there, or not made to the end.
+    pub(crate) fn record(&self) -> Result<Option<Record>> {
+        read(&self.path.join(RECORD))
+    }
+
+    /// Writes what the container is, which brings it into being.
+    pub(crate) fn write_record(&self, record: &Record) -> Result<()> {
+        self.replace(RECORD, record)
+    }
+
+    /// How the container fares as its monitor last wrote it.
+    pub(crate) fn written_state(&self) -> Result<State> {
+        Ok(read(&self.path.join(STATE))?.unwrap_or_default())
+    }
+
+    /// Writes how the container fares.
+    pub(crate) fn write_state(&self, state: &State) -> Result<()> {
+        self.replace(STATE, state)
+    }
+
+    /// How the container fares. What a dead monitor left behind is put right first.
+    pub(crate) fn state(&self) -> Result<State> {
+        let state = self.written_state()?;
+        if !state.status.is_alive() || self.connect().is_ok() {
+            return Ok(state);
+        }
+        // Its monitor is about to start, about to end, or dead; a dead one holds no lock.
+        let Some(held) = self.lock()? else { return self.written_state() };
+        let state = self.written_state()?;
+        if !state.status.is_alive() {
+            return Ok(state);
+        }
+        let state = State {
+            status: Status::Exited,
+            pid: 0,
+            exit_code: 137,
+            finished: Some(Timestamp::now()),
+            error: "the process that watched the container was killed".to_owned(),
+            ..state
+        };
+        self.write_state(&state)?;
+        let _ = fs::remove_file(self.path.join(SOCKET));
+        drop(held);
+        Ok(state)
+    }
+
+    /// Replaces a file as a whole. The lock makes this process its only writer.
+    fn replace<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let bytes = serde_json::to_vec(value).map_err(io::Error::from);
+        let bytes = bytes.map_err(Error::file("write", &path))?;
+        fs::write(&new, bytes).map_err(Error::file("write", &new))?;
+        fs::rename(&new, &path).map_err(Error::file("rename into", &path))
+    }
+
+    /// Speaks to the monitor, if one lives.
+    pub(crate) fn connect(&self) -> io::Result<UnixStream> {
+        let folder = open_folder(&self.path)?;
+        UnixStream::connect(socket_path(&folder))
+    }
+
+    /// Listens as the monitor.
+    pub(crate) fn listen(&self) -> Result<UnixListener> {
+        let path = self.path.join(SOCKET);
+        let _ = fs::remove_file(&path);
+        let bind = || UnixListener::bind(socket_path(&open_folder(&self.path)?));
+        bind().map_err(Error::file("listen at", &path))
+    }
+
+    /// Stops listening.
+    pub(crate) fn remove_socket(&self) {
+        let _ = fs::remove_file(self.path.join(SOCKET));
+    }
+
+    /// Removes the folder; whoever does holds the lock.
+    pub(crate) fn remove(&self) -> Result<()> {
+        // Without its record it is no container any more, whatever happens to the rest.
+        let record = self.path.join(RECORD);
+        match fs::remove_file(&record) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", &record)(error));
+            }
+            _ => fs::remove_dir_all(&self.path).map_err(Error::file("remove", &self.path)),
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// The socket by the open folder: the address of a socket is at most 107 bytes long.
+fn socket_path(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
+}
+
+/// Reads a file of ours; one that is missing or damaged is none.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(LONGEST_RECORD).read_to_end(&mut bytes).map(drop));
+    match read {
+        Ok(()) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("read", path)(error)),
+    }
+}

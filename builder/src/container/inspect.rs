@@ -1,0 +1,207 @@
+//! What docker says about a container, as json.
+
+use rbuild_cache::Store;
+use serde_json::{Map, Value, json};
+
+use super::error::{Error, Result};
+use super::folder::{Folder, Record};
+use super::list::network;
+use super::options::{Mount, Network, Restart, RunOptions, Share, Source};
+use super::state::{State, Status};
+use super::{environment, names, sandbox, volumes};
+
+/// How docker writes a time that never was.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The object that `docker inspect` has in its array.
+pub fn inspect(store: &Store, name: &str) -> Result<Value> {
+    let folder = names::find(store, name)?;
+    let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
+    let state = folder.state()?;
+    let name = names::names(store)?.remove(&folder.id).into_iter().flatten().next();
+    let argv = sandbox::argv(&record)?;
+    let mounts: Vec<_> =
+        record.options.mounts.iter().map(|mount| described(store, mount)).collect();
+    Ok(json!({
+        "Id": folder.id,
+        "Created": record.created,
+        "Path": argv[0],
+        "Args": argv[1..],
+        "State": described_state(&state),
+        "Image": record.image,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": folder.log(),
+        "Name": format!("/{}", name.unwrap_or_default()),
+        "RestartCount": state.restarts,
+        "Driver": "overlayfs",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "HostConfig": host_config(&record.options),
+        "GraphDriver": {
+            "Name": "overlayfs",
+            "Data": { "UpperDir": folder.files(), "WorkDir": folder.work() },
+        },
+        "Mounts": mounts,
+        "Config": config(&folder, &record, &argv),
+        "NetworkSettings": network_settings(&record.options),
+    }))
+}
+
+fn described_state(state: &State) -> Value {
+    let time = |time: Option<jiff::Timestamp>| time.map_or_else(|| NEVER.to_owned(), |t| t.to_string());
+    json!({
+        "Status": state.status,
+        "Running": state.status.is_alive(),
+        "Paused": state.status == Status::Paused,
+        "Restarting": state.status == Status::Restarting,
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status == Status::Dead,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": time(state.started),
+        "FinishedAt": time(state.finished),
+    })
+}
+
+fn config(folder: &Folder, record: &Record, argv: &[String]) -> Value {
+    let (options, image) = (&record.options, &record.config);
+    let entrypoint = options.entrypoint.as_ref().unwrap_or(&image.entrypoint);
+    let hostname = sandbox::hostname(folder, options);
+    let env: Vec<_> = environment::environment(record, &hostname)
+        .into_iter()
+        .filter(|line| !line.starts_with("HOSTNAME="))
+        .collect();
+    let mut labels = image.labels.clone();
+    labels.extend(options.labels.clone());
+    let mut value = json!({
+        "Hostname": hostname,
+        "Domainname": options.domainname.as_deref().unwrap_or_default(),
+        "User": options.user.as_ref().unwrap_or(&image.user),
+        "AttachStdin": options.interactive,
+        "AttachStdout": true,
+        "AttachStderr": true,
+        "Tty": options.tty,
+        "OpenStdin": options.interactive,
+        "StdinOnce": options.interactive,
+        "Env": env,
+        "Cmd": argv.get(entrypoint.len()..).unwrap_or_default(),
+        "Image": record.reference,
+        "Volumes": if image.volumes.is_empty() { Value::Null } else { json!(image.volumes) },
+        "WorkingDir": options.workdir.as_ref().unwrap_or(&image.working_dir),
+        "Entrypoint": if entrypoint.is_empty() { Value::Null } else { json!(entrypoint) },
+        "OnBuild": null,
+        "Labels": labels,
+    });
+    let stop_signal = options.stop_signal.map(|signal| signal.to_string());
+    let stop_signal = stop_signal.unwrap_or_else(|| image.stop_signal.clone());
+    if !stop_signal.is_empty() {
+        value["StopSignal"] = json!(stop_signal);
+    }
+    if let Some(timeout) = options.stop_timeout {
+        value["StopTimeout"] = json!(timeout);
+    }
+    if !image.exposed_ports.is_empty() {
+        value["ExposedPorts"] = json!(image.exposed_ports);
+    }
+    value
+}
+
+fn host_config(options: &RunOptions) -> Value {
+    let binds: Vec<_> = options.mounts.iter().filter_map(bind).collect();
+    let (policy, most) = match options.restart {
+        Restart::No => ("no", 0),
+        Restart::OnFailure(most) => ("on-failure", most.unwrap_or_default()),
+        Restart::Always => ("always", 0),
+        Restart::UnlessStopped => ("unless-stopped", 0),
+    };
+    let hosts: Vec<_> =
+        options.add_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect();
+    let devices: Vec<_> = options
+        .devices
+        .iter()
+        .map(|device| json!({ "PathOnHost": device.host, "PathInContainer": device.path }))
+        .collect();
+    let sysctls: Map<_, _> =
+        options.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "Binds": binds,
+        "NetworkMode": network(&options.network),
+        "PortBindings": {},
+        "RestartPolicy": { "Name": policy, "MaximumRetryCount": most },
+        "AutoRemove": options.remove,
+        "LogConfig": { "Type": "json-file", "Config": {} },
+        "CapAdd": options.cap_add,
+        "CapDrop": options.cap_drop,
+        "Dns": options.dns,
+        "DnsOptions": options.dns_options,
+        "DnsSearch": options.dns_search,
+        "ExtraHosts": hosts,
+        "GroupAdd": options.group_add,
+        "IpcMode": shared(&options.ipc, "private"),
+        "OomScoreAdj": options.oom_score_adj.unwrap_or_default(),
+        "PidMode": shared(&options.pid, ""),
+        "Privileged": options.privileged,
+        "PublishAllPorts": options.publish_all,
+        "ReadonlyRootfs": options.read_only,
+        "SecurityOpt": options.security_opt,
+        "Sysctls": sysctls,
+        "UTSMode": shared(&options.uts, ""),
+        "ShmSize": options.shm_size.unwrap_or(64 << 20),
+        "Runtime": "rbuild",
+        "Init": options.init,
+        "Memory": options.memory.unwrap_or_default(),
+        "PidsLimit": options.pids_limit,
+        "Devices": devices,
+    })
+}
+
+fn shared(share: &Share, private: &str) -> String {
+    match share {
+        Share::Private => private.to_owned(),
+        Share::Host => "host".to_owned(),
+        Share::Container(name) => format!("container:{name}"),
+    }
+}
+
+fn bind(mount: &Mount) -> Option<String> {
+    let source = match &mount.source {
+        Source::Bind { path, .. } => path.display().to_string(),
+        Source::Volume { name, .. } => name.clone()?,
+        Source::Tmpfs { .. } => return None,
+    };
+    let access = if mount.read_only { ":ro" } else { "" };
+    Some(format!("{source}:{}{access}", mount.target))
+}
+
+fn described(store: &Store, mount: &Mount) -> Value {
+    let mut value = match &mount.source {
+        Source::Bind { path, .. } => json!({ "Type": "bind", "Source": path }),
+        Source::Volume { name, .. } => {
+            let name = name.as_deref().unwrap_or_default();
+            let source = volumes::path(store, name);
+            json!({ "Type": "volume", "Name": name, "Source": source, "Driver": "local" })
+        }
+        Source::Tmpfs { .. } => json!({ "Type": "tmpfs", "Source": "" }),
+    };
+    value["Destination"] = json!(mount.target);
+    value["Mode"] = json!(if mount.read_only { "ro" } else { "" });
+    value["RW"] = json!(!mount.read_only);
+    value["Propagation"] = json!("rprivate");
+    value
+}
+
+fn network_settings(options: &RunOptions) -> Value {
+    let name = network(&options.network);
+    let mut networks = Map::new();
+    if !matches!(options.network, Network::Container(_)) {
+        let none = json!({ "IPAddress": "", "Gateway": "", "MacAddress": "" });
+        networks.insert(name, none);
+    }
+    json!({ "Ports": {}, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": networks })
+}

@@ -1,0 +1,138 @@
+//! What containers there are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rbuild_cache::{Digest, Store};
+
+use super::error::{Error, Result};
+use super::options::{Network, Source};
+use super::remove::sweep;
+use super::sandbox::argv;
+use super::state::{State, Status};
+use super::names;
+
+/// One line of `ps`.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The id: 64 hexadecimal digits.
+    pub id: String,
+    /// The names, mostly one.
+    pub names: Vec<String>,
+    /// The image as it was asked for.
+    pub image: String,
+    /// The digest of the image's config.
+    pub image_id: Digest,
+    /// What runs, with its arguments, parted by spaces.
+    pub command: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// How it fares.
+    pub state: State,
+    /// The ports, as docker prints them.
+    pub ports: String,
+    /// The labels of the image and of the user.
+    pub labels: BTreeMap<String, String>,
+    /// The volumes by name, and the paths of the host.
+    pub mounts: Vec<String>,
+    /// The network's name.
+    pub network: String,
+}
+
+/// All containers, or those that run; the newest first.
+///
+/// What was left behind by a process that was killed is put right on the way.
+pub fn list(store: &Store, all: bool) -> Result<Vec<Listed>> {
+    let mut names = names::names(store)?;
+    let mut listed = Vec::new();
+    for folder in names::all(store)? {
+        let Some(record) = folder.record()? else {
+            sweep(store, &folder)?;
+            continue;
+        };
+        let state = folder.state()?;
+        if state.status == Status::Exited && record.options.remove {
+            // Its monitor is removing it, or died before it could.
+            sweep(store, &folder)?;
+            continue;
+        }
+        if !all && !state.status.is_alive() {
+            continue;
+        }
+        let options = &record.options;
+        let mut labels = record.config.labels.clone();
+        labels.extend(options.labels.clone());
+        listed.push(Listed {
+            names: names.remove(&folder.id).unwrap_or_default(),
+            id: folder.id,
+            image_id: record.image,
+            command: argv(&record).unwrap_or_default().join(" "),
+            created: record.created,
+            state,
+            ports: String::new(),
+            labels,
+            mounts: options.mounts.iter().filter_map(|mount| source(&mount.source)).collect(),
+            network: network(&options.network),
+            image: record.reference,
+        });
+    }
+    listed.sort_by(|a, b| b.created.cmp(&a.created));
+    Ok(listed)
+}
+
+/// The containers by id, and the images that they are made of.
+pub fn images_in_use(store: &Store) -> Result<Vec<(String, Digest)>> {
+    let mut used = Vec::new();
+    for folder in names::all(store)? {
+        if let Some(record) = folder.record()? {
+            used.push((folder.id, record.image));
+        }
+    }
+    Ok(used)
+}
+
+/// How many bytes a container has written to its files.
+pub fn size(store: &Store, name: &str) -> Result<u64> {
+    let files = names::find(store, name)?.files();
+    size_of(&files).map_err(Error::file("measure", files))
+}
+
+fn size_of(folder: &Path) -> io::Result<u64> {
+    let mut size = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            // A container that runs may remove files meanwhile.
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) if metadata.is_file() => size += metadata.size(),
+                _ => {}
+            }
+        }
+    }
+    Ok(size)
+}
+
+fn source(source: &Source) -> Option<String> {
+    match source {
+        Source::Bind { path, .. } => Some(path.display().to_string()),
+        Source::Volume { name, .. } => name.clone(),
+        Source::Tmpfs { .. } => None,
+    }
+}
+
+/// The name of a network, as docker has it.
+pub(crate) fn network(network: &Network) -> String {
+    match network {
+        // What it is, not what was asked for: there is no bridge yet.
+        Network::Bridge | Network::Host => "host".to_owned(),
+        Network::None => "none".to_owned(),
+        Network::Container(name) => format!("container:{name}"),
+        Network::Named(name) => name.clone(),
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading what a container has written.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::net::UnixStream;
+
+use jiff::Timestamp;
+use rbuild_cache::Store;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::retry_on_intr;
+
+use super::control;
+use super::error::{Error, Result};
+use super::folder::Folder;
+use super::log::{Entry, LogStream};
+use super::message::{Request, control as frame};
+use super::names;
+
+const BLOCK: usize = 64 << 10;
+
+/// Which lines of a log are wanted, and in which form.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Whether to go on until the container ends.
+    pub follow: bool,
+    /// Whether each line begins with its time.
+    pub timestamps: bool,
+    /// How many of the last lines; none is all.
+    pub tail: Option<usize>,
+    /// Lines that are older are left out.
+    pub since: Option<Timestamp>,
+    /// Lines that are newer are left out.
+    pub until: Option<Timestamp>,
+}
+
+/// Hands the lines of a container's log to `out`, which may end it with an error: a broken pipe is
+/// no failure.
+pub fn logs(
+    store: &Store,
+    name: &str,
+    options: &LogOptions,
+    out: &mut dyn FnMut(LogStream, &[u8]) -> io::Result<()>,
+) -> Result<()> {
+    let folder = names::find(store, name)?;
+    let follow = options.follow.then(|| Follow::new(&folder)).transpose()?;
+    let mut reader = Reader { folder: &folder, file: None, rest: Vec::new(), options, out };
+    let read = reader.read_from(options.tail).and_then(|()| follow.map_or(Ok(()), |mut follow| {
+        while follow.wait()? {
+            reader.read_on()?;
+        }
+        // The monitor closes the log before it goes.
+        reader.read_on()
+    }));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Error::file("read", folder.log())),
+    }
+}
+
+struct Reader<'a> {
+    folder: &'a Folder,
+    file: Option<File>,
+    /// The beginning of a line whose end is not written yet.
+    rest: Vec<u8>,
+    options: &'a LogOptions,
+    out: &'a mut dyn FnMut(LogStream, &[u8]) -> io::Result<()>,
+}
+
+impl Reader<'_> {
+    fn read_from(&mut self, tail: Option<usize>) -> io::Result<()> {
+        if let (Some(lines), Some(file)) = (tail, self.open()?) {
+            let start = start_of_tail(file, lines)?;
+            file.seek(SeekFrom::Start(start))?;
+        }
+        self.read_on()
+    }
+
+    fn open(&mut self) -> io::Result<Option<&mut File>> {
+        if self.file.is_none() {
+            self.file = match File::open(self.folder.log()) {
+                Ok(file) => Some(file),
+                // It is made with the first line.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(self.file.as_mut())
+    }
+
+    fn read_on(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; BLOCK];
+        loop {
+            let Some(file) = self.open()? else { return Ok(()) };
+            let length = file.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.rest.extend_from_slice(&buffer[..length]);
+            let whole = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            let lines: Vec<u8> = self.rest.drain(..whole).collect();
+            for line in lines.split_inclusive(|&byte| byte == b'\n') {
+                self.show(line)?;
+            }
+        }
+    }
+
+    fn show(&mut self, line: &[u8]) -> io::Result<()> {
+        // A line that a full disk has cut is left out.
+        let Ok(entry) = serde_json::from_slice::<Entry>(line) else { return Ok(()) };
+        let too_old = self.options.since.is_some_and(|since| entry.time < since);
+        let too_new = self.options.until.is_some_and(|until| entry.time > until);
+        if too_old || too_new {
+            return Ok(());
+        }
+        if self.options.timestamps {
+            let line = format!("{:.9} {}", entry.time, entry.log);
+            return (self.out)(entry.stream, line.as_bytes());
+        }
+        (self.out)(entry.stream, entry.log.as_bytes())
+    }
+}
+
+/// Where the last so many lines begin.
+fn start_of_tail(file: &mut File, lines: usize) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut wanted = lines;
+    let mut block = vec![0; BLOCK];
+    let mut is_last = true;
+    while end > 0 {
+        let length = usize::try_from(end).map_or(BLOCK, |end| end.min(BLOCK));
+        let start = end - length as u64;
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut block[..length])?;
+        for at in (0..length).rev().filter(|&at| block[at] == b'\n') {
+            // The newline at the end of the file begins no line.
+            if !(is_last && at + 1 == length) {
+                if wanted == 1 {
+                    return Ok(start + at as u64 + 1);
+                }
+                wanted = wanted.saturating_sub(1);
+            }
+            is_last = false;
+            if wanted == 0 {
+                return file.seek(SeekFrom::End(0));
+            }
+        }
+        (end, is_last) = (start, false);
+    }
+    Ok(0)
+}
+
+/// Waits for a log to grow, or for its container to end.
+struct Follow {
+    changes: std::os::fd::OwnedFd,
+    monitor: Option<UnixStream>,
+}
+
+impl Follow {
+    fn new(folder: &Folder) -> Result<Self> {
+        let watch = || {
+            let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            let flags = WatchFlags::MODIFY | WatchFlags::CREATE;
+            inotify::add_watch(&changes, folder.path(), flags)?;
+            Ok::<_, rustix::io::Errno>(changes)
+        };
+        let changes = watch().map_err(Error::file("watch", folder.path()))?;
+        let monitor = match control::connect(folder) {
+            Ok(mut monitor) => {
+                let listen = Request::Attach { output: false, input: false, size: None };
+                monitor.write_all(&frame(&listen)).ok().map(|()| monitor)
+            }
+            Err(Error::NotRunning(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { changes, monitor })
+    }
+
+    /// Returns whether the container still runs.
+    fn wait(&mut self) -> io::Result<bool> {
+        let Some(monitor) = &self.monitor else { return Ok(false) };
+        let mut fds =
+            [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(monitor, PollFlags::IN)];
+        retry_on_intr(|| poll(&mut fds, None))?;
+        let monitor_spoke = !fds[1].revents().is_empty();
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut events = inotify::Reader::new(&self.changes, &mut buffer);
+        while events.next().is_ok() {}
+        if monitor_spoke {
+            // Its last word; or that the container was started again, after which it goes on.
+            let mut frames = super::message::Frames::default();
+            let word = self.monitor.as_mut().map(|monitor| frames.reply(monitor));
+            return Ok(matches!(word, Some(Ok(Some(super::message::Reply::Started)))));
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_begins_at_a_line() {
+        let tail = |text: &str, lines| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let start = start_of_tail(&mut file, lines).unwrap();
+            text[usize::try_from(start).unwrap()..].to_owned()
+        };
+        let text = "one\ntwo\nthree\n";
+        assert_eq!(tail(text, 0), "");
+        assert_eq!(tail(text, 1), "three\n");
+        assert_eq!(tail(text, 2), "two\nthree\n");
+        assert_eq!(tail(text, 3), text);
+        assert_eq!(tail(text, 9), text);
+        assert_eq!(tail("", 2), "");
+        let long = format!("{}\n{}\n", "a".repeat(BLOCK), "b".repeat(BLOCK * 2));
+        assert_eq!(tail(&long, 1).len(), BLOCK * 2 + 1);
+        assert_eq!(tail(&long, 2), long);
+    }
+}

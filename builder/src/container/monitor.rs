@@ -1,0 +1,237 @@
+//! The monitor: what starts a container, watches it and says how it ended.
+
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rbuild_cache::Store;
+use rbuild_runtime::{Exit, Running, Signal, WindowSize, launch};
+
+use super::clients::{Clients, Wish};
+use super::error::{Error, Result, chain};
+use super::folder::{Folder, Held, Record};
+use super::log::Log;
+use super::message::{Reply, Request, control, first_request};
+use super::options::Restart;
+use super::remove::remove_folder;
+use super::sandbox;
+use super::session::{Session, Stop, wait};
+use super::state::{State, Status};
+use super::streams::Streams;
+
+/// The size of a terminal that nobody looks at.
+const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A container that ran this long is not in trouble when it ends.
+const LONG_RUN: Duration = Duration::from_secs(10);
+
+/// Runs a container to its end, first for one client, then for those that come by its socket.
+pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
+    let Ok(Request::Attach { output, input, size }) = first_request(&mut first) else { return };
+    let begin = || -> Result<_> {
+        let held = take(folder)?;
+        let record = folder.record()?.ok_or_else(|| Error::NotFound(folder.id.clone()))?;
+        let listener = folder.listen()?;
+        let first = first.try_clone().map_err(Error::monitor("speak to"))?;
+        let clients = Clients::new(first, (output, input), Some(listener))?;
+        Ok((held, record, clients))
+    };
+    match begin() {
+        Ok((held, record, clients)) => {
+            drop(first);
+            Monitor::new(store, folder, record, clients, size).live(held);
+        }
+        Err(error) => {
+            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
+            let _ = std::io::Write::write_all(&mut first, &control(&reply));
+        }
+    }
+}
+
+/// Takes charge of a container that does not run.
+fn take(folder: &Folder) -> Result<Held> {
+    if let Some(held) = folder.lock()? {
+        return Ok(held);
+    }
+    let short = folder.short().to_owned();
+    Err(match folder.written_state()?.status.is_alive() {
+        true => Error::Running(short),
+        false => Error::Busy(short),
+    })
+}
+
+struct Monitor<'a> {
+    store: &'a Store,
+    folder: &'a Folder,
+    record: Record,
+    clients: Clients,
+    log: Log,
+    size: WindowSize,
+    state: State,
+    stop: Stop,
+}
+
+impl<'a> Monitor<'a> {
+    fn new(
+        store: &'a Store,
+        folder: &'a Folder,
+        record: Record,
+        clients: Clients,
+        size: Option<WindowSize>,
+    ) -> Self {
+        Self {
+            store,
+            folder,
+            record,
+            clients,
+            log: Log::new(folder.log()),
+            size: size.unwrap_or(UNSEEN),
+            state: State::default(),
+            stop: Stop::default(),
+        }
+    }
+
+    /// Starts the container, again and again where its policy says so, and tidies up.
+    fn live(mut self, held: Held) {
+        let mut pause = FIRST_PAUSE;
+        self.state.started = self.folder.written_state().ok().and_then(|state| state.started);
+        let failure = loop {
+            let begun = Instant::now();
+            if let Err(error) = self.run() {
+                break Some(error);
+            }
+            if begun.elapsed() > LONG_RUN {
+                pause = FIRST_PAUSE;
+            }
+            if !self.starts_again() || !self.rest(pause) {
+                break None;
+            }
+            pause = LONGEST_PAUSE.min(pause * 2);
+        };
+        let reply = match &failure {
+            None => Reply::Exited(self.state.exit_code),
+            Some(error) => self.note_failure(error),
+        };
+        self.end(held);
+        self.clients.tell_all(&reply);
+        self.clients.finish();
+    }
+
+    /// One run of the container.
+    fn run(&mut self) -> Result<()> {
+        let options = &self.record.options;
+        let (streams, stdio) =
+            Streams::new(options.tty.then_some(self.size), options.interactive)?;
+        let container = sandbox::container(self.store, self.folder, &self.record)?;
+        let running = launch(container, stdio)?;
+        let now = Timestamp::now();
+        self.state = State {
+            status: Status::Running,
+            pid: running.pid(),
+            started: Some(now),
+            restarts: self.state.restarts,
+            ..State::default()
+        };
+        self.folder.write_state(&self.state)?;
+        self.clients.tell_all(&Reply::Started);
+        let exit = self.serve(&running, streams)?;
+        self.state = State {
+            status: Status::Exited,
+            pid: 0,
+            exit_code: exit.code(),
+            finished: Some(Timestamp::now()),
+            ..self.state.clone()
+        };
+        Ok(())
+    }
+
+    fn serve(&mut self, running: &Running, streams: Streams) -> Result<Exit> {
+        let session = Session {
+            running,
+            streams,
+            clients: &mut self.clients,
+            log: Some(&mut self.log),
+            stop: &mut self.stop,
+            stop_signal: stop_signal(&self.record),
+        };
+        session.run()
+    }
+
+    fn starts_again(&self) -> bool {
+        let (code, restarts) = (self.state.exit_code, self.state.restarts);
+        !self.stop.by_hand
+            && match self.record.options.restart {
+                Restart::No => false,
+                Restart::OnFailure(most) => code != 0 && most.is_none_or(|most| restarts < most),
+                Restart::Always | Restart::UnlessStopped => true,
+            }
+    }
+
+    /// Waits before the next run; returns whether it is to come.
+    fn rest(&mut self, pause: Duration) -> bool {
+        self.state.status = Status::Restarting;
+        self.state.restarts += 1;
+        let until = Instant::now() + pause;
+        if self.folder.write_state(&self.state).is_err() {
+            return false;
+        }
+        while !self.stop.by_hand && Instant::now() < until {
+            let mut fds = Vec::new();
+            self.clients.watch(true, &mut fds);
+            let Ok(found) = wait(fds, Some(until)) else { return false };
+            let mut wishes = Vec::new();
+            for (token, flags) in found {
+                self.clients.serve(token, flags, &mut wishes);
+            }
+            for wish in wishes {
+                match wish {
+                    Wish::Stop { .. } => self.stop.by_hand = true,
+                    Wish::Signal(client, _) => {
+                        self.stop.by_hand = true;
+                        self.clients.tell(client, &Reply::Done);
+                    }
+                    _ => {}
+                }
+            }
+            self.clients.forget();
+        }
+        !self.stop.by_hand
+    }
+
+    fn note_failure(&mut self, error: &Error) -> Reply {
+        let (message, code) = (chain(error), error.exit_code());
+        let never = self.state.started.is_none();
+        self.state = State {
+            status: if never { Status::Created } else { Status::Exited },
+            pid: 0,
+            exit_code: code,
+            error: message.clone(),
+            ..self.state.clone()
+        };
+        Reply::Failed { message, code }
+    }
+
+    /// Writes how it ended, and gives the container free, or removes it.
+    fn end(&mut self, held: Held) {
+        if self.state.status == Status::Restarting {
+            self.state.status = Status::Exited;
+        }
+        let ended = match self.record.options.remove {
+            true => remove_folder(self.store, self.folder, true, held),
+            false => self.folder.write_state(&self.state).map(|()| {
+                self.folder.remove_socket();
+                drop(held);
+            }),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(id = self.folder.id, %error, "a container could not be tidied up");
+        }
+    }
+}
+
+/// The signal that stops a container, by its user's or its image's word.
+pub(crate) fn stop_signal(record: &Record) -> Signal {
+    let image = record.config.stop_signal.parse().ok();
+    record.options.stop_signal.or(image).unwrap_or(Signal::TERM)
+}

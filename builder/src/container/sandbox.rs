@@ -1,0 +1,265 @@
+//! From what a container is, to what the runtime is told to run.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rbuild_cache::Store;
+use rbuild_runtime::{
+    Capabilities, Container, DOCKER_SYSCTLS, Device as Node, Namespace, Process, Seccomp,
+};
+
+use super::environment::environment;
+use super::error::{Error, Result};
+use super::folder::{Folder, Record};
+use super::host_files;
+use super::names;
+use super::options::{Device, Network, RunOptions, Share};
+use super::volumes;
+
+/// How deep folders of devices are looked into.
+const DEEPEST_DEVICES: usize = 4;
+
+/// Refuses what cannot be honoured, before anything is made.
+pub(crate) fn check(options: &RunOptions) -> Result<()> {
+    let unsupported = |option: &str, reason| {
+        Err(Error::Unsupported { option: option.to_owned(), reason })
+    };
+    let limits = "rbuild limits no resources by cgroups yet";
+    if options.memory.is_some() {
+        return unsupported("--memory", limits);
+    }
+    if options.cpus.is_some() {
+        return unsupported("--cpus", limits);
+    }
+    if options.pids_limit.is_some_and(|limit| limit > 0) {
+        return unsupported("--pids-limit", limits);
+    }
+    if let Network::Named(name) = &options.network {
+        let option = format!("--network {name}");
+        return unsupported(&option, "there are no networks of one's own yet");
+    }
+    if options.remove && options.restart != super::Restart::No {
+        return unsupported("--rm with --restart", "a container cannot be removed and started again");
+    }
+    if let Some(device) = options.devices.iter().find(|device| !(device.read && device.write)) {
+        let option = format!("--device {} without rw", device.host.display());
+        return unsupported(&option, "a device is shown with all access or not at all");
+    }
+    let published = options.publish.iter().find(|port| !is_same_port(port));
+    match published {
+        Some(port) if options.network != Network::Host => unsupported(
+            &format!("--publish {port}"),
+            "the container is in the host's network, where it listens at its own port",
+        ),
+        _ => capabilities(options).and(security(options)).map(drop),
+    }
+}
+
+/// Whether a port is published as itself, which the host's network does anyway.
+fn is_same_port(publish: &str) -> bool {
+    let port = publish.split('/').next().unwrap_or_default();
+    match port.rsplit(':').collect::<Vec<_>>().as_slice() {
+        [container, host, ..] => container == host,
+        _ => false,
+    }
+}
+
+/// The container as the runtime knows it.
+pub(crate) fn container(store: &Store, folder: &Folder, record: &Record) -> Result<Container> {
+    let options = &record.options;
+    let root = store.writable_at(
+        &record.layers,
+        &folder.files(),
+        &folder.work(),
+        !options.remove,
+    )?;
+    let mut container = Container::new(root);
+    container.process = process(folder, record)?;
+    container.hostname = (options.uts == Share::Private).then(|| hostname(folder, options));
+    share(store, options, &mut container)?;
+    let security = security(options)?;
+    if options.privileged {
+        container.make_privileged();
+    }
+    if security.unmasked {
+        container.masked_paths.clear();
+        container.read_only_paths.clear();
+    }
+    container.devices = devices(&options.devices)?;
+    container.shm_size = options.shm_size.unwrap_or(container.shm_size);
+    container.read_only_root = options.read_only;
+    container.init = options.init && options.pid == Share::Private;
+    container.mounts = host_files::mounts(folder, options)?;
+    container.mounts.extend(volumes::mounts(store, record)?);
+    Ok(container)
+}
+
+/// The first process; what is put into the container later is within the same walls.
+pub(crate) fn process(folder: &Folder, record: &Record) -> Result<Process> {
+    let (options, config) = (&record.options, &record.config);
+    let mut process = Process::default();
+    process.argv = argv(record)?;
+    process.env = environment(record, &hostname(folder, options));
+    process.cwd = options.workdir.as_ref().unwrap_or(&config.working_dir).clone();
+    if process.cwd.is_empty() {
+        "/".clone_into(&mut process.cwd);
+    }
+    process.user = options.user.as_ref().unwrap_or(&config.user).clone();
+    process.groups.clone_from(&options.group_add);
+    process.capabilities = capabilities(options)?;
+    let security = security(options)?;
+    if security.unconfined {
+        process.seccomp = Seccomp::None;
+    }
+    process.no_new_privileges = security.no_new_privileges;
+    process.limits.clone_from(&options.ulimits);
+    process.oom_score = options.oom_score_adj;
+    Ok(process)
+}
+
+/// What runs: the entry point and its arguments.
+pub(crate) fn argv(record: &Record) -> Result<Vec<String>> {
+    let (options, config) = (&record.options, &record.config);
+    let entrypoint = options.entrypoint.as_ref().unwrap_or(&config.entrypoint);
+    let arguments = match (&options.entrypoint, options.command.as_slice()) {
+        (None, []) => config.cmd.as_slice(),
+        (_, command) => command,
+    };
+    let argv: Vec<_> = entrypoint.iter().chain(arguments).cloned().collect();
+    if argv.is_empty() { Err(Error::NoCommand) } else { Ok(argv) }
+}
+
+/// The host name that the container sees.
+pub(crate) fn hostname(folder: &Folder, options: &RunOptions) -> String {
+    options.hostname.clone().unwrap_or_else(|| match options.network {
+        Network::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        _ => folder.short().to_owned(),
+    })
+}
+
+fn share(store: &Store, options: &RunOptions, container: &mut Container) -> Result<()> {
+    container.ipc = namespace(store, &options.ipc, "ipc")?;
+    container.pid = namespace(store, &options.pid, "pid")?;
+    container.uts = namespace(store, &options.uts, "uts")?;
+    container.network = match &options.network {
+        Network::Bridge | Network::Host | Network::Named(_) => Namespace::Host,
+        Network::None => Namespace::Private,
+        Network::Container(name) => namespace(store, &Share::Container(name.clone()), "net")?,
+    };
+    container.sysctls.clone_from(&options.sysctls);
+    if options.network == Network::None {
+        let theirs = |name: &str| options.sysctls.iter().any(|(other, _)| other == name);
+        let ours = DOCKER_SYSCTLS.iter().filter(|(name, _)| !theirs(name));
+        container.sysctls.extend(ours.map(|&(name, value)| (name.into(), value.into())));
+    }
+    Ok(())
+}
+
+fn namespace(store: &Store, share: &Share, kind: &str) -> Result<Namespace> {
+    Ok(match share {
+        Share::Private => Namespace::Private,
+        Share::Host => Namespace::Host,
+        Share::Container(name) => Namespace::Join(namespace_of(store, name, kind)?),
+    })
+}
+
+fn namespace_of(store: &Store, name: &str, kind: &str) -> Result<OwnedFd> {
+    let other = names::find(store, name)?;
+    let state = other.state()?;
+    if state.pid == 0 {
+        return Err(Error::NotRunning(name.to_owned()));
+    }
+    let path = format!("/proc/{}/ns/{kind}", state.pid);
+    File::open(&path).map(OwnedFd::from).map_err(Error::file("open", path))
+}
+
+/// What the process may do. `ALL` is first given or taken, then the single ones.
+fn capabilities(options: &RunOptions) -> Result<Capabilities> {
+    let read = |option: &'static str, names: &[String]| -> Result<_> {
+        let mut set = Capabilities::none();
+        for name in names {
+            let one = name.parse().map_err(|error: rbuild_runtime::UnknownCapability| {
+                let (value, reason) = (name.clone(), error.to_string());
+                Error::Invalid { option, value, reason }
+            })?;
+            set = set.with(one);
+        }
+        Ok(set)
+    };
+    let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("all"));
+    let (add, drop) = (read("cap-add", &options.cap_add)?, read("cap-drop", &options.cap_drop)?);
+    Ok(match (options.privileged, all(&options.cap_add), all(&options.cap_drop)) {
+        (true, ..) => Capabilities::all(),
+        (_, true, true) => Capabilities::none(),
+        (_, true, false) => Capabilities::all().without(drop),
+        (_, false, true) => add,
+        (_, false, false) => Capabilities::docker_default().with(add).without(drop),
+    })
+}
+
+#[derive(Default)]
+struct Security {
+    unconfined: bool,
+    no_new_privileges: bool,
+    unmasked: bool,
+}
+
+fn security(options: &RunOptions) -> Result<Security> {
+    let mut security = Security::default();
+    for option in &options.security_opt {
+        match option.split_once(['=', ':']).unwrap_or((option, "")) {
+            ("seccomp", "unconfined") => security.unconfined = true,
+            ("seccomp", "builtin" | "default") => security.unconfined = false,
+            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("systempaths", "unconfined") => security.unmasked = true,
+            ("apparmor", "unconfined" | "docker-default") | ("label", _) => {}
+            _ => {
+                let option = format!("--security-opt {option}");
+                let reason = "only seccomp=unconfined, no-new-privileges and \
+                    systempaths=unconfined are known";
+                return Err(Error::Unsupported { option, reason });
+            }
+        }
+    }
+    Ok(security)
+}
+
+/// The device nodes; a folder stands for the devices in it.
+fn devices(devices: &[Device]) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
+    for device in devices {
+        add_devices(device, DEEPEST_DEVICES, &mut nodes)?;
+    }
+    Ok(nodes)
+}
+
+fn add_devices(device: &Device, depth: usize, nodes: &mut Vec<Node>) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let metadata = std::fs::metadata(&device.host).map_err(Error::file("find", &device.host))?;
+    let kind = metadata.file_type();
+    if kind.is_block_device() || kind.is_char_device() {
+        nodes.push(Node { host: device.host.clone(), path: device.path.clone() });
+    } else if kind.is_dir() && depth > 0 {
+        let entries = std::fs::read_dir(&device.host);
+        for entry in entries.map_err(Error::file("read", &device.host))? {
+            let name = entry.map_err(Error::file("read", &device.host))?.file_name();
+            let path = format!("{}/{}", device.path, name.to_string_lossy());
+            let inner = Device { host: device.host.join(&name), path, ..device.clone() };
+            let is_device = std::fs::symlink_metadata(&inner.host).is_ok_and(|metadata| {
+                let kind = metadata.file_type();
+                kind.is_dir() || kind.is_block_device() || kind.is_char_device()
+            });
+            if is_device {
+                add_devices(&inner, depth - 1, nodes)?;
+            }
+        }
+    } else {
+        return Err(Error::Invalid {
+            option: "device",
+            value: device.host.display().to_string(),
+            reason: "it is not a device".to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,382 @@
+//! The folders that a build reads: the build context and those of `--build-context`.
+//!
+//! A folder is opened, never walked, until some instruction needs a file of it; then only the
+//! paths that instructions name are read, less what `.dockerignore` leaves out.
+
+pub mod ignore;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rbuild_cache::hash::Hasher;
+use rbuild_cache::tree::{Keep, Node, Options, Owners, Tree};
+use rbuild_cache::{ContentId, Layer, Snapshot, Store};
+use rbuild_solver::op::Select;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result, StepError};
+use crate::worker::select::{self, Match};
+use ignore::{Ignore, Verdict};
+
+/// Where the files of a context come from.
+#[derive(Debug, Clone)]
+pub enum ContextSource {
+    /// A folder of this machine.
+    Folder(PathBuf),
+    /// A tar archive, plain or compressed with gzip.
+    Tar(Arc<[u8]>),
+    /// No files at all.
+    Empty,
+}
+
+impl From<&str> for ContextSource {
+    fn from(path: &str) -> Self {
+        Self::Folder(path.into())
+    }
+}
+
+impl From<&Path> for ContextSource {
+    fn from(path: &Path) -> Self {
+        Self::Folder(path.into())
+    }
+}
+
+impl From<PathBuf> for ContextSource {
+    fn from(path: PathBuf) -> Self {
+        Self::Folder(path)
+    }
+}
+
+/// The largest Dockerfile or ignore file that is read, in bytes.
+const MAX_FILE: u64 = 64 << 20;
+
+/// An open folder of a build.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    name: String,
+    path: PathBuf,
+    root: OwnedFd,
+    ignore: Option<IgnoreFile>,
+    stat_cache: PathBuf,
+    /// The paths and patterns that instructions use.
+    used: OnceLock<Vec<String>>,
+    tree: OnceLock<Arc<Tree>>,
+}
+
+/// An ignore file, and the name by which hints call it.
+#[derive(Debug)]
+struct IgnoreFile {
+    name: String,
+    rules: Ignore,
+}
+
+impl Folder {
+    /// Opens a folder; `name` is the one that the graph uses.
+    pub(crate) fn open(name: &str, source: &ContextSource, store: &Store) -> Result<Self> {
+        let path = match source {
+            ContextSource::Folder(path) => {
+                path.canonicalize().map_err(|source| Error::Read { path: path.clone(), source })?
+            }
+            ContextSource::Tar(bytes) => unpack(bytes, store)?,
+            ContextSource::Empty => empty(store)?,
+        };
+        let root = File::open(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        if !root.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let source = io::ErrorKind::NotADirectory.into();
+            return Err(Error::Read { path, source });
+        }
+        let key = blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex();
+        let stat_cache = store.root().join("stat-caches").join(&key.as_str()[..32]);
+        Ok(Self {
+            name: name.to_owned(),
+            path,
+            root: root.into(),
+            ignore: None,
+            stat_cache,
+            used: OnceLock::new(),
+            tree: OnceLock::new(),
+        })
+    }
+
+    /// The folder's place on this machine.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads a file of the folder whole; `None` when it is not there.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        read_file(&self.path.join(name))
+    }
+
+    /// Takes the ignore rules: those beside the Dockerfile before those of the folder.
+    ///
+    /// # Errors
+    /// An ignore file that cannot be read or holds a pattern that is none.
+    pub(crate) fn load_ignore(&mut self, dockerfile: Option<&Path>) -> Result<Option<&str>> {
+        let beside = dockerfile.map(|path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".dockerignore");
+            PathBuf::from(name)
+        });
+        let own = [".dockerignore", ".containerignore"].map(|name| self.path.join(name));
+        for path in beside.into_iter().chain(own) {
+            let Some(bytes) = read_file(&path)? else { continue };
+            let text = String::from_utf8_lossy(&bytes);
+            let rules = Ignore::parse(&text).map_err(|error| Error::Malformed {
+                what: format!("`{}`", path.display()),
+                reason: error.to_string(),
+            })?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.ignore = Some(IgnoreFile { name, rules });
+            break;
+        }
+        Ok(self.ignore.as_ref().map(|file| file.name.as_str()))
+    }
+
+    /// Says which paths and patterns instructions use; the first call counts.
+    pub(crate) fn used_paths(&self, patterns: impl IntoIterator<Item = String>) {
+        let _ = self.used.set(patterns.into_iter().collect());
+    }
+
+    /// The open folder.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Whether anything is left out of the folder.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.ignore.as_ref().is_some_and(|file| !file.rules.is_empty())
+    }
+
+    /// Whether a walk takes a path, skips it, or only looks below it.
+    pub(crate) fn keep(&self, path: &Path, directory: bool) -> Keep {
+        self.ignore.as_ref().map_or(Keep::Take, |file| verdict(&file.rules, path, directory))
+    }
+
+    /// Whether a path is part of the context.
+    pub(crate) fn is_visible(&self, path: &Path, directory: bool) -> bool {
+        self.keep(path, directory) != Keep::Skip
+    }
+
+    /// The snapshot of all that instructions use.
+    pub(crate) fn pin(&self) -> Result<Snapshot, StepError> {
+        let tree = self.tree()?;
+        let mut hasher = Hasher::new("context");
+        hasher.id(tree.content().as_bytes());
+        let layer = Layer::Folder { name: self.name.clone() };
+        Ok(Snapshot { content: hasher.content(), layers: Arc::new([layer]) })
+    }
+
+    /// The tree of all that instructions use, read once.
+    pub(crate) fn tree(&self) -> Result<Arc<Tree>, StepError> {
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree.clone());
+        }
+        let tree = match self.roots()? {
+            Some(roots) if roots.is_empty() => Tree::default(),
+            roots => self.read_tree(&roots.unwrap_or_default())?,
+        };
+        Ok(self.tree.get_or_init(|| Arc::new(tree)).clone())
+    }
+
+    /// The paths to walk: `None` is the whole folder, an empty list nothing.
+    fn roots(&self) -> Result<Option<Vec<PathBuf>>, StepError> {
+        let mut roots = Vec::new();
+        for pattern in self.used.get().map(Vec::as_slice).unwrap_or_default() {
+            // What is missing becomes an error at the instruction that needs it.
+            for found in self.find(pattern).unwrap_or_default() {
+                if found.real.as_os_str().is_empty() {
+                    return Ok(None);
+                }
+                roots.push(found.real);
+            }
+        }
+        roots.sort();
+        roots.dedup_by(|later, kept| later.starts_with(&*kept));
+        Ok(Some(roots))
+    }
+
+    fn read_tree(&self, roots: &[PathBuf]) -> Result<Tree, StepError> {
+        if let Some(folder) = self.stat_cache.parent() {
+            std::fs::create_dir_all(folder).map_err(StepError::file("make the stat cache"))?;
+        }
+        let keep = |path: &Path, directory: bool| self.keep(path, directory);
+        let options =
+            Options { keep: &keep, roots, owners: Owners::Root, stat_cache: Some(&self.stat_cache) };
+        Tree::read(self.root(), &options)
+            .map_err(StepError::store(format!("read the context `{}`", self.path.display())))
+    }
+
+    /// What a source names in this folder.
+    pub(crate) fn find(&self, pattern: &str) -> Result<Vec<Match>, StepError> {
+        let visible = |path: &Path, directory: bool| self.is_visible(path, directory);
+        select::find(self.root(), pattern, &visible).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StepError::NotFound {
+                path: pattern.to_owned(),
+                hint: self.why_missing(pattern),
+            },
+            _ => StepError::file(format!("look up `{pattern}` in the context"))(error),
+        })
+    }
+
+    /// Names what a select uses.
+    pub(crate) fn digest(&self, select: &Select) -> Result<ContentId, StepError> {
+        let tree = self.tree()?;
+        select_digest(select, |pattern| self.find(pattern), |found| {
+            Ok(tree.subtree(&found.real).to_vec())
+        })
+    }
+
+    /// Why a path that a source names is not there.
+    fn why_missing(&self, pattern: &str) -> Option<String> {
+        let exists = rustix::fs::statat(
+            self.root(),
+            pattern,
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        );
+        if let (Ok(_), Some(file)) = (exists, &self.ignore) {
+            let rule = file.rules.matches(pattern).filter(|rule| rule.excluded)?;
+            let (line, text) = (rule.line, rule.text);
+            return Some(format!("`{text}` in line {line} of `{}` leaves it out", file.name));
+        }
+        None
+    }
+}
+
+/// Names the files that a select uses: what it matches, by the names under which COPY would write
+/// it, and the contents.
+pub(crate) fn select_digest(
+    select: &Select,
+    find: impl Fn(&str) -> Result<Vec<Match>, StepError>,
+    nodes: impl Fn(&Match) -> Result<Vec<Node>, StepError>,
+) -> Result<ContentId, StepError> {
+    let mut hasher = Hasher::new("selected files");
+    if let Select::Paths { patterns, exclude, parents } = select {
+        let exclude = Exclude::new(exclude)?;
+        for pattern in patterns {
+            let found = find(pattern)?;
+            hasher.u64(found.len() as u64);
+            for found in &found {
+                let nodes = nodes(found)?;
+                hash_match(&mut hasher, found, &nodes, *parents, &exclude);
+            }
+        }
+    }
+    Ok(hasher.content())
+}
+
+fn hash_match(
+    hasher: &mut Hasher,
+    found: &Match,
+    nodes: &[Node],
+    parents: bool,
+    exclude: &Exclude,
+) {
+    let Some(top) = nodes.first() else { return };
+    if parents {
+        hasher.u64(found.pivot as u64);
+        hasher.bytes(found.named.as_os_str().as_encoded_bytes());
+    } else if !top.is_directory() {
+        hasher.bytes(found.named.file_name().unwrap_or_default().as_encoded_bytes());
+    }
+    if exclude.is_empty() {
+        hasher.id(top.digest().as_bytes());
+        return;
+    }
+    for node in nodes {
+        let below = node.path.strip_prefix(&top.path).unwrap_or(&node.path);
+        if exclude.leaves_out(found, below, node.is_directory()) {
+            continue;
+        }
+        hasher.bytes(below.as_os_str().as_encoded_bytes());
+        hasher.id(node.own_digest().as_bytes());
+    }
+}
+
+/// What a walk does with a path by the rules of an ignore file.
+fn verdict(rules: &Ignore, path: &Path, directory: bool) -> Keep {
+    // A path that is not text is matched by what can be shown of it.
+    match rules.verdict(&path.to_string_lossy(), directory) {
+        Verdict::Keep => Keep::Take,
+        Verdict::Skip => Keep::Skip,
+        Verdict::Descend => Keep::Descend,
+    }
+}
+
+/// The patterns of `--exclude`.
+#[derive(Debug)]
+pub(crate) struct Exclude(Option<Ignore>);
+
+impl Exclude {
+    pub(crate) fn new(patterns: &[String]) -> Result<Self, StepError> {
+        if patterns.is_empty() {
+            return Ok(Self(None));
+        }
+        let rules = Ignore::from_patterns(patterns.iter().map(String::as_str))
+            .map_err(|error| StepError::Other(format!("--exclude: {error}")))?;
+        Ok(Self(Some(rules)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a path below a source, or the source itself when it is a file, is left out.
+    pub(crate) fn leaves_out(&self, found: &Match, below: &Path, directory: bool) -> bool {
+        let Some(rules) = &self.0 else { return false };
+        let path = match below.as_os_str().is_empty() {
+            true if directory => return false,
+            true => Path::new(found.named.file_name().unwrap_or_default()),
+            false => below,
+        };
+        verdict(rules, path, directory) == Keep::Skip
+    }
+}
+
+/// Reads a small file whole; `None` when it is not there.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    let wrap = |source| Error::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrap(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(wrap)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(wrap(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(Some(bytes))
+}
+
+/// Unpacks a context archive as a layer of the store, whose unpacker is safe on hostile input.
+fn unpack(bytes: &[u8], store: &Store) -> Result<PathBuf> {
+    let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut plain = Vec::new();
+        let limit = 4 << 30;
+        flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(
+            |error| Error::Malformed {
+                what: "the context archive".to_owned(),
+                reason: error.to_string(),
+            },
+        )?;
+        plain
+    } else {
+        bytes.to_vec()
+    };
+    let diff_id = rbuild_cache::Digest::from_bytes(Sha256::digest(&plain).into());
+    let id = store.unpack(diff_id, plain.as_slice()).map_err(Error::store("unpack the context"))?;
+    store
+        .layer_path(&Layer::Made(id))
+        .ok_or_else(|| Error::Usage("the context was removed while it was read".to_owned()))
+}
+
+fn empty(store: &Store) -> Result<PathBuf> {
+    let path = store.root().join("empty");
+    std::fs::create_dir_all(&path)
+        .map_err(|source| Error::Write { path: path.clone(), source })?;
+    Ok(path)
+}

@@ -1,0 +1,312 @@
+//! What can go wrong in a build, and what the user can do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rbuild_cache::Digest;
+
+use crate::dockerfile::{Diagnostic, Span};
+
+/// The result of the library's verbs.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A verb that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The Dockerfile, or the folder it should be in, cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no Dockerfile where one is expected.
+    #[error("there is no Dockerfile at `{}`", .0.display())]
+    NoDockerfile(PathBuf),
+    /// The Dockerfile is wrong.
+    #[error("{}", .errors.first().map_or("the Dockerfile is empty", |error| error.message.as_str()))]
+    Dockerfile {
+        /// The file.
+        file: Source,
+        /// What is wrong, in the order of the file.
+        errors: Vec<Diagnostic>,
+    },
+    /// A step of the build failed.
+    #[error("failed to solve: {source}")]
+    Step {
+        /// The file, and where in it the step stands.
+        file: Source,
+        /// The step, where it is known.
+        span: Option<Span>,
+        /// What failed.
+        source: StepError,
+    },
+    /// The graph could not be solved for a reason that is no step's.
+    #[error("cannot solve the build")]
+    Solve(#[source] rbuild_solver::Error),
+    /// The store could not be used.
+    #[error("cannot {doing}")]
+    Store {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: rbuild_cache::Error,
+    },
+    /// The store could not be opened.
+    #[error("cannot open the store")]
+    Open(#[from] rbuild_cache::Error),
+    /// A registry could not be used.
+    #[error("cannot {doing}")]
+    Registry {
+        /// What was being done, to which image.
+        doing: String,
+        /// Why.
+        source: rbuild_registry::Error,
+    },
+    /// A name of an image is no name.
+    #[error("`{reference}` is not the name of an image")]
+    Reference {
+        /// The text.
+        reference: String,
+        /// Why not.
+        reason: String,
+    },
+    /// An image is not in the store.
+    #[error("no such image: {0}")]
+    NoImage(String),
+    /// Several images match.
+    #[error("`{0}` is the beginning of more than one image id")]
+    Ambiguous(String),
+    /// An image cannot be removed since something uses it.
+    #[error("image {image} is used by {user}")]
+    InUse {
+        /// The image.
+        image: String,
+        /// What uses it.
+        user: String,
+    },
+    /// A document is not what it should be.
+    #[error("{what} is not valid: {reason}")]
+    Malformed {
+        /// The document: `the config of alpine:3`.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image has no variant for a platform.
+    #[error("`{reference}` has no image for {platform}; it has {available}")]
+    NoPlatform {
+        /// The image.
+        reference: String,
+        /// The platform that was wanted.
+        platform: String,
+        /// The platforms that there are.
+        available: String,
+    },
+    /// Something cannot be written where the user wants it.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A container could not be run or managed.
+    #[error(transparent)]
+    Container(#[from] crate::container::Error),
+    /// The caller asked for something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// What went wrong in one step.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The process of a RUN ended with another status than 0.
+    #[error("process \"{command}\" did not complete successfully: exit code: {code}")]
+    Exit {
+        /// The command line.
+        command: String,
+        /// The exit code; 128 + n after signal n.
+        code: i32,
+    },
+    /// The process of a RUN could not be started.
+    #[error("cannot run \"{command}\": {source}")]
+    Launch {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: Arc<rbuild_runtime::Error>,
+    },
+    /// A source of a COPY or a mount is not there.
+    #[error("\"/{path}\": not found")]
+    NotFound {
+        /// The path, below the root of the context or stage.
+        path: String,
+        /// What the user can do.
+        hint: Option<String>,
+    },
+    /// A user or group of `--chown` or USER is not known in the image.
+    #[error("invalid user `{user}`: {reason}")]
+    User {
+        /// The user as written.
+        user: String,
+        /// Why: which file was searched.
+        reason: String,
+    },
+    /// A secret that a RUN requires was not given.
+    #[error("secret {0}: not found")]
+    Secret(String),
+    /// Something that is not built yet.
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
+    /// A file could not be read or written.
+    #[error("cannot {doing}: {source}")]
+    File {
+        /// What was being done to which file.
+        doing: String,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The store could not be used.
+    #[error("cannot {doing}: {source}")]
+    Store {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: Arc<rbuild_cache::Error>,
+    },
+    /// An image could not be fetched.
+    #[error("{0}")]
+    Fetch(Arc<Error>),
+    /// Any other reason, as text.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl StepError {
+    /// Makes the function that wraps an input or output error.
+    pub(crate) fn file<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |source| Self::File { doing, source: Arc::new(source.into()) }
+    }
+
+    /// Makes the function that wraps an error of the store.
+    pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Store { doing, source: Arc::new(source) }
+    }
+}
+
+/// A Dockerfile, for excerpts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name as the user knows it.
+    pub name: String,
+    /// Its text; what is not UTF-8 is replaced.
+    pub text: Arc<str>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Whose fault an error is, which decides the exit status of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The Dockerfile's.
+    Dockerfile,
+    /// A step's; with the exit code of its process, if that was it.
+    Step(Option<i32>),
+    /// The caller's: a wrong option or name.
+    Usage,
+    /// The machine's: permissions, space, a missing feature of the kernel.
+    Environment,
+    /// A registry's or the network's.
+    Remote,
+    /// Ours.
+    Internal,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Dockerfile { .. } | Self::NoDockerfile(_) => ErrorKind::Dockerfile,
+            Self::Step { source: StepError::Exit { code, .. }, .. } => {
+                ErrorKind::Step(Some(*code))
+            }
+            Self::Step { source: StepError::Fetch(error), .. } => error.kind(),
+            Self::Step { .. } | Self::Container(_) => ErrorKind::Step(None),
+            Self::Reference { .. }
+            | Self::NoImage(_)
+            | Self::Ambiguous(_)
+            | Self::InUse { .. }
+            | Self::Usage(_) => ErrorKind::Usage,
+            Self::Read { .. } | Self::Write { .. } | Self::Store { .. } | Self::Open(_) => {
+                ErrorKind::Environment
+            },
+            Self::Registry { .. } | Self::NoPlatform { .. } | Self::Malformed { .. } => {
+                ErrorKind::Remote
+            }
+            Self::Solve(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoDockerfile(path) => {
+                let folder = path.parent().unwrap_or(path);
+                Some(format!("name it with `-f FILE`, or give the folder that has it in place of `{}`", folder.display()))
+            }
+            Self::Dockerfile { errors, .. } => errors.first()?.hint.clone(),
+            Self::Step { source: StepError::NotFound { hint, .. }, .. } => hint.clone(),
+            Self::Step { source: StepError::Fetch(error), .. } => error.hint(),
+            Self::InUse { .. } => Some("remove the container first, or use `-f`".to_owned()),
+            Self::Registry { source, .. } => source.hint().map(str::to_owned),
+            Self::Container(source) => source.hint(),
+            _ => None,
+        }
+    }
+
+    /// The Dockerfile and the place in it that the error is about.
+    pub fn excerpt(&self) -> Option<(&Source, Span)> {
+        match self {
+            Self::Dockerfile { file, errors } => Some((file, errors.first()?.span)),
+            Self::Step { file, span, .. } => Some((file, (*span)?)),
+            _ => None,
+        }
+    }
+
+    /// Makes the function that wraps an error of the store.
+    pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Store { doing, source }
+    }
+
+    /// Makes the function that wraps an error of a registry.
+    pub(crate) fn registry(doing: impl Into<String>) -> impl FnOnce(rbuild_registry::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Registry { doing, source }
+    }
+
+    /// Makes the function that wraps an error of reading a document.
+    pub(crate) fn malformed(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Malformed { what, reason: error.to_string() }
+    }
+
+    /// A document whose digest is not the one it is named by.
+    pub(crate) fn wrong_digest(what: impl Into<String>, digest: &Digest) -> Self {
+        Self::Malformed { what: what.into(), reason: format!("its digest is not {digest}") }
+    }
+}

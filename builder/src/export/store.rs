@@ -1,0 +1,27 @@
+//! The default output: the image in rbuild's own store, under its names.
+
+use rbuild_solver::What;
+
+use super::{Exporter, Finished};
+use crate::error::{Error, Result};
+use crate::images;
+
+/// Names the image in the store; one without a name is kept under its id.
+pub(super) fn export(exporter: &Exporter, image: &Finished) -> Result<()> {
+    let Exporter { store, events, step, .. } = exporter;
+    let failed = || Error::store("put the image into the store");
+    store.write_blob(&image.config_bytes).map_err(failed())?;
+    let tell = |part: String| {
+        events.emit(*step, What::Progress { part, current: 0, total: None, done: true });
+    };
+    tell(format!("writing image {}", image.id));
+    let entry = image.entry();
+    for name in &image.names {
+        images::set_name(store, name, &entry)?;
+        tell(format!("naming to {name}"));
+    }
+    if image.names.is_empty() {
+        images::keep_unnamed(store, &entry)?;
+    }
+    Ok(())
+}

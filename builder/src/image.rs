@@ -1,0 +1,305 @@
+//! The config of an image: how Docker and OCI describe what runs and how it was made.
+//!
+//! Fields and their order are those that `BuildKit` writes (OCI image specification, "Image
+//! Configuration", with Docker's additions), so that a config can be compared with its.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rbuild_cache::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::platform::Platform;
+
+/// The default search path of a container whose image has none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// An image config document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// The architecture, by Go's name.
+    pub architecture: String,
+    /// Who made it (`MAINTAINER`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// What runs in a container of the image.
+    #[serde(default)]
+    pub config: ContainerConfig,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// One entry for each instruction.
+    #[serde(default, deserialize_with = "nullable")]
+    pub history: Vec<History>,
+    /// The operating system.
+    pub os: String,
+    /// The version of the operating system (Windows only).
+    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// The layers.
+    pub rootfs: RootFs,
+    /// The variant of the architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// The `config` object of an image config: defaults for its containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerConfig {
+    /// `user[:group]`, by name or number; empty is root.
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    pub user: String,
+    /// Ports such as `80/tcp`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    pub exposed_ports: BTreeMap<String, Empty>,
+    /// The environment, `NAME=value`, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub env: Vec<String>,
+    /// The program and its first arguments.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub entrypoint: Vec<String>,
+    /// The default arguments, or the program where there is no entry point.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub cmd: Vec<String>,
+    /// Paths that get a volume of their own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    pub volumes: BTreeMap<String, Empty>,
+    /// The working directory.
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    pub working_dir: String,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    pub labels: BTreeMap<String, String>,
+    /// The signal that stops a container.
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    pub stop_signal: String,
+    /// A legacy field that `BuildKit` sets with CMD.
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "nullable")]
+    pub args_escaped: bool,
+    /// How to tell whether a container is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Instructions for images that are built from this one.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub on_build: Vec<String>,
+    /// The shell of shell-form instructions.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub shell: Vec<String>,
+}
+
+/// The empty object that JSON uses where Go has a set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Empty {}
+
+/// The check of `HEALTHCHECK`; times in nanoseconds, 0 meaning the runtime's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", command]`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    pub test: Vec<String>,
+    /// The time between two checks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub interval: i64,
+    /// The time after which a check has failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub timeout: i64,
+    /// The time in which failures do not count.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_period: i64,
+    /// The time between two checks during the start period.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start_interval: i64,
+    /// The failures in a row that make a container unhealthy.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: i64,
+}
+
+/// One line of an image's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// The instruction.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub created_by: String,
+    /// Who.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// Which builder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// Whether it made no layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
+}
+
+/// The layers of an image, by the digests of their uncompressed tars.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The layers, lowest first.
+    #[serde(deserialize_with = "nullable")]
+    pub diff_ids: Vec<Digest>,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+    }
+}
+
+/// Reads a missing or `null` field, which Go writes for an empty one, as the empty value.
+fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+impl ImageConfig {
+    /// The config of `FROM scratch` on a platform.
+    pub fn scratch(platform: &Platform) -> Self {
+        Self {
+            architecture: platform.architecture().to_owned(),
+            author: None,
+            config: ContainerConfig {
+                env: vec![format!("PATH={DEFAULT_PATH}")],
+                working_dir: "/".to_owned(),
+                ..ContainerConfig::default()
+            },
+            created: None,
+            history: Vec::new(),
+            os: platform.os().to_owned(),
+            os_version: None,
+            rootfs: RootFs::default(),
+            variant: platform.variant().map(str::to_owned),
+        }
+    }
+
+    /// The platform that the config names.
+    pub fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    /// The document as it is stored and sent.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a config has string keys only")
+    }
+
+    /// Gives every line of the history a time, as `BuildKit` does when it exports.
+    ///
+    /// Lines with a layer take the time of their layer, oldest first; lines without take the time
+    /// of the layer before them, or of the first new layer. The image is as old as its last line.
+    pub fn date(&mut self, layer_times: &[Option<Timestamp>]) {
+        let mut times = layer_times.iter();
+        for line in self.history.iter_mut().filter(|line| !line.empty_layer) {
+            let time = times.next().copied().flatten();
+            line.created = line.created.or(time);
+        }
+        let mut current = None;
+        let mut undated_before = false;
+        for line in &self.history {
+            match line.created {
+                Some(time) => {
+                    current = Some(time);
+                    if undated_before {
+                        break;
+                    }
+                }
+                None => undated_before = true,
+            }
+        }
+        let mut filling = false;
+        for line in &mut self.history {
+            match line.created {
+                Some(time) if filling => current = Some(time),
+                Some(_) => {}
+                None => {
+                    filling = true;
+                    line.created = current;
+                }
+            }
+        }
+        self.created = self.history.last().and_then(|line| line.created);
+    }
+}
+
+/// Looks a name up in an environment of `NAME=value` lines; the last one counts.
+pub fn lookup<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
+    env.iter().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Sets a name in an environment of `NAME=value` lines, at its old place where it had one.
+pub fn set(env: &mut Vec<String>, name: &str, value: &str) {
+    let line = format!("{name}={value}");
+    let same = |old: &&mut String| old.split('=').next() == Some(name);
+    match env.iter_mut().find(same) {
+        Some(old) => *old = line,
+        None => env.push(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Option<Timestamp> {
+        Timestamp::from_second(seconds).ok()
+    }
+
+    fn line(empty_layer: bool, created: Option<Timestamp>) -> History {
+        History { empty_layer, created, ..History::default() }
+    }
+
+    #[test]
+    fn lines_take_the_time_of_their_layer_and_the_others_that_of_the_layer_before() {
+        let mut image = ImageConfig::scratch(&crate::platform::host());
+        image.history = vec![
+            line(false, at(1)),
+            line(true, None),
+            line(false, None),
+            line(true, None),
+        ];
+        image.date(&[None, at(9)]);
+        let times: Vec<_> = image.history.iter().map(|line| line.created).collect();
+        assert_eq!(times, [at(1), at(9), at(9), at(9)]);
+        assert_eq!(image.created, at(9));
+    }
+
+    #[test]
+    fn an_image_of_metadata_alone_is_as_old_as_its_base() {
+        let mut image = ImageConfig::scratch(&crate::platform::host());
+        image.history = vec![line(false, at(5)), line(true, None)];
+        image.date(&[None]);
+        assert_eq!(image.created, at(5));
+    }
+
+    #[test]
+    fn null_fields_of_other_builders_are_read_as_empty() {
+        let text = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null},
+            "config":{"Env":null,"Cmd":null,"Volumes":null,"Labels":null,"OnBuild":null},"history":null}"#;
+        let image: ImageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(image.config, ContainerConfig::default());
+    }
+
+    #[test]
+    fn setting_a_name_again_keeps_its_place() {
+        let mut env = vec!["A=1".to_owned(), "AB=2".to_owned()];
+        set(&mut env, "A", "3");
+        set(&mut env, "C", "4");
+        assert_eq!(env, ["A=3", "AB=2", "C=4"]);
+        assert_eq!(lookup(&env, "AB"), Some("2"));
+        assert_eq!(lookup(&env, "B"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! From the tree of a Dockerfile to the graph of its build: pure, so that it can be tested as text.
+//!
+//! [`wanted_images`] says which images must be resolved first; [`lower`] then makes the graph and
+//! the config of the image.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbuild_solver::{Graph, VertexId};
+
+use crate::dockerfile::{Diagnostic, Dockerfile, Span};
+use crate::image::ImageConfig;
+use crate::platform::{self, Platform};
+
+mod config;
+mod copy;
+mod history;
+mod plan;
+mod run;
+mod scope;
+mod stage;
+
+#[cfg(test)]
+mod tests;
+
+use plan::Base;
+pub use plan::Wanted;
+
+/// The build context's name among the folders of a build.
+pub const CONTEXT: &str = "context";
+
+/// What the caller asks of a build, as far as the graph depends on it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The name of the Dockerfile, to tell its steps from those of others.
+    pub name: String,
+    /// The stage to build; the last one when there is none.
+    pub target: Option<String>,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// The platform that builds.
+    pub host: Platform,
+    /// `--build-arg`, with values.
+    pub arguments: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: Vec<(String, String)>,
+    /// `--build-context`, by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// The network of RUN where the instruction names none.
+    pub network: rbuild_solver::op::Network,
+    /// The host name that RUN sees.
+    pub hostname: String,
+    /// Whether every step runs again.
+    pub no_cache: bool,
+    /// The stages whose steps run again.
+    pub no_cache_filter: Vec<String>,
+    /// Lines for /etc/hosts: (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// The size of /dev/shm in bytes; 0 is the default.
+    pub shm_size: u64,
+    /// Resource limits: (name, soft, hard).
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// Whether `RUN --security=insecure` is allowed.
+    pub insecure: bool,
+    /// Whether `RUN --network=host` is allowed.
+    pub host_network: bool,
+}
+
+impl Request {
+    /// A build of the last stage, for the platform of this program.
+    pub fn new() -> Self {
+        Self {
+            name: String::new(),
+            target: None,
+            platform: platform::host(),
+            host: platform::host(),
+            arguments: BTreeMap::new(),
+            labels: Vec::new(),
+            contexts: BTreeMap::new(),
+            network: rbuild_solver::op::Network::Default,
+            hostname: "buildkitsandbox".to_owned(),
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            extra_hosts: Vec::new(),
+            shm_size: 0,
+            ulimits: Vec::new(),
+            insecure: false,
+            host_network: true,
+        }
+    }
+
+    fn argument(&self, name: &str) -> Option<&str> {
+        self.arguments.get(name).map(String::as_str)
+    }
+
+    fn named(&self, name: &str) -> Option<Named<'_>> {
+        let (name, context) = self.contexts.get_key_value(name)?;
+        Some(Named { name, context })
+    }
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a `--build-context` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder.
+    Folder,
+    /// An image, by its reference.
+    Image(String),
+}
+
+struct Named<'a> {
+    name: &'a str,
+    context: &'a NamedContext,
+}
+
+impl Named<'_> {
+    fn base(&self, platform: &Platform) -> Base {
+        match self.context {
+            NamedContext::Folder => Base::Folder(self.name.to_owned()),
+            NamedContext::Image(reference) => Base::Image(Wanted {
+                reference: reference.clone(),
+                platform: platform.to_string(),
+            }),
+        }
+    }
+}
+
+/// An image whose manifest and config are known.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// The full reference with its digest.
+    pub reference: String,
+    /// The config.
+    pub config: ImageConfig,
+}
+
+/// A Dockerfile as a graph.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The graph.
+    pub graph: Graph,
+    /// The vertex whose snapshot is the root of the image.
+    pub target: VertexId,
+    /// The config of the image, without times and new layers.
+    pub config: ImageConfig,
+    /// The paths and patterns that are used of each folder, by its name; `.` is all of it.
+    pub folders: BTreeMap<String, BTreeSet<String>>,
+    /// The images of the graph, in the order of their first use, with the name of the step.
+    pub images: Vec<(Wanted, String)>,
+    /// Where in the Dockerfile each step stands, by the place of its vertex.
+    pub spans: BTreeMap<String, Span>,
+}
+
+/// Names the images that must be resolved before [`lower`]; `known` holds those that already are,
+/// since the triggers of one image may ask for another.
+///
+/// # Errors
+/// The first instruction that names a stage, platform or variable wrongly.
+pub fn wanted_images(
+    file: &Dockerfile,
+    request: &Request,
+    known: &BTreeMap<Wanted, ImageConfig>,
+) -> Result<Vec<Wanted>, Diagnostic> {
+    Ok(plan::plan(file, request, known)?.images)
+}
+
+/// Makes the graph of a Dockerfile.
+///
+/// # Errors
+/// The first instruction that cannot be built, with its place and, where one is known, a hint.
+pub fn lower(
+    file: &Dockerfile,
+    request: &Request,
+    resolved: &BTreeMap<Wanted, ResolvedImage>,
+) -> Result<Lowered, Diagnostic> {
+    let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
+    let plan = plan::plan(file, request, &known)?;
+    stage::Lowering::new(&plan, request, resolved).finish()
+}

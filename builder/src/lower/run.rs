@@ -1,0 +1,228 @@
+//! RUN: the process, what it sees mounted, and which parts of other inputs it uses.
+
+use rbuild_solver::op::{self, Exec, MountKind, Op, Select};
+use rbuild_solver::Edge;
+
+use super::plan::Base;
+use super::scope::is_proxy;
+use super::stage::{Lowering, State, Step};
+use super::history;
+use crate::dockerfile::{
+    Diagnostic, Mount, MountOptions, Network, Run, RunCommand, Security, Sharing, Span, Statement,
+};
+
+/// The inputs and mounts of one RUN while they are collected.
+struct Mounts {
+    inputs: Vec<Edge>,
+    mounts: Vec<op::Mount>,
+}
+
+impl Lowering<'_> {
+    /// The step of a RUN instruction; its history line is added.
+    pub(super) fn run(
+        &mut self,
+        index: usize,
+        state: &mut State,
+        run: &Run,
+        statement: &Statement,
+        text: String,
+    ) -> Result<Step, Diagnostic> {
+        let mut mounts = Mounts { inputs: vec![Edge::all(state.root)], mounts: Vec::new() };
+        let args = arguments(state, run, &mut mounts);
+        for options in &run.mounts {
+            self.mount(index, state, options, &mut mounts)?;
+        }
+        let text = match run.heredocs.first() {
+            Some(heredoc) => format!("{text} ({})", summary(&heredoc.body)),
+            None => text,
+        };
+        let line = history::run(&args, &self.listed_arguments(state));
+        history::file_step(&mut state.config, &line);
+        let exec = self.exec(state, run, args, mounts.mounts, statement.span)?;
+        Ok(Step { op: Op::Exec(Box::new(exec)), inputs: mounts.inputs, text, span: statement.span })
+    }
+
+    fn exec(
+        &self,
+        state: &State,
+        run: &Run,
+        args: Vec<String>,
+        mounts: Vec<op::Mount>,
+        span: Span,
+    ) -> Result<Exec, Diagnostic> {
+        let request = self.request;
+        let insecure = run.security == Some(Security::Insecure);
+        if insecure && !request.insecure {
+            let message = "RUN --security=insecure is not allowed";
+            let hint = "allow it with `--allow security.insecure`".to_owned();
+            return Err(Diagnostic::error(span, message).hint(hint));
+        }
+        if let Some(device) = run.devices.iter().find(|device| device.required) {
+            let message = format!("device `{}` is not available to RUN", device.name);
+            return Err(Diagnostic::error(span, message));
+        }
+        Ok(Exec {
+            args,
+            env: state.scope.variables().to_vec(),
+            unkeyed_env: self.proxies(state),
+            cwd: state.absolute("."),
+            user: state.config.config.user.clone(),
+            mounts,
+            network: match run.network {
+                Some(Network::None) => op::Network::None,
+                Some(Network::Host) => op::Network::Host,
+                Some(Network::Default) | None => request.network,
+            },
+            insecure,
+            hostname: request.hostname.clone(),
+            extra_hosts: request.extra_hosts.clone(),
+            shm_size: request.shm_size,
+            ulimits: request.ulimits.clone(),
+            platform: state.platform.to_string(),
+        })
+    }
+
+    /// The proxy arguments of the build that no ARG declares, in both spellings.
+    fn proxies(&self, state: &State) -> Vec<(String, String)> {
+        let undeclared = |name: &str| state.scope.get(name).is_none();
+        let mut env = Vec::new();
+        for (name, value) in self.request.arguments.iter().filter(|(name, _)| is_proxy(name)) {
+            for name in [name.to_uppercase(), name.to_lowercase()] {
+                if undeclared(&name) && !env.iter().any(|(known, _)| *known == name) {
+                    env.push((name, value.clone()));
+                }
+            }
+        }
+        env
+    }
+
+    /// The arguments of the history line, with the values that the step sees.
+    fn listed_arguments(&self, state: &State) -> Vec<(String, String)> {
+        let current = |(name, declared): &(String, String)| {
+            let value = state.scope.get(name).unwrap_or(declared);
+            (name.clone(), value.to_owned())
+        };
+        state.arguments.iter().map(current).collect()
+    }
+
+    fn mount(
+        &mut self,
+        index: usize,
+        state: &State,
+        options: &MountOptions,
+        all: &mut Mounts,
+    ) -> Result<(), Diagnostic> {
+        let mount = options.resolve(|word| state.scope.expand(word))?;
+        let span = options.span;
+        let (target, kind) = match mount {
+            Mount::Bind { target, source, from, read_write } => {
+                let base = self.mount_base(index, from.as_deref(), span)?;
+                let input = self.bound(&base, &source, all, span)?;
+                (target, MountKind::Bind { input, source, writable: read_write })
+            }
+            Mount::Cache { id, target, source, from, sharing, read_only, mode, uid, gid } => {
+                let seed = match from {
+                    Some(from) => {
+                        let base = self.mount_base(index, Some(&from), span)?;
+                        Some(self.seed(&base, all, span)?)
+                    }
+                    None => None,
+                };
+                let sharing = match sharing {
+                    Sharing::Shared => op::Sharing::Shared,
+                    Sharing::Private => op::Sharing::Private,
+                    Sharing::Locked => op::Sharing::Locked,
+                };
+                let id = match self.request.argument("BUILDKIT_CACHE_MOUNT_NS") {
+                    Some(namespace) => format!("{namespace}/{id}"),
+                    None => id,
+                };
+                (target, MountKind::Cache { id, sharing, read_only, seed, source, mode, uid, gid })
+            }
+            Mount::Tmpfs { target, size } => {
+                (target, MountKind::Tmpfs { size: size.unwrap_or_default() })
+            }
+            Mount::Secret { id, target, env, required, mode, uid, gid } => {
+                let file = target.is_some();
+                let target = target.unwrap_or_default();
+                (target, MountKind::Secret { id, env, file, required, mode, uid, gid })
+            }
+            Mount::Ssh { id, target, required, mode, uid, gid } => {
+                let number = all.mounts.len();
+                let target =
+                    target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}"));
+                (target, MountKind::Ssh { id, required, mode, uid, gid })
+            }
+        };
+        let target = if target.is_empty() { target } else { state.absolute(&target) };
+        all.mounts.push(op::Mount { target, kind });
+        Ok(())
+    }
+
+    fn mount_base(
+        &self,
+        index: usize,
+        from: Option<&str>,
+        span: Span,
+    ) -> Result<Base, Diagnostic> {
+        match from {
+            None => Ok(Self::context()),
+            Some(name) => self.plan.from(index, name, false, span, self.request),
+        }
+    }
+
+    /// Adds an input of which a bind mount shows one path.
+    fn bound(
+        &mut self,
+        base: &Base,
+        source: &str,
+        all: &mut Mounts,
+        span: Span,
+    ) -> Result<usize, Diagnostic> {
+        let vertex = self.source(base, span)?;
+        let path = super::stage::clean(&format!("/{source}"));
+        let pattern = path.trim_start_matches('/').to_owned();
+        let pattern = if pattern.is_empty() { ".".to_owned() } else { pattern };
+        if let Base::Folder(name) = base {
+            self.folders.entry(name.clone()).or_default().insert(pattern.clone());
+        }
+        let select =
+            Select::Paths { patterns: vec![pattern], exclude: Vec::new(), parents: false };
+        all.inputs.push(Edge::part(vertex, select));
+        Ok(all.inputs.len() - 1)
+    }
+
+    /// Adds an input that seeds a cache folder; its contents do not count.
+    fn seed(&mut self, base: &Base, all: &mut Mounts, span: Span) -> Result<usize, Diagnostic> {
+        let vertex = self.source(base, span)?;
+        if let Base::Folder(name) = base {
+            self.folders.entry(name.clone()).or_default().insert(".".to_owned());
+        }
+        all.inputs.push(Edge::part(vertex, Select::Nothing));
+        Ok(all.inputs.len() - 1)
+    }
+}
+
+/// The argument vector; a here-document that is a script becomes a file below /dev/pipes.
+fn arguments(state: &State, run: &Run, all: &mut Mounts) -> Vec<String> {
+    let line = match &run.command {
+        RunCommand::Exec(args) => return args.clone(),
+        RunCommand::Shell(text) => text.clone(),
+        RunCommand::Script { name, text } => {
+            let target = format!("/dev/pipes/{name}");
+            let kind = MountKind::Inline { contents: text.clone(), mode: 0o755 };
+            all.mounts.push(op::Mount { target: target.clone(), kind });
+            target
+        }
+    };
+    let mut args = state.shell();
+    args.push(line);
+    args
+}
+
+/// The first line of a here-document, as progress shows it.
+fn summary(body: &str) -> String {
+    let line = body.trim_start_matches(['\t', '\n']).lines().next().unwrap_or_default();
+    let more = body.trim_end().lines().count() > 1;
+    format!("{line}{}", if more { "..." } else { "" })
+}

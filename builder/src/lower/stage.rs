@@ -1,0 +1,320 @@
+//! One stage after the other: the state that instructions change, and the graph that grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use rbuild_cache::hash;
+use rbuild_solver::op::{Op, Source};
+use rbuild_solver::{Edge, Graph, Vertex, VertexId, Work};
+
+use super::plan::{Base, Plan, PlannedStage, Wanted};
+use super::scope::Scope;
+use super::{CONTEXT, Lowered, Request, ResolvedImage};
+use crate::dockerfile::{Diagnostic, Instruction, Span, Statement};
+use crate::image::{self, DEFAULT_PATH, ImageConfig};
+use crate::platform::Platform;
+
+/// What the instructions of a stage have made so far.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// The config of the image that the stage would be.
+    pub(super) config: ImageConfig,
+    /// The vertex of the root file system.
+    pub(super) root: VertexId,
+    /// What ENV and ARG have set.
+    pub(super) scope: Scope,
+    /// The ARGs in scope that RUN lists in its history line, in order.
+    pub(super) arguments: Vec<(String, String)>,
+    /// Whether CMD stood in this stage.
+    pub(super) command_set: bool,
+    /// The platform of the stage.
+    pub(super) platform: Platform,
+    /// Whether the steps of this stage run again even when they are known.
+    pub(super) fresh: bool,
+}
+
+impl State {
+    /// Joins a path to the working directory, lexically, as WORKDIR and COPY do.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        let base = if path.starts_with('/') { "" } else { self.config.config.working_dir.as_str() };
+        clean(&format!("/{base}/{path}"))
+    }
+
+    /// The shell of shell-form instructions.
+    pub(super) fn shell(&self) -> Vec<String> {
+        match self.config.config.shell.as_slice() {
+            [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            shell => shell.to_vec(),
+        }
+    }
+}
+
+/// Resolves `.` and `..` of an absolute path without looking at any file.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// How a step is told to people: `[stage 2/3] RUN apk add curl`.
+pub(super) struct Counter {
+    stage: String,
+    /// Whether the name of the stage is shown, since there are several.
+    several: bool,
+    next: usize,
+    total: usize,
+}
+
+impl Counter {
+    fn name(&mut self, text: &str) -> String {
+        self.next += 1;
+        let width = self.total.to_string().len();
+        let stage = if self.several { format!("{} ", self.stage) } else { String::new() };
+        format!("[{stage}{:>width$}/{}] {text}", self.next, self.total)
+    }
+
+    /// What stays the same when the instruction that was named last is edited.
+    fn place(&self, file: &str) -> String {
+        format!("{file} {} {}", self.stage, self.next)
+    }
+}
+
+/// One vertex to add, apart from what follows from the state.
+pub(super) struct Step {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<Edge>,
+    /// The instruction as people know it.
+    pub(super) text: String,
+    /// Where it stands.
+    pub(super) span: Span,
+}
+
+/// The making of one graph.
+pub(super) struct Lowering<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) request: &'a Request,
+    resolved: &'a BTreeMap<Wanted, ResolvedImage>,
+    pub(super) graph: Graph,
+    pub(super) folders: BTreeMap<String, BTreeSet<String>>,
+    images: Vec<(Wanted, String)>,
+    spans: BTreeMap<String, Span>,
+    sources: BTreeMap<String, VertexId>,
+    done: Vec<Option<State>>,
+}
+
+impl<'a> Lowering<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        request: &'a Request,
+        resolved: &'a BTreeMap<Wanted, ResolvedImage>,
+    ) -> Self {
+        Self {
+            plan,
+            request,
+            resolved,
+            graph: Graph::new(),
+            folders: BTreeMap::new(),
+            images: Vec::new(),
+            spans: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            done: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Lowered, Diagnostic> {
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            let state = if stage.wanted { Some(self.stage(index, stage)?) } else { None };
+            self.done.push(state);
+        }
+        let state = self.done[self.plan.target].take().expect("the target was marked as wanted");
+        let mut config = state.config;
+        for (name, value) in &self.request.labels {
+            config.config.labels.insert(name.clone(), value.clone());
+        }
+        Ok(Lowered {
+            graph: self.graph,
+            target: state.root,
+            config,
+            folders: self.folders,
+            images: self.images,
+            spans: self.spans,
+        })
+    }
+
+    fn stage(&mut self, index: usize, stage: &PlannedStage) -> Result<State, Diagnostic> {
+        let is_step = |statement: &&Rc<Statement>| {
+            use Instruction::{Add, Copy, Run, Workdir};
+            matches!(statement.value, Run(_) | Copy(_) | Add(_) | Workdir(_))
+        };
+        let from_image = usize::from(matches!(stage.base, Base::Image(_)));
+        let mut counter = Counter {
+            stage: stage.name.clone(),
+            several: self.plan.stages.len() > 1,
+            next: 0,
+            total: stage.instructions.iter().filter(is_step).count() + from_image,
+        };
+        let mut state = self.base(stage, &mut counter)?;
+        for (position, statement) in stage.instructions.iter().enumerate() {
+            let prefix = if position < stage.triggers { "ONBUILD " } else { "" };
+            self.instruction(index, &mut state, statement, prefix, &mut counter)?;
+        }
+        Ok(state)
+    }
+
+    /// The state in which the instructions of a stage begin.
+    fn base(&mut self, stage: &PlannedStage, counter: &mut Counter) -> Result<State, Diagnostic> {
+        let request = self.request;
+        let fresh = request.no_cache
+            || request.no_cache_filter.iter().any(|name| name.eq_ignore_ascii_case(&stage.name));
+        if let Base::Stage(below) = &stage.base {
+            let below = self.done[*below].clone().expect("the base of a wanted stage is wanted");
+            let mut state = State { command_set: false, fresh, ..below };
+            state.config.config.on_build.clear();
+            state.platform = stage.platform.clone();
+            return Ok(state);
+        }
+        let root = self.source(&stage.base, stage.from)?;
+        let mut config = match &stage.base {
+            Base::Image(wanted) => {
+                let image = self.image(wanted, stage.from)?;
+                let config = ImageConfig { created: None, ..image.config.clone() };
+                let step = counter.name(&format!("FROM {}", image.reference));
+                self.note_image(wanted, step);
+                config
+            }
+            _ => ImageConfig::scratch(&stage.platform),
+        };
+        config.config.on_build.clear();
+        if image::lookup(&config.config.env, "PATH").is_none() {
+            image::set(&mut config.config.env, "PATH", DEFAULT_PATH);
+        }
+        let mut scope = Scope::new(self.plan.global.escape());
+        for line in &config.config.env {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            scope.set(name, value);
+        }
+        let platform = match &stage.base {
+            Base::Image(_) => config.platform(),
+            _ => stage.platform.clone(),
+        };
+        Ok(State { config, root, scope, arguments: vec![], command_set: false, platform, fresh })
+    }
+
+    fn image(&self, wanted: &Wanted, span: Span) -> Result<&'a ResolvedImage, Diagnostic> {
+        self.resolved.get(wanted).ok_or_else(|| {
+            let message = format!("image `{}` was not resolved", wanted.reference);
+            Diagnostic::error(span, message)
+        })
+    }
+
+    /// Remembers under which name the first step that uses an image shows it.
+    fn note_image(&mut self, wanted: &Wanted, step: String) {
+        match self.images.iter_mut().find(|(known, _)| known == wanted) {
+            Some((_, name)) if name.starts_with("FROM ") => *name = step,
+            Some(_) => {}
+            None => self.images.push((wanted.clone(), step)),
+        }
+    }
+
+    /// The vertex of what a stage, a COPY or a mount reads from.
+    pub(super) fn source(&mut self, base: &Base, span: Span) -> Result<VertexId, Diagnostic> {
+        let source = match base {
+            Base::Stage(below) => {
+                let state = self.done[*below].as_ref();
+                return Ok(state.expect("what a wanted stage reads from is wanted").root);
+            }
+            Base::Scratch => Source::Scratch,
+            Base::Image(wanted) => {
+                let reference = self.image(wanted, span)?.reference.clone();
+                let step = format!("FROM {reference}");
+                if !self.images.iter().any(|(known, _)| known == wanted) {
+                    self.images.push((wanted.clone(), step));
+                }
+                Source::Image { reference, platform: wanted.platform.clone() }
+            }
+            Base::Folder(name) => {
+                self.folders.entry(name.clone()).or_default();
+                Source::Context { name: name.clone(), paths: Vec::new() }
+            }
+        };
+        let key = format!("{source:?}");
+        if let Some(known) = self.sources.get(&key) {
+            return Ok(*known);
+        }
+        let vertex = self.push(Vertex::source(source, key.clone()));
+        self.sources.insert(key, vertex);
+        Ok(vertex)
+    }
+
+    /// The base of the build context.
+    pub(super) fn context() -> Base {
+        Base::Folder(CONTEXT.to_owned())
+    }
+
+    /// Adds the vertex of a step and makes it the root of the stage.
+    pub(super) fn step(&mut self, state: &mut State, step: Step, counter: &mut Counter) {
+        let text = state.scope.expand_for_display(&step.text);
+        let name = counter.name(&text.replace('\n', " "));
+        let place = counter.place(&self.request.name);
+        self.spans.insert(place.clone(), step.span);
+        let mut digest = hash::Hasher::new("step");
+        digest.str(&place).str(&text);
+        let digest = digest.key();
+        let mut vertex = Vertex::op(step.op, step.inputs, text);
+        if let Work::Op { fresh, .. } = &mut vertex.work {
+            *fresh = state.fresh;
+        }
+        state.root = self.push(Vertex { name, digest: format!("sha256:{digest}"), place, ..vertex });
+    }
+
+    /// Adds a vertex that only joins others and is not shown.
+    pub(super) fn join(&mut self, op: Op, inputs: Vec<Edge>) -> VertexId {
+        self.push(Vertex { quiet: true, ..Vertex::op(op, inputs, "join layers") })
+    }
+
+    fn push(&mut self, vertex: Vertex) -> VertexId {
+        self.graph.add(vertex).expect("the lowering adds inputs before what uses them")
+    }
+
+    fn instruction(
+        &mut self,
+        index: usize,
+        state: &mut State,
+        statement: &Statement,
+        prefix: &str,
+        counter: &mut Counter,
+    ) -> Result<(), Diagnostic> {
+        let text = format!("{prefix}{}", shown(&statement.text));
+        match &statement.value {
+            Instruction::Run(run) => {
+                let step = self.run(index, state, run, statement, text)?;
+                self.step(state, step, counter);
+                Ok(())
+            }
+            Instruction::Copy(_) | Instruction::Add(_) => {
+                self.copy(index, state, statement, &text, counter)
+            }
+            Instruction::Workdir(path) => {
+                if let Some(step) = self.workdir(state, path, text, statement.span)? {
+                    self.step(state, step, counter);
+                }
+                Ok(())
+            }
+            _ => self.metadata(state, statement),
+        }
+    }
+}
+
+/// An instruction with its keyword in upper case.
+fn shown(text: &str) -> String {
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    format!("{}{}", text[..end].to_uppercase(), &text[end..])
+}

@@ -1,0 +1,93 @@
+//! Where images come from and go to: settings, and a client that is made when it is first used.
+
+use std::sync::{Arc, OnceLock};
+
+pub use rbuild_registry::{Credential, Mirror, Proxies, Retry, Secret, Trust};
+use rbuild_registry::{Client, Settings};
+
+/// The registries of a caller; cheap to clone, and nothing is contacted before it is needed.
+#[derive(Debug, Clone, Default)]
+pub struct Registries {
+    settings: Settings,
+    client: Arc<OnceLock<Client>>,
+}
+
+impl Registries {
+    /// Every registry at its own place, without credentials.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self.client = Arc::default();
+        self
+    }
+
+    /// Asks a mirror before a registry; of several mirrors the first one that has an image serves.
+    #[must_use]
+    pub fn mirror(self, mirror: Mirror) -> Self {
+        self.with(|settings| settings.mirrors.push(mirror))
+    }
+
+    /// Talks to a registry (`host[:port]`) without TLS, or without checking its certificate.
+    #[must_use]
+    pub fn insecure(self, registry: impl Into<String>) -> Self {
+        self.with(|settings| settings.insecure.push(registry.into()))
+    }
+
+    /// Trusts the certificate authorities of a PEM file, beside those of the machine.
+    #[must_use]
+    pub fn authority(self, pem: Vec<u8>) -> Self {
+        self.with(|settings| settings.authorities.push(pem))
+    }
+
+    /// Trusts other authorities, or shows a certificate, to one registry.
+    #[must_use]
+    pub fn trust(self, registry: impl Into<String>, trust: Trust) -> Self {
+        self.with(|settings| {
+            settings.trust.insert(registry.into(), trust);
+        })
+    }
+
+    /// Finds the credential of a registry when one is asked for.
+    #[must_use]
+    pub fn credentials(
+        self,
+        find: impl Fn(&str) -> Option<Credential> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|settings| settings.credentials = Arc::new(find))
+    }
+
+    /// Reaches registries through proxies.
+    #[must_use]
+    pub fn proxies(self, proxies: Proxies) -> Self {
+        self.with(|settings| settings.proxies = proxies)
+    }
+
+    /// Tries again, so often and so patiently.
+    #[must_use]
+    pub fn retry(self, retry: Retry) -> Self {
+        self.with(|settings| settings.retry = retry)
+    }
+
+    /// The client, made now if it was not yet.
+    pub(crate) fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::new(self.settings.clone()))
+    }
+
+    /// Checks a credential with a registry; gives the identity token to keep in place of the
+    /// password, where the registry hands one out.
+    ///
+    /// # Errors
+    /// A registry that cannot be reached or refuses the credential.
+    pub async fn login(
+        &self,
+        registry: &str,
+        credential: Credential,
+    ) -> crate::Result<Option<String>> {
+        let login = self.client().login(registry, credential).await;
+        let login = login.map_err(crate::Error::registry(format!("log in to {registry}")))?;
+        Ok(login.identity_token)
+    }
+}

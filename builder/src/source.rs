@@ -1,0 +1,189 @@
+//! Finding out what the name of an image stands for: in the store, else at its registry.
+
+use rbuild_cache::hash::Hasher;
+use rbuild_cache::{Blob, Digest, ImageEntry, Layer, Snapshot, Store};
+use rbuild_registry::{CONFIG_LIMIT, Manifest, Reference};
+
+use crate::error::{Error, Result};
+use crate::image::ImageConfig;
+use crate::platform::Platform;
+use crate::registries::Registries;
+
+/// An image that is known down to its layers, whose files may be elsewhere still.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// The full name, with the digest where a registry gave one.
+    pub reference: String,
+    /// Its entry in the store.
+    pub entry: ImageEntry,
+    /// Its config.
+    pub config: ImageConfig,
+}
+
+impl ResolvedImage {
+    /// The image's file tree.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        snapshot(&self.config, &self.entry)
+    }
+}
+
+/// The file tree of an image: its content follows from the diff ids alone.
+pub(crate) fn snapshot(config: &ImageConfig, entry: &ImageEntry) -> Snapshot {
+    let mut hasher = Hasher::new("image layers");
+    for diff_id in &config.rootfs.diff_ids {
+        hasher.id(diff_id.as_bytes());
+    }
+    Snapshot { content: hasher.content(), layers: entry.layers.clone().into() }
+}
+
+/// Reads the name of an image, with Docker's defaults for what is left out.
+pub(crate) fn parse(text: &str) -> Result<Reference> {
+    text.parse().map_err(|error: rbuild_registry::Error| Error::Reference {
+        reference: text.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Finds an image for a platform; `pull` asks the registry though the store knows the name.
+pub(crate) async fn resolve(
+    store: &Store,
+    registries: &Registries,
+    name: &str,
+    platform: &Platform,
+    pull: bool,
+) -> Result<ResolvedImage> {
+    let reference = parse(name)?;
+    let full = reference.to_string();
+    if !pull && let Some(image) = known(store, &full, platform)? {
+        return Ok(image);
+    }
+    fetch(store, registries, &reference, platform).await
+}
+
+/// Finds an image in the store alone.
+pub(crate) fn known(
+    store: &Store,
+    full: &str,
+    platform: &Platform,
+) -> Result<Option<ResolvedImage>> {
+    let failed = || Error::store(format!("look up `{full}`"));
+    let named = store.image(full).map_err(failed())?;
+    let resolved = || store.resolved(&key(full, platform)).map_err(failed());
+    if let Some(entry) = named {
+        let config = read_config(store, &entry.config)?;
+        if config.platform() == *platform {
+            return Ok(Some(ResolvedImage { reference: shown(full, &entry), entry, config }));
+        }
+    }
+    let Some(entry) = resolved()? else { return Ok(None) };
+    let config = read_config(store, &entry.config)?;
+    Ok(Some(ResolvedImage { reference: shown(full, &entry), entry, config }))
+}
+
+fn key(full: &str, platform: &Platform) -> String {
+    format!("{full} {platform}")
+}
+
+fn shown(full: &str, entry: &ImageEntry) -> String {
+    match &entry.manifest {
+        Some(digest) if !full.contains('@') => format!("{full}@{digest}"),
+        _ => full.to_owned(),
+    }
+}
+
+/// Reads an image config from the store.
+pub(crate) fn read_config(store: &Store, digest: &Digest) -> Result<ImageConfig> {
+    let bytes = store
+        .read_blob(digest, CONFIG_LIMIT)
+        .map_err(Error::store(format!("read the image config {digest}")))?;
+    serde_json::from_slice(&bytes).map_err(Error::malformed(format!("the image config {digest}")))
+}
+
+/// Asks the registry for the manifest and config of an image, and keeps both.
+pub(crate) async fn fetch(
+    store: &Store,
+    registries: &Registries,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<ResolvedImage> {
+    let full = reference.to_string();
+    let client = registries.client();
+    let manifest = client
+        .manifest_for(reference, platform)
+        .await
+        .map_err(Error::registry(format!("resolve `{full}` for {platform}")))?;
+    let image = manifest.image().map_err(Error::malformed(format!("the manifest of `{full}`")))?;
+    let descriptor = image.config();
+    let config_bytes = client
+        .config(reference, &descriptor.digest().to_string(), descriptor.size())
+        .await
+        .map_err(Error::registry(format!("fetch the config of `{full}`")))?;
+    let config: ImageConfig = serde_json::from_slice(&config_bytes)
+        .map_err(Error::malformed(format!("the config of `{full}`")))?;
+    let layers = layers(&full, &image, &config)?;
+    let keep = |bytes: &[u8]| {
+        store.write_blob(bytes).map_err(Error::store(format!("keep the manifest of `{full}`")))
+    };
+    let entry = ImageEntry {
+        manifest: Some(keep_manifest(&full, &manifest, keep)?),
+        config: keep(&config_bytes)?,
+        size: layers.iter().map(size).sum(),
+        layers,
+        created: jiff::Timestamp::now().as_second(),
+    };
+    store
+        .remember_resolved(&key(&full, platform), &entry)
+        .map_err(Error::store(format!("remember `{full}`")))?;
+    Ok(ResolvedImage { reference: shown(&full, &entry), entry, config })
+}
+
+fn keep_manifest(
+    full: &str,
+    manifest: &Manifest,
+    keep: impl Fn(&[u8]) -> Result<Digest>,
+) -> Result<Digest> {
+    let digest = keep(&manifest.bytes)?;
+    if digest.to_string() != manifest.digest {
+        return Err(Error::wrong_digest(format!("the manifest of `{full}`"), &digest));
+    }
+    Ok(digest)
+}
+
+/// The number of compressed bytes of a layer, where it has a compressed form.
+fn size(layer: &Layer) -> u64 {
+    match layer {
+        Layer::Pulled { blob, .. } => blob.size,
+        Layer::Made(_) | Layer::Folder { .. } => 0,
+    }
+}
+
+/// Joins the layers of a manifest with the diff ids of its config.
+pub(crate) fn layers(
+    full: &str,
+    image: &oci_spec::image::ImageManifest,
+    config: &ImageConfig,
+) -> Result<Vec<Layer>> {
+    let malformed =
+        |reason: String| Error::Malformed { what: format!("the manifest of `{full}`"), reason };
+    if image.layers().len() != config.rootfs.diff_ids.len() {
+        let reason = format!(
+            "it has {} layers, but the config has {}",
+            image.layers().len(),
+            config.rootfs.diff_ids.len()
+        );
+        return Err(malformed(reason));
+    }
+    let join = |(descriptor, diff_id): (&oci_spec::image::Descriptor, &Digest)| {
+        let digest = descriptor.digest().to_string();
+        let blob = Blob {
+            digest: digest.parse().map_err(|error: rbuild_cache::id::InvalidId| {
+                malformed(error.to_string())
+            })?,
+            size: descriptor.size(),
+            media_type: descriptor.media_type().to_string(),
+            from: Some(full.to_owned()),
+        };
+        Ok(Layer::Pulled { diff_id: *diff_id, blob })
+    };
+    image.layers().iter().zip(&config.rootfs.diff_ids).map(join).collect()
+}

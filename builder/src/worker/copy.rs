@@ -1,0 +1,246 @@
+//! COPY and ADD: files of other inputs, or of the Dockerfile itself, onto the root of a stage.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rbuild_cache::copy::{self, Item, ModeChange, Options, Owner};
+use rbuild_cache::tree::{self, Node, Tree};
+use rbuild_cache::{Outputs, Snapshot, StagedLayer};
+use rbuild_solver::Task;
+use rbuild_solver::op::{Copy, CopyItem};
+use rustix::fs::{AtFlags, FileType};
+
+use super::select::{self, Match};
+use super::{World, archive, files};
+use crate::context::Exclude;
+use crate::error::StepError;
+
+/// An open tree from which files are copied.
+struct Source {
+    root: OwnedFd,
+    /// Keeps files that stand in the Dockerfile until they are copied.
+    _inline: Option<StagedLayer>,
+}
+
+/// One source of the instruction, found in its tree.
+struct Found {
+    matched: Match,
+    /// The node of the match, then all below it.
+    nodes: Vec<Node>,
+}
+
+impl World {
+    /// Runs one COPY or ADD.
+    pub(super) fn copy(&self, task: &Task, copy: &Copy) -> Result<Outputs, StepError> {
+        let began = Instant::now();
+        let base = &task.inputs[0];
+        let staged = self.store.stage().map_err(StepError::store("begin a layer"))?;
+        let root = self
+            .store
+            .writable(&base.layers, &staged)
+            .map_err(StepError::store("mount the file system of the step"))?;
+        let target = Target::new(root.as_fd(), copy)?;
+        for item in &copy.items {
+            let (source, found) = self.find(task, item)?;
+            for found in found {
+                if archive::wanted(copy, item, &source.root, &found.nodes)? {
+                    archive::unpack(&source.root, &found.matched.real, &target)?;
+                } else {
+                    target.copy(&source, &found)?;
+                }
+            }
+        }
+        drop(root);
+        self.commit(task, base, staged, began)
+    }
+
+    fn find(&self, task: &Task, item: &CopyItem) -> Result<(Source, Vec<Found>), StepError> {
+        match item {
+            CopyItem::Path { input, pattern } => {
+                let input = task.inputs.get(*input).ok_or_else(|| {
+                    StepError::Other("COPY has no such input".to_owned())
+                })?;
+                self.find_paths(input, pattern)
+            }
+            CopyItem::Inline { name, contents } => self.inline(name, contents),
+            CopyItem::Url { .. } => Err(StepError::Unsupported("ADD of a URL".to_owned())),
+            CopyItem::Git { .. } => Err(StepError::Unsupported("ADD of a git repository".to_owned())),
+        }
+    }
+
+    fn find_paths(
+        &self,
+        input: &Snapshot,
+        pattern: &str,
+    ) -> Result<(Source, Vec<Found>), StepError> {
+        if let Some(folder) = self.folder(input) {
+            let tree = folder.tree()?;
+            let root = folder.root().try_clone_to_owned();
+            let root = root.map_err(StepError::file("open the context"))?;
+            let found = folder.find(pattern)?.into_iter().map(|matched| {
+                let nodes = tree.subtree(&matched.real).to_vec();
+                Found { matched, nodes }
+            });
+            return Ok((Source { root, _inline: None }, found.collect()));
+        }
+        let root = self
+            .store
+            .view(&input.layers)
+            .map_err(StepError::store("look into the files of an earlier stage"))?;
+        let found = select::find_in(root.as_fd(), pattern)?
+            .into_iter()
+            .map(|matched| {
+                let nodes = read(root.as_fd(), &matched.real)?;
+                Ok(Found { matched, nodes })
+            })
+            .collect::<Result<_, StepError>>()?;
+        Ok((Source { root, _inline: None }, found))
+    }
+
+    /// Writes a file that stands in the Dockerfile where it can be copied from.
+    fn inline(&self, name: &str, contents: &str) -> Result<(Source, Vec<Found>), StepError> {
+        let failed = || format!("write the here-document `{name}`");
+        let staged = self.store.stage().map_err(StepError::store(failed()))?;
+        let path = staged.files().join(name);
+        fs::write(&path, contents).map_err(StepError::file(failed()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+            .map_err(StepError::file(failed()))?;
+        let root = fs::File::open(staged.files()).map_err(StepError::file(failed()))?;
+        let real = PathBuf::from(name);
+        let nodes = read(root.as_fd(), &real)?;
+        let matched = Match { named: real.clone(), real, pivot: 0 };
+        let source = Source { root: root.into(), _inline: Some(staged) };
+        Ok((source, vec![Found { matched, nodes }]))
+    }
+}
+
+/// Reads a path and all below it; the path has no links.
+fn read(root: BorrowedFd<'_>, path: &Path) -> Result<Vec<Node>, StepError> {
+    let roots = [path.to_owned()];
+    let whole = path.as_os_str().is_empty();
+    let options = tree::Options { roots: if whole { &[] } else { &roots }, ..Default::default() };
+    let tree = Tree::read(root, &options)
+        .map_err(StepError::store(format!("read `{}`", path.display())))?;
+    Ok(tree.nodes().to_vec())
+}
+
+/// Where files go, and what becomes of their owner and mode.
+pub(super) struct Target<'a> {
+    pub(super) root: BorrowedFd<'a>,
+    copy: &'a Copy,
+    pub(super) owner: Option<(u32, u32)>,
+    mode: Option<ModeChange>,
+    exclude: Exclude,
+}
+
+impl<'a> Target<'a> {
+    fn new(root: BorrowedFd<'a>, copy: &'a Copy) -> Result<Self, StepError> {
+        let owner = copy.chown.as_deref().map(|owner| files::owner_ids(root, owner)).transpose()?;
+        let mode = copy.chmod.as_deref().map(str::parse).transpose();
+        let mode = mode.map_err(|error: copy::InvalidMode| StepError::Other(error.to_string()))?;
+        Ok(Self { root, copy, owner, mode, exclude: Exclude::new(&copy.exclude)? })
+    }
+
+    /// The destination of the instruction, relative to the root, with its links followed where it
+    /// is there already.
+    pub(super) fn folder(&self) -> Result<PathBuf, StepError> {
+        let path = Path::new(self.copy.destination.trim_start_matches('/'));
+        match select::resolve(self.root, path) {
+            Ok(real) => Ok(real),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(path.components().collect())
+            }
+            Err(error) => {
+                let doing = format!("look up the destination `{}`", self.copy.destination);
+                Err(StepError::file(doing)(error))
+            }
+        }
+    }
+
+    fn copy(&self, source: &Source, found: &Found) -> Result<(), StepError> {
+        let Some(top) = found.nodes.first() else { return Ok(()) };
+        let destination = self.destination(found, top)?;
+        let items: Vec<Item<'_>> = found
+            .nodes
+            .iter()
+            .filter_map(|node| self.item(found, top, node, &destination))
+            .collect();
+        let options = Options {
+            owner: self.owner.map_or(Owner::default(), |(uid, gid)| Owner::Set(uid, gid)),
+            mode: self.mode.as_ref(),
+            overwrite_directories: self.copy.link,
+            previous: None,
+        };
+        copy::copy(source.root.as_fd(), &items, self.root, &options)
+            .map(drop)
+            .map_err(StepError::store(format!("copy `{}`", found.matched.named.display())))
+    }
+
+    fn item<'n>(
+        &self,
+        found: &Found,
+        top: &Node,
+        node: &'n Node,
+        destination: &Path,
+    ) -> Option<Item<'n>> {
+        let below = node.path.strip_prefix(&top.path).unwrap_or(&node.path);
+        if self.exclude.leaves_out(&found.matched, below, node.is_directory()) {
+            return None;
+        }
+        let destination = match below.as_os_str().is_empty() {
+            true => destination.to_owned(),
+            false => destination.join(below),
+        };
+        // The root itself is always there.
+        let is_root = destination.as_os_str().is_empty();
+        let source = node.path.to_path_buf();
+        (!is_root).then_some(Item { source, destination, node, previous: None })
+    }
+
+    /// Where one source goes, relative to the root.
+    fn destination(&self, found: &Found, top: &Node) -> Result<PathBuf, StepError> {
+        let folder = self.folder()?;
+        if self.copy.parents {
+            let kept = found.matched.named.components().skip(found.matched.pivot);
+            return Ok(kept.fold(folder, |path, part| path.join(part)));
+        }
+        if top.is_directory() {
+            return Ok(folder);
+        }
+        let is_folder = self.copy.destination.ends_with('/') || self.is_directory(&folder);
+        let name = found.matched.named.file_name().unwrap_or_default();
+        Ok(if is_folder { folder.join(name) } else { folder })
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        rustix::fs::statat(self.root, path, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+    }
+}
+
+/// Copies one path of a tree, and all below it, to a folder outside the store, owners included.
+pub(super) fn tree(root: BorrowedFd<'_>, path: &Path, target: &Path) -> io::Result<()> {
+    let real = select::resolve(root, path)?;
+    let nodes = read(root, &real).map_err(io::Error::other)?;
+    let folder = fs::File::open(target)?;
+    let items: Vec<Item<'_>> = nodes
+        .iter()
+        .filter_map(|node| {
+            let below = node.path.strip_prefix(&real).unwrap_or(&node.path);
+            let item = Item {
+                source: node.path.to_path_buf(),
+                destination: below.to_owned(),
+                node,
+                previous: None,
+            };
+            (!below.as_os_str().is_empty()).then_some(item)
+        })
+        .collect();
+    let options = Options { owner: Owner::Keep, ..Options::default() };
+    copy::copy(root, &items, folder.as_fd(), &options).map(drop).map_err(io::Error::other)
+}

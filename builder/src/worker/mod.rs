@@ -1,0 +1,256 @@
+//! The world that the solver asks: naming sources, digesting parts, running ops.
+//!
+//! Everything that touches files or processes runs on blocking threads; the solver's futures only
+//! wait for them. A step that is no longer wanted is killed by the guard that its future holds.
+
+mod archive;
+mod copy;
+mod exec;
+pub(crate) mod fetch;
+mod files;
+mod mounts;
+mod prune;
+pub(crate) mod select;
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use rbuild_cache::tree::{Options, Tree};
+use rbuild_cache::{ContentId, Layer, Outputs, Record, Snapshot, StagedLayer, Store};
+use rbuild_solver::op::{Op, Select, Source};
+use rbuild_solver::{CachedBy, Error, Mode, StepId, Task, What, Worker, content_of};
+use tokio::sync::Semaphore;
+
+use crate::build::{begin, transferred};
+use crate::context::{Folder, select_digest};
+use crate::error::StepError;
+use crate::lower::CONTEXT;
+use crate::registries::Registries;
+use crate::secret::Secrets;
+
+/// An image of the graph, and the step that shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) step: StepId,
+}
+
+/// The name of an image among those of a build.
+pub(crate) fn image_key(reference: &str, platform: &str) -> String {
+    format!("{reference} {platform}")
+}
+
+/// What one build may use.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) registries: Registries,
+    pub(crate) folders: HashMap<String, Arc<Folder>>,
+    /// The images, by [`image_key`].
+    pub(crate) images: HashMap<String, Base>,
+    pub(crate) secrets: Secrets,
+    /// As many steps run at once as there are permits.
+    pub(crate) jobs: Arc<Semaphore>,
+    pub(crate) events: rbuild_solver::Events,
+    /// The steps whose image had to be fetched.
+    pub(crate) fetched: Mutex<Vec<StepId>>,
+}
+
+/// A handle by which blocking threads share the world.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalWorker(pub(crate) Arc<World>);
+
+impl LocalWorker {
+    /// Runs work that waits for files on a thread of its own.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&World) -> Result<T, StepError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let world = self.0.clone();
+        match tokio::task::spawn_blocking(move || work(&world)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Error::failed(error)),
+            Err(error) if error.is_cancelled() => Err(Error::Canceled),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Makes sure that the layers of snapshots are unpacked in the store.
+    async fn fetch(&self, snapshots: &[Snapshot]) -> Result<(), Error> {
+        let missing: Vec<Layer> = snapshots
+            .iter()
+            .flat_map(|snapshot| snapshot.layers.iter())
+            .filter(|layer| matches!(layer, Layer::Pulled { .. }))
+            .filter(|layer| self.0.store.layer_path(layer).is_none())
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let step = self.0.step_of(&missing[0]);
+        self.0.note_fetched(step);
+        fetch::layers(&self.0.store, &self.0.registries, &missing, &self.0.events, step)
+            .await
+            .map_err(|error| Error::failed(StepError::Fetch(Arc::new(error))))
+    }
+}
+
+impl World {
+    fn note_fetched(&self, step: Option<StepId>) {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        fetched.extend(step);
+    }
+
+    /// Ends the step of an image: nothing more is fetched.
+    pub(crate) fn end_base(&self, step: StepId) {
+        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !fetched.contains(&step) {
+            self.events.emit(step, What::Cached { by: CachedBy::Definition });
+        }
+        self.events.emit(step, What::Finished);
+    }
+
+    /// Names what a folder holds, and shows that as a step.
+    fn pin_folder(&self, folder: &Folder, name: &str) -> Result<Snapshot, StepError> {
+        let what = if name == CONTEXT { "build context".to_owned() } else { format!("context {name}") };
+        let step = begin(&self.events, format!("[internal] load {what}"));
+        let snapshot = folder.pin()?;
+        let bytes = folder.tree()?.nodes().iter().map(|node| node.size).sum();
+        transferred(&self.events, step, "context", bytes);
+        Ok(snapshot)
+    }
+
+    /// The step that shows the image to which a layer belongs.
+    fn step_of(&self, layer: &Layer) -> Option<StepId> {
+        let has = |base: &&Base| base.snapshot.layers.contains(layer);
+        self.images.values().find(has).map(|base| base.step)
+    }
+
+    /// The folder of a snapshot that is one.
+    fn folder(&self, snapshot: &Snapshot) -> Option<&Arc<Folder>> {
+        match &*snapshot.layers {
+            [Layer::Folder { name }] => self.folders.get(name),
+            _ => None,
+        }
+    }
+
+    fn digest(&self, snapshot: &Snapshot, select: &Select) -> Result<ContentId, StepError> {
+        if let Some(folder) = self.folder(snapshot) {
+            return folder.digest(select);
+        }
+        let view = self
+            .store
+            .view(&snapshot.layers)
+            .map_err(StepError::store("look into the files of an earlier stage"))?;
+        let find = |pattern: &str| select::find_in(view.as_fd(), pattern);
+        select_digest(select, find, |found| {
+            let roots = [found.real.clone()];
+            let whole = found.real.as_os_str().is_empty();
+            let options =
+                Options { roots: if whole { &[] } else { &roots }, ..Options::default() };
+            let tree = Tree::read(view.as_fd(), &options)
+                .map_err(StepError::store(format!("read `{}`", found.named.display())))?;
+            Ok(tree.nodes().to_vec())
+        })
+    }
+
+    /// Ends a layer: digests it, writes its record, and puts it on its base.
+    fn commit(
+        &self,
+        task: &Task,
+        base: &Snapshot,
+        staged: StagedLayer,
+        began: Instant,
+    ) -> Result<Outputs, StepError> {
+        let content = staged.content().map_err(StepError::store("digest the new layer"))?;
+        let mut layers = base.layers.to_vec();
+        layers.push(Layer::Made(staged.id()));
+        let snapshot =
+            Snapshot { content: content_of(base.content, content), layers: layers.into() };
+        let outputs: Outputs = Arc::new([snapshot]);
+        let record = Record {
+            definition: task.definition,
+            content: task.content,
+            outputs: outputs.clone(),
+            description: task.description.clone(),
+            parts: task.parts.clone(),
+            cost_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            created: jiff::Timestamp::now().as_second(),
+        };
+        let layer =
+            staged.commit(Some(&record)).map_err(StepError::store("commit the new layer"))?;
+        let store = self.store.clone();
+        // The tar's digest is needed only when the image is written: it is made meanwhile.
+        rayon::spawn(move || {
+            if let Err(error) = store.diff_id(&layer) {
+                tracing::debug!(%error, "the diff id is made later");
+            }
+        });
+        Ok(outputs)
+    }
+}
+
+#[async_trait]
+impl Worker for LocalWorker {
+    async fn pin(&self, source: &Source) -> Result<Snapshot, Error> {
+        match source {
+            Source::Scratch => Ok(rbuild_solver::scratch()),
+            Source::Image { reference, platform } => {
+                let base = self.0.images.get(&image_key(reference, platform));
+                base.map(|base| base.snapshot.clone()).ok_or_else(|| {
+                    Error::failed(StepError::Other(format!("`{reference}` was not resolved")))
+                })
+            }
+            Source::Context { name, .. } => {
+                let name = name.clone();
+                self.blocking(move |world| match world.folders.get(&name) {
+                    Some(folder) => world.pin_folder(folder, &name),
+                    None => Err(StepError::Other(format!("there is no context `{name}`"))),
+                })
+                .await
+            }
+        }
+    }
+
+    async fn digest(
+        &self,
+        snapshot: &Snapshot,
+        select: &Select,
+        mode: Mode,
+    ) -> Result<ContentId, Error> {
+        let here = |layer: &Layer| {
+            matches!(layer, Layer::Folder { .. }) || self.0.store.layer_path(layer).is_some()
+        };
+        match mode {
+            Mode::Build => self.fetch(std::slice::from_ref(snapshot)).await?,
+            Mode::Check if snapshot.layers.iter().all(here) => {}
+            Mode::Check => return Err(Error::NotHere("an image".to_owned())),
+        }
+        let (snapshot, select) = (snapshot.clone(), select.clone());
+        self.blocking(move |world| world.digest(&snapshot, &select)).await
+    }
+
+    async fn run(&self, task: Task) -> Result<Outputs, Error> {
+        self.fetch(&task.inputs).await?;
+        let permit = self.0.jobs.clone().acquire_owned().await.map_err(|_| Error::Canceled)?;
+        let kill = exec::Kill::new();
+        let stop = kill.on_drop();
+        let outputs = self
+            .blocking(move |world| {
+                let outputs = match &task.op {
+                    Op::Exec(exec) => world.exec(&task, exec, &kill),
+                    Op::Copy(copy) => world.copy(&task, copy),
+                    Op::Files(actions) => world.files(&task, actions),
+                    Op::Stack => Err(StepError::Other("a stack has no files".to_owned())),
+                };
+                drop(permit);
+                outputs
+            })
+            .await;
+        stop.disarm();
+        outputs
+    }
+}

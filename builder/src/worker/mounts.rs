@@ -1,0 +1,250 @@
+//! What a RUN finds mounted over its root: files of other inputs, cache folders, secrets.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rbuild_cache::tree::Keep;
+use rbuild_cache::{Lock, Snapshot, StagedLayer};
+use rbuild_runtime::{Mount, MountSource};
+use rbuild_solver::op::{Exec, MountKind, Sharing};
+use rbuild_solver::{Task, What};
+use rustix::fs::{CWD, Dev, FileType, Mode, OFlags};
+
+use super::{World, select};
+use crate::context::Folder;
+use crate::error::StepError;
+
+/// The mounts of one RUN, and what must live as long as they do.
+#[derive(Debug, Default)]
+pub(super) struct Mounts {
+    pub(super) mounts: Vec<Mount>,
+    /// Secrets that are variables, as `NAME=value`.
+    pub(super) env: Vec<String>,
+    /// Layers that take the writes to bind mounts, which are thrown away.
+    staged: Vec<StagedLayer>,
+    /// Cache folders that are in use.
+    locks: Vec<Lock>,
+}
+
+impl World {
+    /// Prepares everything that a RUN wants mounted.
+    pub(super) fn mounts(&self, task: &Task, exec: &Exec) -> Result<Mounts, StepError> {
+        let mut all = Mounts::default();
+        for mount in &exec.mounts {
+            let target = mount.target.clone();
+            match &mount.kind {
+                MountKind::Bind { input, source, writable } => {
+                    let fd = self.bound(&task.inputs[*input], source, *writable, &mut all)?;
+                    let bound = Mount::new(MountSource::Fd(fd), target);
+                    all.mounts.push(if *writable { bound } else { bound.read_only() });
+                }
+                MountKind::Cache { read_only, .. } => {
+                    let folder = self.cache_folder(task, &mount.kind, &mut all)?;
+                    let bound = Mount::bind(folder, target);
+                    all.mounts.push(if *read_only { bound.read_only() } else { bound });
+                }
+                MountKind::Inline { contents, mode } => {
+                    let bytes = contents.clone().into_bytes();
+                    let source = MountSource::Bytes { bytes, mode: *mode, uid: 0, gid: 0 };
+                    all.mounts.push(Mount::new(source, target).read_only());
+                }
+                MountKind::Tmpfs { size } => {
+                    let size = (*size != 0).then_some(*size);
+                    let source = MountSource::Tmpfs { size, mode: 0o1777, uid: 0, gid: 0 };
+                    all.mounts.push(Mount::new(source, target));
+                }
+                MountKind::Secret { id, env, file, required, mode, uid, gid } => {
+                    let Some(bytes) = self.secret(id, *required)? else { continue };
+                    if let Some(name) = env {
+                        let value = String::from_utf8_lossy(&bytes);
+                        all.env.push(format!("{name}={value}"));
+                    }
+                    if *file {
+                        let (mode, uid, gid) = (*mode, *uid, *gid);
+                        let source = MountSource::Bytes { bytes, mode, uid, gid };
+                        all.mounts.push(Mount::new(source, target).read_only());
+                    }
+                }
+                MountKind::Ssh { required: false, .. } => {}
+                MountKind::Ssh { .. } => {
+                    return Err(StepError::Unsupported("`--mount=type=ssh`".to_owned()));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>, StepError> {
+        match self.secrets.read(id).map_err(StepError::file(format!("read the secret `{id}`")))? {
+            None if required => Err(StepError::Secret(id.to_owned())),
+            secret => Ok(secret),
+        }
+    }
+
+    /// Opens one path of an input for a bind mount.
+    fn bound(
+        &self,
+        input: &Snapshot,
+        source: &str,
+        writable: bool,
+        all: &mut Mounts,
+    ) -> Result<OwnedFd, StepError> {
+        let staged = match writable {
+            true => Some(self.store.stage().map_err(StepError::store("begin a layer"))?),
+            false => None,
+        };
+        let root = match self.folder(input) {
+            Some(folder) => self.folder_view(folder, staged.as_ref(), all)?,
+            None => match &staged {
+                Some(staged) => self.store.writable(&input.layers, staged),
+                None => self.store.view(&input.layers),
+            }
+            .map_err(StepError::store("mount the files of another stage"))?,
+        };
+        all.staged.extend(staged);
+        let relative = source.trim_start_matches('/');
+        if relative.is_empty() || relative == "." {
+            return Ok(root);
+        }
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                StepError::NotFound { path: relative.to_owned(), hint: None }
+            }
+            _ => StepError::file(format!("open `{relative}` for a bind mount"))(error),
+        };
+        let real = select::resolve(root.as_fd(), Path::new(relative)).map_err(failed)?;
+        let real = if real.as_os_str().is_empty() { PathBuf::from(".") } else { real };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(root.as_fd(), &real, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))
+    }
+
+    /// A folder of the caller as a RUN may see it: without what is ignored, and never written to.
+    fn folder_view(
+        &self,
+        folder: &Folder,
+        staged: Option<&StagedLayer>,
+        all: &mut Mounts,
+    ) -> Result<OwnedFd, StepError> {
+        if staged.is_none() && !folder.is_filtered() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            return rustix::fs::openat(CWD, folder.path(), flags, Mode::empty())
+                .map_err(StepError::file("open the context"));
+        }
+        let mask = self.store.stage().map_err(StepError::store("begin a layer"))?;
+        hide_ignored(folder, Path::new(""), mask.files())
+            .map_err(StepError::file("hide the files that are ignored"))?;
+        let folders = [mask.files().to_owned(), folder.path().to_owned()];
+        let view = self.store.stack(&folders, staged);
+        all.staged.push(mask);
+        view.map_err(StepError::store("mount the context"))
+    }
+
+    /// The folder of a cache mount, made and seeded when it is new.
+    fn cache_folder(
+        &self,
+        task: &Task,
+        kind: &MountKind,
+        all: &mut Mounts,
+    ) -> Result<PathBuf, StepError> {
+        let MountKind::Cache { id, sharing, seed, source, mode, uid, gid, .. } = kind else {
+            return Err(StepError::Other("not a cache mount".to_owned()));
+        };
+        let name = blake3::hash(id.as_bytes()).to_hex();
+        let (name, lock) = self.claim_cache(task, id, &name.as_str()[..32], *sharing)?;
+        all.locks.extend(lock);
+        let folder = self.store.root().join("cache-mounts").join(name);
+        let made = || -> io::Result<()> {
+            if folder.is_dir() {
+                return Ok(());
+            }
+            fs::create_dir_all(folder.parent().unwrap_or(&folder))?;
+            // Made aside and renamed, so that nobody sees a half-seeded folder.
+            let aside = folder.with_extension(format!("{}.new", std::process::id()));
+            let _ = fs::remove_dir_all(&aside);
+            fs::DirBuilder::new().mode(*mode).create(&aside)?;
+            if let Some(seed) = seed {
+                self.seed_cache(&task.inputs[*seed], source, &aside)?;
+            }
+            fs::set_permissions(&aside, fs::Permissions::from_mode(*mode))?;
+            chown(&aside, Some(*uid), Some(*gid))?;
+            match fs::rename(&aside, &folder) {
+                Err(_) if folder.is_dir() => fs::remove_dir_all(&aside),
+                result => result,
+            }
+        };
+        made().map_err(StepError::file(format!("make the cache folder `{id}`")))?;
+        Ok(folder)
+    }
+
+    /// Finds which folder serves a cache mount, by how it is shared.
+    fn claim_cache(
+        &self,
+        task: &Task,
+        id: &str,
+        name: &str,
+        sharing: Sharing,
+    ) -> Result<(String, Option<Lock>), StepError> {
+        let failed = || StepError::store(format!("lock the cache folder `{id}`"));
+        match sharing {
+            Sharing::Shared => Ok((name.to_owned(), None)),
+            Sharing::Locked => {
+                let tell = |pid: u32| {
+                    let on = format!("pid {pid}, which uses the cache `{id}`");
+                    task.events.emit(task.step, What::Waiting { on });
+                };
+                let lock = self.store.lock_wait(&format!("cache {name}"), tell);
+                Ok((name.to_owned(), Some(lock.map_err(failed())?)))
+            }
+            Sharing::Private => {
+                for number in 0_u32.. {
+                    let name = match number {
+                        0 => name.to_owned(),
+                        number => format!("{name}.{number}"),
+                    };
+                    let lock = self.store.lock(&format!("cache {name}")).map_err(failed())?;
+                    if lock.is_some() {
+                        return Ok((name, lock));
+                    }
+                }
+                Err(StepError::Other(format!("every copy of the cache `{id}` is in use")))
+            }
+        }
+    }
+
+    fn seed_cache(&self, seed: &Snapshot, source: &str, target: &Path) -> io::Result<()> {
+        let root = match self.folder(seed) {
+            Some(folder) => folder.root().try_clone_to_owned()?,
+            None => self.store.view(&seed.layers).map_err(io::Error::other)?,
+        };
+        super::copy::tree(root.as_fd(), Path::new(source.trim_start_matches('/')), target)
+    }
+}
+
+/// Puts a whiteout into `mask` for everything of a folder that its ignore file leaves out.
+fn hide_ignored(folder: &Folder, below: &Path, mask: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder.path().join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        let directory = entry.file_type()?.is_dir();
+        match folder.keep(&path, directory) {
+            Keep::Take | Keep::Descend if directory => {
+                hide_ignored(folder, &path, mask)?;
+            }
+            Keep::Take | Keep::Descend => {}
+            Keep::Skip => {
+                let hidden = mask.join(&path);
+                if let Some(parent) = hidden.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                let whiteout = FileType::CharacterDevice;
+                let device: Dev = 0;
+                rustix::fs::mknodat(CWD, &hidden, whiteout, Mode::empty(), device)?;
+            }
+        }
+    }
+    Ok(())
+}
