@@ -203,7 +203,7 @@ impl Attempt {
             .vertex
             .inputs()
             .map(|(at, edge)| async move { Ok((at, self.part(&edge.select, &inputs[at]).await?)) });
-        let mut parts = node.parts.clone();
+        let mut parts = key::parts(op);
         for (at, content) in try_join_all(contents).await? {
             parts.extend(content.map(|content| key::input(op, at, content)));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use rbuild_cache::{Key, Outputs, Part, Snapshot};
+use rbuild_cache::{Key, Outputs, Snapshot};
 
 use crate::error::Error;
 use crate::event::{CachedBy, Events, Report, StepId, What};
@@ -30,8 +30,6 @@ pub(crate) struct Node {
     pub(crate) definition: Key,
     /// Whether it or something beneath it is made anew, so that its definition proves nothing.
     pub(crate) tainted: bool,
-    /// The parts of its op.
-    pub(crate) parts: Vec<Part>,
     /// What a source holds.
     pin: Option<Outputs>,
 }
@@ -66,23 +64,28 @@ impl Plan {
         let vertices = graph.vertices();
         let wanted = feeding(vertices, &targets, |_| true);
         let steps = announce(vertices, &wanted, events);
-        let pins = (0..vertices.len()).map(|index| {
-            let source = vertices[index].as_source().filter(|_| wanted[index]);
-            pin(
-                &vertices[index],
-                source,
-                Report::new(events, steps[index]),
+        let sources = vertices.iter().zip(&wanted).zip(&steps);
+        let sources = sources.filter(|((_, wanted), _)| **wanted);
+        let pins = sources.filter_map(|((vertex, _), step)| {
+            Some(pin(
+                vertex,
+                vertex.as_source()?,
+                Report::new(events, *step),
                 worker,
-            )
+            ))
         });
-        let pins = try_join_all(pins).await?;
+        let mut pins = try_join_all(pins).await?.into_iter();
         let mut plan = Self {
             graph: graph.clone(),
             nodes: Vec::new(),
             targets,
         };
-        for (index, pin) in pins.into_iter().enumerate() {
-            let node = wanted[index].then(|| plan.define(&vertices[index], steps[index], pin));
+        for ((vertex, wanted), step) in vertices.iter().zip(wanted).zip(steps) {
+            let pin = vertex
+                .as_source()
+                .filter(|_| wanted)
+                .and_then(|_| pins.next());
+            let node = wanted.then(|| plan.define(vertex, step, pin));
             plan.nodes.push(node);
         }
         Ok(plan)
@@ -94,18 +97,16 @@ impl Plan {
                 .inputs()
                 .map(|(at, edge)| (at, edge, self.node(edge.vertex.index())))
         };
-        let (parts, definition, fresh) = match &vertex.work {
+        let (definition, fresh) = match &vertex.work {
             Work::Source(_) => {
                 let pin = pin
                     .as_ref()
                     .expect("the pins of all wanted sources are there");
-                (Vec::new(), key::of_source(pin.content), false)
+                (key::of_source(pin.content), false)
             }
             Work::Op { op, fresh, .. } => {
-                let parts = key::parts(op);
                 let inputs = inputs().map(|(at, edge, node)| (at, edge, node.definition));
-                let definition = key::by_definition(&parts, inputs);
-                (parts, definition, *fresh)
+                (key::by_definition(&key::parts(op), inputs), *fresh)
             }
         };
         let tainted = fresh || inputs().any(|(_, _, node)| node.tainted);
@@ -115,7 +116,6 @@ impl Plan {
             step,
             definition,
             tainted,
-            parts,
             pin,
         }
     }
@@ -208,17 +208,11 @@ fn announce(vertices: &[Arc<Vertex>], wanted: &[bool], events: &Events) -> Vec<O
     let mut known_as: Vec<Vec<StepId>> = Vec::with_capacity(vertices.len());
     let mut steps = Vec::with_capacity(vertices.len());
     for (vertex, wanted) in vertices.iter().zip(wanted) {
-        let mut inputs = Vec::new();
-        if *wanted {
-            for step in vertex
-                .inputs()
-                .flat_map(|(_, edge)| &known_as[edge.vertex.index()])
-            {
-                if !inputs.contains(step) {
-                    inputs.push(*step);
-                }
-            }
-        }
+        let feeding = vertex.inputs().filter(|_| *wanted);
+        let feeding = feeding.flat_map(|(_, edge)| &known_as[edge.vertex.index()]);
+        let mut inputs: Vec<StepId> = feeding.copied().collect();
+        inputs.sort_unstable();
+        inputs.dedup();
         let plan = |inputs| events.plan(vertex.name.clone(), vertex.digest.clone(), inputs);
         let step = (*wanted && !vertex.quiet).then(|| plan(inputs.clone()));
         known_as.push(step.map_or(inputs, |step| vec![step]));
@@ -230,7 +224,7 @@ fn announce(vertices: &[Arc<Vertex>], wanted: &[bool], events: &Events) -> Vec<O
 /// Names what a source holds now.
 async fn pin(
     vertex: &Vertex,
-    source: Option<&Source>,
+    source: &Source,
     mut report: Report,
     worker: &dyn Worker,
 ) -> Result<Option<Snapshot>, Error> {
@@ -238,13 +232,13 @@ async fn pin(
         return Ok(None);
     };
     if *source == Source::Scratch {
-        return Ok(Some(key::scratch()));
+        return Ok(key::scratch());
     }
     report.say(What::Started);
     match worker.pin(source).await {
         Ok(snapshot) => {
             report.end(What::Finished);
-            Ok(Some(snapshot))
+            Ok(snapshot)
         }
         Err(error) => Err(report.fail(error.of(vertex))),
     }
