@@ -227,10 +227,7 @@ async fn pin(
     source: &Source,
     mut report: Report,
     worker: &dyn Worker,
-) -> Result<Option<Snapshot>, Error> {
-    let Some(source) = source else {
-        return Ok(None);
-    };
+) -> Result<Snapshot, Error> {
     if *source == Source::Scratch {
         return Ok(key::scratch());
     }
