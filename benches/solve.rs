@@ -1,11 +1,11 @@
 //! What the solver costs with its store: 3,000 vertices, cold and cached, with a worker that does
 //! nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rbuild_cache::{Blob, ContentId, Digest, Layer, Outputs, Snapshot, Store};
+use rbuild_cache::{Blob, ContentId, Digest, Key, Layer, Outputs, Snapshot, Store};
 use rbuild_solver::op::{Copy, CopyItem, Exec, Network, Op, Select, Source};
 use rbuild_solver::{
     Edge, Error, Events, Graph, Mode, Solver, Task, Vertex, VertexId, Worker, content_of,
@@ -13,8 +13,9 @@ use rbuild_solver::{
 
 const VERTICES: u64 = 3000;
 
-/// A worker whose layers are names only.
-struct Nothing;
+/// A worker whose layers are names only; keeps the definitions of what ran.
+#[derive(Default)]
+struct Nothing(Mutex<Vec<Key>>);
 
 #[async_trait]
 impl Worker for Nothing {
@@ -30,6 +31,7 @@ impl Worker for Nothing {
     }
 
     async fn run(&self, task: Task) -> Result<Outputs, Error> {
+        self.0.lock().expect("nobody panics").push(task.definition);
         let content = ContentId::from_bytes(*task.content.as_bytes());
         let content = content_of(task.inputs[0].content, content);
         Ok([Snapshot {
@@ -139,7 +141,8 @@ fn main() {
     let runtime = runtime.expect("a runtime can be had");
     let (graph, target) = graph(VERTICES);
     let store = Store::temporary().expect("a temporary folder can be had");
-    let solver = Solver::new(store.clone(), Arc::new(Nothing));
+    let worker = Arc::new(Nothing::default());
+    let solver = Solver::new(store.clone(), worker.clone());
     let solve = |mode| {
         let (began, before) = (Instant::now(), on_processor());
         let solved = runtime.block_on(solver.solve(&graph, target, mode, &Events::none()));
@@ -154,6 +157,17 @@ fn main() {
         let (wall, processor, found) = solve(Mode::Check);
         assert_eq!(found, made);
         println!("cached  {wall:>10.3?} wall {processor:>10.3?} processor");
+        std::thread::sleep(Duration::from_millis(300));
+        let (began, before) = (Instant::now(), on_processor());
+        let found = store.find(&worker.0.lock().expect("nobody panics"));
+        let (wall, processor) = (began.elapsed(), on_processor().saturating_sub(before));
+        assert!(
+            found
+                .expect("the index can be read")
+                .iter()
+                .all(Option::is_some)
+        );
+        println!("  find  {wall:>10.3?} wall {processor:>10.3?} processor: the store's share");
     }
 }
 
