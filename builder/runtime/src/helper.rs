@@ -221,18 +221,19 @@ impl Server {
             let mut filter = self.filters.swap_remove(filter).1;
             init::run(order, fds, &mut filter);
         }
-        self.come_back()?;
+        let back = self.come_back();
         if let Cloned::Parent { pid, pidfd } = cloned.doing(|| "make a process")? {
             let report = Report::Started {
                 pid: pid.as_raw_nonzero().get(),
             };
-            send_report(fds[ANSWERS].as_fd(), &report, Some(pidfd.as_fd()))
-                .doing(|| "report a process")?;
+            let told = send_report(fds[ANSWERS].as_fd(), &report, Some(pidfd.as_fd()));
+            // Watched also when nobody could be told: the launching process has just died then.
             if !order.outlives {
                 self.watched.push(pidfd);
             }
+            told.doing(|| "report a process")?;
         }
-        Ok(())
+        back
     }
 
     /// The namespaces to be made with the process. One of processes that exists already is entered
