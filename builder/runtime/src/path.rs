@@ -192,3 +192,47 @@ fn remove_stub(directory: &OwnedFd, stub: &Stub) -> Result<(), Errno> {
         AtFlags::empty(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_empty_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::File::open(folder.path()).unwrap();
+        let mut targets = Targets::new(root.as_fd()).unwrap();
+        for name in ["/a/file", "/a/kept", "/b/c/d", "/link"] {
+            targets.open(name, Kind::File).unwrap();
+        }
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a/kept"), "mine").unwrap();
+        fs::remove_file(at("link")).unwrap();
+        symlink("a/kept", at("link")).unwrap();
+        remove_stubs(root.as_fd(), &targets.stubs);
+        let left = |name: &str| fs::symlink_metadata(at(name)).is_ok();
+        assert!(!left("a/file") && !left("b"), "empty ones are gone");
+        assert!(
+            left("a/kept") && left("link"),
+            "what has become the container's own stays"
+        );
+    }
+
+    #[test]
+    fn links_and_steps_have_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::File::open(folder.path()).unwrap();
+        let mut targets = Targets::new(root.as_fd()).unwrap();
+        symlink("loop", folder.path().join("loop")).unwrap();
+        assert!(targets.open("/loop/x", Kind::File).is_err());
+        let deep = "/d".repeat(STEP_LIMIT + 1);
+        assert!(targets.open(&deep, Kind::Directory).is_err());
+        for path in ["/a/..", "/..", "/"] {
+            let opened = targets.open(path, Kind::Directory);
+            assert_eq!(opened.is_ok(), path != "/a/..", "{path}");
+        }
+    }
+}
