@@ -54,27 +54,30 @@ pub(crate) struct Peer<'a> {
 /// Refuses to give a terminal to what would be typed by a pipe.
 pub(crate) fn check(user: &Terminal, tty: bool) -> Result<()> {
     DetachKeys::new(user.detach_keys.as_deref())?;
-    match tty && user.input && !terminal::is_terminal() {
-        true => Err(Error::NotATerminal),
-        false => Ok(()),
+    if tty && user.input && !terminal::is_terminal() {
+        return Err(Error::NotATerminal);
     }
+    Ok(())
 }
 
 /// Connects the user to the other end of a socket until either leaves.
 pub(crate) fn attach(stream: UnixStream, user: &Terminal, peer: &Peer<'_>) -> Result<Ended> {
     check(user, peer.tty)?;
-    stream.set_nonblocking(true).map_err(Error::monitor("speak to"))?;
-    let raw = match peer.tty && user.input {
-        true => Some(Raw::new()?),
-        false => None,
-    };
+    stream
+        .set_nonblocking(true)
+        .map_err(Error::monitor("speak to"))?;
+    let raw = (peer.tty && user.input).then(Raw::new).transpose()?;
     let signals = match (raw.is_some(), user.sig_proxy && !peer.tty) {
         (true, _) => Some(Signals::of_a_terminal()?),
         (_, true) => Some(Signals::to_pass_on()?),
         _ => None,
     };
     let size = peer.tty.then(terminal::size).flatten();
-    let outgoing = control(&Request::Attach { output: true, input: user.input, size });
+    let outgoing = control(&Request::Attach {
+        output: true,
+        input: user.input,
+        size,
+    });
     let mut attached = Attached {
         stream,
         frames: Frames::default(),
@@ -142,7 +145,10 @@ impl Attached<'_> {
             (self.signals.as_ref().map(Signals::fd), PollFlags::IN),
             ((!socket.is_empty()).then(|| self.stream.as_fd()), socket),
             (wants_input.then(stdin), PollFlags::IN),
-            ((!self.shown.is_empty()).then(|| self.screen()), PollFlags::OUT),
+            (
+                (!self.shown.is_empty()).then(|| self.screen()),
+                PollFlags::OUT,
+            ),
         ];
         let mut fds: Vec<_> = watched
             .iter()
@@ -190,7 +196,8 @@ impl Attached<'_> {
         for signal in taken {
             if self.peer.tty && is_resize(signal) {
                 let size = terminal::size();
-                self.outgoing.extend(size.into_iter().flat_map(|s| control(&Request::Resize(s))));
+                self.outgoing
+                    .extend(size.into_iter().flat_map(|s| control(&Request::Resize(s))));
             } else if self.peer.tty {
                 self.leave(Ok(Ended::Exited(128 + signal.number())));
             } else {
@@ -235,9 +242,10 @@ impl Attached<'_> {
                 return self.send();
             }
         };
-        let (passed, leaves) = match self.peer.tty {
-            true => self.keys.filter(typed),
-            false => (typed.to_owned(), false),
+        let (passed, leaves) = if self.peer.tty {
+            self.keys.filter(typed)
+        } else {
+            (typed.to_owned(), false)
         };
         if !passed.is_empty() {
             Frame::First(&passed).write(&mut self.outgoing);
@@ -253,7 +261,11 @@ impl Attached<'_> {
         // A pipe that is not full takes so much, and a file takes everything, without blocking.
         let is_file = rustix::fs::fstat(screen)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        let most = if is_file { self.shown.len() } else { PIPE.min(self.shown.len()) };
+        let most = if is_file {
+            self.shown.len()
+        } else {
+            PIPE.min(self.shown.len())
+        };
         match rustix::io::write(screen, &self.shown[..most]) {
             Ok(length) => drop(self.shown.drain(..length)),
             Err(Errno::INTR | Errno::AGAIN) => {}

@@ -33,7 +33,10 @@ pub(crate) enum Wish {
     Resize(WindowSize),
     /// With the client that is to be answered.
     Signal(usize, i32),
-    Stop { signal: i32, timeout: i64 },
+    Stop {
+        signal: i32,
+        timeout: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -50,7 +53,14 @@ struct Client {
 impl Client {
     fn new(stream: UnixStream) -> Self {
         let (frames, pending) = (Frames::default(), Vec::new());
-        Self { stream, frames, pending, output: false, input: false, gone: false }
+        Self {
+            stream,
+            frames,
+            pending,
+            output: false,
+            input: false,
+            gone: false,
+        }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -95,7 +105,11 @@ impl Client {
                 Ok(Some(Frame::Second(_))) | Err(_) => None,
             };
             wishes.extend(match request {
-                Some(Request::Attach { output, input, size }) => {
+                Some(Request::Attach {
+                    output,
+                    input,
+                    size,
+                }) => {
                     (self.output, self.input) = (output, input);
                     size.map(Wish::Resize)
                 }
@@ -126,11 +140,20 @@ impl Clients {
     ) -> Result<Self> {
         let prepare = || {
             first.set_nonblocking(true)?;
-            listener.iter().try_for_each(|listener| listener.set_nonblocking(true))
+            listener
+                .iter()
+                .try_for_each(|listener| listener.set_nonblocking(true))
         };
         prepare().map_err(Error::monitor("speak to"))?;
-        let first = Client { output, input, ..Client::new(first) };
-        Ok(Self { listener, clients: vec![first] })
+        let first = Client {
+            output,
+            input,
+            ..Client::new(first)
+        };
+        Ok(Self {
+            listener,
+            clients: vec![first],
+        })
     }
 
     /// Adds what is to be polled. Clients with input are not heard while there is too much of it.
@@ -180,7 +203,9 @@ impl Clients {
 
     /// Whether one is so far behind that the container must wait for it.
     pub(crate) fn is_behind(&self) -> bool {
-        self.clients.iter().any(|client| client.pending.len() > MOST_PENDING)
+        self.clients
+            .iter()
+            .any(|client| client.pending.len() > MOST_PENDING)
     }
 
     /// Sends output to those that want it.
@@ -206,7 +231,9 @@ impl Clients {
     /// Answers all.
     pub(crate) fn tell_all(&mut self, reply: &Reply) {
         let frame = control(reply);
-        self.clients.iter_mut().for_each(|client| client.send(&frame));
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.send(&frame));
     }
 
     /// Sends the last words, blocking for as long as a client lives that does not take them.

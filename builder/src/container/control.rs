@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rbuild_cache::Store;
 use rbuild_runtime::Signal;
@@ -13,21 +15,22 @@ use super::monitor::stop_signal;
 use super::names;
 use super::start;
 
+/// How long a monitor may take to let go of its container when it has ended, or was killed.
+pub(crate) const LETTING_GO: Duration = Duration::from_secs(10);
 /// Seconds from the stop signal to the kill.
 const STOP_TIMEOUT: i64 = 10;
 
 /// Stops a container by a signal, and after `timeout` seconds by force; without either its own
 /// stop signal and timeout. A negative timeout waits for ever. One that does not run is left so.
-pub fn stop(
-    store: &Store,
-    name: &str,
-    signal: Option<Signal>,
-    timeout: Option<i64>,
-) -> Result<()> {
+pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
     let folder = names::find(store, name)?;
-    let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
+    let record = folder
+        .record()?
+        .ok_or_else(|| Error::NotFound(name.to_owned()))?;
     let signal = signal.unwrap_or_else(|| stop_signal(&record)).number();
-    let timeout = timeout.or(record.options.stop_timeout).unwrap_or(STOP_TIMEOUT);
+    let timeout = timeout
+        .or(record.options.stop_timeout)
+        .unwrap_or(STOP_TIMEOUT);
     match connect(&folder) {
         Ok(stream) => last_words(&folder, stream, &Request::Stop { signal, timeout }).map(drop),
         Err(Error::NotRunning(_)) => Ok(()),
@@ -85,13 +88,26 @@ pub(crate) fn signal(folder: &Folder, signal: Signal) -> Result<()> {
 /// Waits for the end of a container that runs.
 pub(crate) fn wait_for(folder: &Folder) -> Result<i32> {
     let stream = connect(folder)?;
-    last_words(folder, stream, &Request::Attach { output: false, input: false, size: None })
+    last_words(
+        folder,
+        stream,
+        &Request::Attach {
+            output: false,
+            input: false,
+            size: None,
+        },
+    )
 }
 
 /// The monitor of a container that runs.
 pub(crate) fn connect(folder: &Folder) -> Result<UnixStream> {
     let not_running = || Error::NotRunning(folder.short().to_owned());
-    folder.state()?.status.is_alive().then_some(()).ok_or_else(not_running)?;
+    folder
+        .state()?
+        .status
+        .is_alive()
+        .then_some(())
+        .ok_or_else(not_running)?;
     folder.connect().map_err(|_| not_running())
 }
 
@@ -104,7 +120,20 @@ fn last_words(folder: &Folder, mut stream: UnixStream, request: &Request) -> Res
         match frames.reply(&mut stream) {
             Ok(Some(Reply::Exited(code) | Reply::Failed { code, .. })) => return Ok(code),
             Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return Ok(folder.state()?.exit_code),
+            Ok(None) | Err(_) => return code_of_killed(folder),
         }
+    }
+}
+
+/// The exit code of a container whose monitor has hung up without a word. The kernel closes the
+/// files of a process that was killed one after the other, and frees its lock at last.
+fn code_of_killed(folder: &Folder) -> Result<i32> {
+    let until = Instant::now() + LETTING_GO;
+    loop {
+        let state = folder.state()?;
+        if !state.status.is_alive() || Instant::now() > until {
+            return Ok(state.exit_code);
+        }
+        thread::sleep(Duration::from_millis(2));
     }
 }

@@ -119,9 +119,9 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NameTaken { name, .. } => {
-                Some(format!("`rbuild rm {name}` removes it, `rbuild rename` gives it another name"))
-            }
+            Self::NameTaken { name, .. } => Some(format!(
+                "`rbuild rm {name}` removes it, `rbuild rename` gives it another name"
+            )),
             Self::RemoveRunning(name) => Some(format!("`rbuild rm -f {name}` kills it first")),
             Self::NoCommand => Some("name a command after the image".to_owned()),
             Self::NotATerminal => Some("leave `-t` out to read from a pipe or a file".to_owned()),
@@ -134,17 +134,27 @@ impl Error {
         doing: &'static str,
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {
-        move |source| Self::File { doing, path: path.as_ref().to_owned(), source: source.into() }
+        move |source| Self::File {
+            doing,
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        }
     }
 
     /// The same for what has no path.
     pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::System { doing, source: source.into() }
+        move |source| Self::System {
+            doing,
+            source: source.into(),
+        }
     }
 
     /// The same for the process that watches a container.
     pub(crate) fn monitor<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::Monitor { doing, source: source.into() }
+        move |source| Self::Monitor {
+            doing,
+            source: source.into(),
+        }
     }
 }
 

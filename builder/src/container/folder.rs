@@ -64,7 +64,10 @@ pub(crate) struct Folder {
 impl Folder {
     /// The folder of an id, whether or not there is one.
     pub(crate) fn new(store: &Store, id: &str) -> Self {
-        Self { id: id.to_owned(), path: store.root().join(CONTAINERS).join(id) }
+        Self {
+            id: id.to_owned(),
+            path: store.root().join(CONTAINERS).join(id),
+        }
     }
 
     /// Makes the folder of a new container, locked.
@@ -108,9 +111,11 @@ impl Folder {
 
     /// Makes the folders of the writable layer.
     pub(crate) fn make_layer(&self) -> Result<()> {
-        for (path, mode) in
-            [(self.path.join("layer"), 0o700), (self.files(), 0o755), (self.work(), 0o700)]
-        {
+        for (path, mode) in [
+            (self.path.join("layer"), 0o700),
+            (self.files(), 0o755),
+            (self.work(), 0o700),
+        ] {
             let made = DirBuilder::new().mode(mode).create(&path);
             made.map_err(Error::file("make the folder", &path))?;
         }
@@ -129,7 +134,9 @@ impl Folder {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(Error::file("lock", &self.path)(error)),
         }
-        let links = rustix::fs::fstat(&fd).map_err(Error::file("lock", &self.path))?.st_nlink;
+        let links = rustix::fs::fstat(&fd)
+            .map_err(Error::file("lock", &self.path))?
+            .st_nlink;
         Ok((links > 0).then_some(Held(fd)))
     }
 
@@ -160,7 +167,9 @@ impl Folder {
             return Ok(state);
         }
         // Its monitor is about to start, about to end, or dead; a dead one holds no lock.
-        let Some(held) = self.lock()? else { return self.written_state() };
+        let Some(held) = self.lock()? else {
+            return self.written_state();
+        };
         let state = self.written_state()?;
         if !state.status.is_alive() {
             return Ok(state);
@@ -213,7 +222,7 @@ impl Folder {
         let record = self.path.join(RECORD);
         match fs::remove_file(&record) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::file("remove", &record)(error));
+                Err(Error::file("remove", &record)(error))
             }
             _ => fs::remove_dir_all(&self.path).map_err(Error::file("remove", &self.path)),
         }

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use rbuild_cache::{Digest, Store};
 
 use super::error::{Error, Result};
+use super::names;
 use super::options::{Network, Source};
 use super::remove::sweep;
 use super::sandbox::argv;
 use super::state::{State, Status};
-use super::names;
 
 /// One line of `ps`.
 #[derive(Debug, Clone)]
@@ -75,12 +75,16 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Listed>> {
             state,
             ports: String::new(),
             labels,
-            mounts: options.mounts.iter().filter_map(|mount| source(&mount.source)).collect(),
+            mounts: options
+                .mounts
+                .iter()
+                .filter_map(|mount| source(&mount.source))
+                .collect(),
             network: network(&options.network),
             image: record.reference,
         });
     }
-    listed.sort_by(|a, b| b.created.cmp(&a.created));
+    listed.sort_by_key(|one| std::cmp::Reverse(one.created));
     Ok(listed)
 }
 

@@ -45,14 +45,22 @@ pub fn logs(
 ) -> Result<()> {
     let folder = names::find(store, name)?;
     let follow = options.follow.then(|| Follow::new(&folder)).transpose()?;
-    let mut reader = Reader { folder: &folder, file: None, rest: Vec::new(), options, out };
-    let read = reader.read_from(options.tail).and_then(|()| follow.map_or(Ok(()), |mut follow| {
-        while follow.wait()? {
-            reader.read_on()?;
-        }
-        // The monitor closes the log before it goes.
-        reader.read_on()
-    }));
+    let mut reader = Reader {
+        folder: &folder,
+        file: None,
+        rest: Vec::new(),
+        options,
+        out,
+    };
+    let read = reader.read_from(options.tail).and_then(|()| {
+        follow.map_or(Ok(()), |mut follow| {
+            while follow.wait()? {
+                reader.read_on()?;
+            }
+            // The monitor closes the log before it goes.
+            reader.read_on()
+        })
+    });
     match read {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(Error::file("read", folder.log())),
@@ -92,13 +100,19 @@ impl Reader<'_> {
     fn read_on(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; BLOCK];
         loop {
-            let Some(file) = self.open()? else { return Ok(()) };
+            let Some(file) = self.open()? else {
+                return Ok(());
+            };
             let length = file.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
             }
             self.rest.extend_from_slice(&buffer[..length]);
-            let whole = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            let whole = self
+                .rest
+                .iter()
+                .rposition(|&byte| byte == b'\n')
+                .map_or(0, |at| at + 1);
             let lines: Vec<u8> = self.rest.drain(..whole).collect();
             for line in lines.split_inclusive(|&byte| byte == b'\n') {
                 self.show(line)?;
@@ -108,7 +122,9 @@ impl Reader<'_> {
 
     fn show(&mut self, line: &[u8]) -> io::Result<()> {
         // A line that a full disk has cut is left out.
-        let Ok(entry) = serde_json::from_slice::<Entry>(line) else { return Ok(()) };
+        let Ok(entry) = serde_json::from_slice::<Entry>(line) else {
+            return Ok(());
+        };
         let too_old = self.options.since.is_some_and(|since| entry.time < since);
         let too_new = self.options.until.is_some_and(|until| entry.time > until);
         if too_old || too_new {
@@ -168,7 +184,11 @@ impl Follow {
         let changes = watch().map_err(Error::file("watch", folder.path()))?;
         let monitor = match control::connect(folder) {
             Ok(mut monitor) => {
-                let listen = Request::Attach { output: false, input: false, size: None };
+                let listen = Request::Attach {
+                    output: false,
+                    input: false,
+                    size: None,
+                };
                 monitor.write_all(&frame(&listen)).ok().map(|()| monitor)
             }
             Err(Error::NotRunning(_)) => None,
@@ -179,9 +199,13 @@ impl Follow {
 
     /// Returns whether the container still runs.
     fn wait(&mut self) -> io::Result<bool> {
-        let Some(monitor) = &self.monitor else { return Ok(false) };
-        let mut fds =
-            [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(monitor, PollFlags::IN)];
+        let Some(monitor) = &self.monitor else {
+            return Ok(false);
+        };
+        let mut fds = [
+            PollFd::new(&self.changes, PollFlags::IN),
+            PollFd::new(monitor, PollFlags::IN),
+        ];
         retry_on_intr(|| poll(&mut fds, None))?;
         let monitor_spoke = !fds[1].revents().is_empty();
         let mut buffer = [MaybeUninit::uninit(); 1024];
@@ -191,7 +215,10 @@ impl Follow {
             // Its last word; or that the container was started again, after which it goes on.
             let mut frames = super::message::Frames::default();
             let word = self.monitor.as_mut().map(|monitor| frames.reply(monitor));
-            return Ok(matches!(word, Some(Ok(Some(super::message::Reply::Started)))));
+            return Ok(matches!(
+                word,
+                Some(Ok(Some(super::message::Reply::Started)))
+            ));
         }
         Ok(true)
     }

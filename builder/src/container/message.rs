@@ -11,6 +11,8 @@ const CONTROL: u8 = 0;
 const FIRST: u8 = 1;
 const SECOND: u8 = 2;
 const HEADER: usize = 5;
+/// As much as is read at once, in bytes.
+const AT_ONCE: usize = 64 << 10;
 /// The longest payload, in bytes; a peer that announces more is not one of ours.
 const LONGEST: usize = 1 << 20;
 
@@ -19,7 +21,11 @@ const LONGEST: usize = 1 << 20;
 pub(crate) enum Request {
     /// To begin with: whether to get what the container writes, and whether this client's input
     /// goes to it; the size of the client's terminal.
-    Attach { output: bool, input: bool, size: Option<WindowSize> },
+    Attach {
+        output: bool,
+        input: bool,
+        size: Option<WindowSize>,
+    },
     /// To begin with, in a process started for it: a process in the container of an id.
     Exec(Box<ExecOptions>),
     /// The input is at its end.
@@ -107,22 +113,28 @@ impl Frames {
     pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         self.bytes.drain(..self.taken);
         self.taken = 0;
-        let mut buffer = [0; 32 << 10];
-        let length = from.read(&mut buffer)?;
-        self.bytes.extend_from_slice(&buffer[..length]);
-        Ok(length)
+        let start = self.bytes.len();
+        self.bytes.resize(start + AT_ONCE, 0);
+        let read = from.read(&mut self.bytes[start..]);
+        self.bytes
+            .truncate(start + read.as_ref().copied().unwrap_or_default());
+        read
     }
 
     /// The next whole frame that has come.
     pub(crate) fn next(&mut self) -> io::Result<Option<Frame<'_>>> {
         let rest = &self.bytes[self.taken..];
-        let Some((header, payload)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
+        let Some((header, payload)) = rest.split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
         let [kind, length @ ..] = *header;
         let length = u32::from_le_bytes(length) as usize;
         if length > LONGEST || kind > SECOND {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame"));
         }
-        let Some(payload) = payload.get(..length) else { return Ok(None) };
+        let Some(payload) = payload.get(..length) else {
+            return Ok(None);
+        };
         self.taken += HEADER + length;
         Ok(Some(match kind {
             CONTROL => Frame::Control(payload),
@@ -188,7 +200,10 @@ mod tests {
         bytes.extend(control(&Reply::Exited(3)));
         let mut frames = Frames::default();
         let mut from = bytes.as_slice();
-        assert!(matches!(frames.reply(&mut from), Ok(Some(Reply::Exited(3)))));
+        assert!(matches!(
+            frames.reply(&mut from),
+            Ok(Some(Reply::Exited(3)))
+        ));
         assert!(matches!(frames.reply(&mut from), Ok(None)));
     }
 }

@@ -49,9 +49,7 @@ pub use inspect::inspect;
 pub use list::{Listed, images_in_use, list, size};
 pub use log::LogStream;
 pub use logs::{LogOptions, logs};
-pub use options::{
-    Device, ImageToRun, Mount, Network, Restart, RunOptions, Share, Source,
-};
+pub use options::{Device, ImageToRun, Mount, Network, Restart, RunOptions, Share, Source};
 pub use parse::{add_host, ulimit};
 pub use rbuild_runtime::{Limit, Resource, Signal, WindowSize};
 pub use remove::{prune, remove};

@@ -20,18 +20,30 @@ use super::state::{State, Status};
 use super::streams::Streams;
 
 /// The size of a terminal that nobody looks at.
-const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
+const UNSEEN: WindowSize = WindowSize {
+    rows: 24,
+    columns: 80,
+};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A container that ran this long is not in trouble when it ends.
 const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// Runs a container to its end, first for one client, then for those that come by its socket.
 pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
-    let Ok(Request::Attach { output, input, size }) = first_request(&mut first) else { return };
+    let Ok(Request::Attach {
+        output,
+        input,
+        size,
+    }) = first_request(&mut first)
+    else {
+        return;
+    };
     let begin = || -> Result<_> {
         let held = take(folder)?;
-        let record = folder.record()?.ok_or_else(|| Error::NotFound(folder.id.clone()))?;
+        let record = folder
+            .record()?
+            .ok_or_else(|| Error::NotFound(folder.id.clone()))?;
         let listener = folder.listen()?;
         let first = first.try_clone().map_err(Error::monitor("speak to"))?;
         let clients = Clients::new(first, (output, input), Some(listener))?;
@@ -43,7 +55,10 @@ pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
             Monitor::new(store, folder, record, clients, size).live(held);
         }
         Err(error) => {
-            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
+            let reply = Reply::Failed {
+                message: chain(&error),
+                code: error.exit_code(),
+            };
             let _ = std::io::Write::write_all(&mut first, &control(&reply));
         }
     }
@@ -55,9 +70,10 @@ fn take(folder: &Folder) -> Result<Held> {
         return Ok(held);
     }
     let short = folder.short().to_owned();
-    Err(match folder.written_state()?.status.is_alive() {
-        true => Error::Running(short),
-        false => Error::Busy(short),
+    Err(if folder.written_state()?.status.is_alive() {
+        Error::Running(short)
+    } else {
+        Error::Busy(short)
     })
 }
 
@@ -95,7 +111,11 @@ impl<'a> Monitor<'a> {
     /// Starts the container, again and again where its policy says so, and tidies up.
     fn live(mut self, held: Held) {
         let mut pause = FIRST_PAUSE;
-        self.state.started = self.folder.written_state().ok().and_then(|state| state.started);
+        self.state.started = self
+            .folder
+            .written_state()
+            .ok()
+            .and_then(|state| state.started);
         let failure = loop {
             let begun = Instant::now();
             if let Err(error) = self.run() {
@@ -121,8 +141,7 @@ impl<'a> Monitor<'a> {
     /// One run of the container.
     fn run(&mut self) -> Result<()> {
         let options = &self.record.options;
-        let (streams, stdio) =
-            Streams::new(options.tty.then_some(self.size), options.interactive)?;
+        let (streams, stdio) = Streams::new(options.tty.then_some(self.size), options.interactive)?;
         let container = sandbox::container(self.store, self.folder, &self.record)?;
         let running = launch(container, stdio)?;
         let now = Timestamp::now();
@@ -179,7 +198,9 @@ impl<'a> Monitor<'a> {
         while !self.stop.by_hand && Instant::now() < until {
             let mut fds = Vec::new();
             self.clients.watch(true, &mut fds);
-            let Ok(found) = wait(fds, Some(until)) else { return false };
+            let Ok(found) = wait(fds, Some(until)) else {
+                return false;
+            };
             let mut wishes = Vec::new();
             for (token, flags) in found {
                 self.clients.serve(token, flags, &mut wishes);
@@ -203,7 +224,11 @@ impl<'a> Monitor<'a> {
         let (message, code) = (chain(error), error.exit_code());
         let never = self.state.started.is_none();
         self.state = State {
-            status: if never { Status::Created } else { Status::Exited },
+            status: if never {
+                Status::Created
+            } else {
+                Status::Exited
+            },
             pid: 0,
             exit_code: code,
             error: message.clone(),
@@ -217,12 +242,13 @@ impl<'a> Monitor<'a> {
         if self.state.status == Status::Restarting {
             self.state.status = Status::Exited;
         }
-        let ended = match self.record.options.remove {
-            true => remove_folder(self.store, self.folder, true, held),
-            false => self.folder.write_state(&self.state).map(|()| {
-                self.folder.remove_socket();
-                drop(held);
-            }),
+        let ended = if self.record.options.remove {
+            remove_folder(self.store, self.folder, true, held)
+        } else {
+            let written = self.folder.write_state(&self.state);
+            self.folder.remove_socket();
+            drop(held);
+            written
         };
         if let Err(error) = ended {
             tracing::warn!(id = self.folder.id, %error, "a container could not be tidied up");

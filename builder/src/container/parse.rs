@@ -9,7 +9,11 @@ use super::error::{Error, Result};
 use super::options::{Device, Mount, Network, Restart, Share, Source};
 
 fn invalid(option: &'static str, value: &str, reason: impl Into<String>) -> Error {
-    Error::Invalid { option, value: value.to_owned(), reason: reason.into() }
+    Error::Invalid {
+        option,
+        value: value.to_owned(),
+        reason: reason.into(),
+    }
 }
 
 /// Whether a text can be the name of a container, a volume or a network.
@@ -46,9 +50,11 @@ impl FromStr for Share {
             "" | "private" | "shareable" | "none" => Ok(Self::Private),
             "host" => Ok(Self::Host),
             other => match other.strip_prefix("container:") {
-                None | Some("") => {
-                    Err(invalid("namespace", text, "expected private, host or container:NAME"))
-                }
+                None | Some("") => Err(invalid(
+                    "namespace",
+                    text,
+                    "expected private, host or container:NAME",
+                )),
                 Some(container) => Ok(Self::Container(container.to_owned())),
             },
         }
@@ -59,13 +65,18 @@ impl FromStr for Restart {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text.split_once(':').map_or((text, None), |(policy, most)| (policy, Some(most))) {
+        match text
+            .split_once(':')
+            .map_or((text, None), |(policy, most)| (policy, Some(most)))
+        {
             ("" | "no", None) => Ok(Self::No),
             ("always", None) => Ok(Self::Always),
             ("unless-stopped", None) => Ok(Self::UnlessStopped),
             ("on-failure", None | Some("0")) => Ok(Self::OnFailure(None)),
             ("on-failure", Some(most)) => {
-                let most = most.parse().map_err(|_| invalid("restart", text, "not a number"))?;
+                let most = most
+                    .parse()
+                    .map_err(|_| invalid("restart", text, "not a number"))?;
                 Ok(Self::OnFailure(Some(most)))
             }
             _ => Err(invalid(
@@ -97,7 +108,12 @@ impl FromStr for Device {
             return Err(invalid("device", text, "expected /dev/x[:/dev/y[:rwm]]"));
         }
         let (read, write) = (access.contains('r'), access.contains('w'));
-        Ok(Self { host: PathBuf::from(host), path: path.to_owned(), read, write })
+        Ok(Self {
+            host: PathBuf::from(host),
+            path: path.to_owned(),
+            read,
+            write,
+        })
     }
 }
 
@@ -124,16 +140,26 @@ pub fn ulimit(name: &str, soft: i64, hard: i64) -> Result<Limit> {
     };
     let (soft, hard) = (u64::try_from(soft).ok(), u64::try_from(hard).ok());
     if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
-        return Err(invalid("ulimit", name, "the soft limit is above the hard one"));
+        return Err(invalid(
+            "ulimit",
+            name,
+            "the soft limit is above the hard one",
+        ));
     }
-    Ok(Limit { resource, soft, hard })
+    Ok(Limit {
+        resource,
+        soft,
+        hard,
+    })
 }
 
 /// A line for `/etc/hosts`, written `host:address` or `host=address`.
 pub fn add_host(text: &str) -> Result<(String, String)> {
     let wrong = |reason: &str| invalid("add-host", text, reason);
-    let (host, address) =
-        text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| wrong("no address"))?;
+    let (host, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(|| wrong("no address"))?;
     let address = address.trim_start_matches('[').trim_end_matches(']');
     let is_address = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
     let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '#');
@@ -162,11 +188,19 @@ fn clean(path: &Path) -> PathBuf {
 /// An absolute path in the container; the root itself cannot be covered.
 fn target(option: &'static str, whole: &str, path: &str) -> Result<String> {
     if !path.starts_with('/') {
-        return Err(invalid(option, whole, "the path in the container must be absolute"));
+        return Err(invalid(
+            option,
+            whole,
+            "the path in the container must be absolute",
+        ));
     }
     match clean(Path::new(path)).into_os_string().into_string() {
         Ok(path) if path != "/" => Ok(path),
-        _ => Err(invalid(option, whole, "the path in the container cannot be `/`")),
+        _ => Err(invalid(
+            option,
+            whole,
+            "the path in the container cannot be `/`",
+        )),
     }
 }
 
@@ -181,27 +215,47 @@ impl Mount {
             [path] => (None, *path, ""),
             [source, path] => (Some(*source), *path, ""),
             [source, path, options] => (Some(*source), *path, *options),
-            _ => return Err(invalid("volume", text, "expected [SOURCE:]TARGET[:OPTIONS]")),
+            _ => {
+                return Err(invalid(
+                    "volume",
+                    text,
+                    "expected [SOURCE:]TARGET[:OPTIONS]",
+                ));
+            }
         };
         let (mut read_only, mut copy) = (false, true);
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option {
                 "ro" => read_only = true,
                 "nocopy" => copy = false,
-                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "private" | "rprivate"
-                | "shared" | "rshared" | "slave" | "rslave" => {}
-                _ => return Err(invalid("volume", text, format!("unknown option `{option}`"))),
+                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "private"
+                | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {}
+                _ => {
+                    return Err(invalid(
+                        "volume",
+                        text,
+                        format!("unknown option `{option}`"),
+                    ));
+                }
             }
         }
         let source = match source {
             None => Source::Volume { name: None, copy },
-            Some(path) if path.contains('/') || path == "." || path == ".." => {
-                Source::Bind { path: clean(&folder.join(path)), create: true }
-            }
-            Some(name) if is_name(name) => Source::Volume { name: Some(name.to_owned()), copy },
+            Some(path) if path.contains('/') || path == "." || path == ".." => Source::Bind {
+                path: clean(&folder.join(path)),
+                create: true,
+            },
+            Some(name) if is_name(name) => Source::Volume {
+                name: Some(name.to_owned()),
+                copy,
+            },
             Some(_) => return Err(invalid("volume", text, "the source is no path and no name")),
         };
-        Ok(Self { source, target: target("volume", text, path)?, read_only })
+        Ok(Self {
+            source,
+            target: target("volume", text, path)?,
+            read_only,
+        })
     }
 
     /// Reads what `--tmpfs` has: `TARGET[:OPTIONS]`.
@@ -219,7 +273,11 @@ impl Mount {
             }
         }
         let source = Source::Tmpfs { size, mode, exec };
-        Ok(Self { source, target: target("tmpfs", text, path)?, read_only })
+        Ok(Self {
+            source,
+            target: target("tmpfs", text, path)?,
+            read_only,
+        })
     }
 
     /// Reads what `--mount` has, already parted at its commas: `type=bind`, `src=…`, `dst=…`.
@@ -250,21 +308,31 @@ impl Mount {
             }
         }
         let source = match (kind, source) {
-            ("bind", Some(path)) => {
-                Source::Bind { path: clean(&folder.join(path)), create: false }
-            }
+            ("bind", Some(path)) => Source::Bind {
+                path: clean(&folder.join(path)),
+                create: false,
+            },
             ("bind", None) => return Err(wrong("the source is missing")),
             ("volume", None) => Source::Volume { name: None, copy },
-            ("volume", Some(name)) if is_name(name) => {
-                Source::Volume { name: Some(name.to_owned()), copy }
-            }
+            ("volume", Some(name)) if is_name(name) => Source::Volume {
+                name: Some(name.to_owned()),
+                copy,
+            },
             ("volume", Some(_)) => return Err(wrong("the source is not the name of a volume")),
-            ("tmpfs", None) => Source::Tmpfs { size, mode, exec: false },
+            ("tmpfs", None) => Source::Tmpfs {
+                size,
+                mode,
+                exec: false,
+            },
             ("tmpfs", Some(_)) => return Err(wrong("a tmpfs has no source")),
             _ => return Err(wrong("the type must be bind, volume or tmpfs")),
         };
         let path = path.ok_or_else(|| wrong("the target is missing"))?;
-        Ok(Self { source, target: target("mount", &whole(), path)?, read_only })
+        Ok(Self {
+            source,
+            target: target("mount", &whole(), path)?,
+            read_only,
+        })
     }
 }
 
@@ -303,16 +371,31 @@ mod tests {
 
     #[test]
     fn a_volume_is_a_path_a_name_or_nothing() {
-        let bind = |path: &str| Source::Bind { path: path.into(), create: true };
+        let bind = |path: &str| Source::Bind {
+            path: path.into(),
+            create: true,
+        };
         assert_eq!(volume("./a/../b:/x/").source, bind("/here/b"));
         assert_eq!(volume(".:/x").source, bind("/here"));
         assert_eq!(volume("/a:/x:ro,z").source, bind("/a"));
         assert!(volume("/a:/x:ro,z").read_only);
         assert_eq!(volume("./a:/x//y/").target, "/x/y");
-        let named = |name: Option<&str>, copy| Source::Volume { name: name.map(Into::into), copy };
+        let named = |name: Option<&str>, copy| Source::Volume {
+            name: name.map(Into::into),
+            copy,
+        };
         assert_eq!(volume("data:/x:nocopy").source, named(Some("data"), false));
         assert_eq!(volume("/x").source, named(None, true));
-        for wrong in ["", "a:x", "/a:/", "/a:/..", "a:/x:what", "a:b:c:d", "-a:/x", ":/x"] {
+        for wrong in [
+            "",
+            "a:x",
+            "/a:/",
+            "/a:/..",
+            "a:/x:what",
+            "a:b:c:d",
+            "-a:/x",
+            ":/x",
+        ] {
             assert!(Mount::volume(wrong, Path::new("/")).is_err(), "{wrong}");
         }
     }
@@ -324,14 +407,35 @@ mod tests {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (field.to_owned(), None),
             };
-            Mount::from_fields(&text.split(',').map(pair).collect::<Vec<_>>(), Path::new("/here"))
+            Mount::from_fields(
+                &text.split(',').map(pair).collect::<Vec<_>>(),
+                Path::new("/here"),
+            )
         };
         let bind = parse("type=bind,src=a,dst=/x,readonly").unwrap();
-        assert_eq!(bind.source, Source::Bind { path: "/here/a".into(), create: false });
+        assert_eq!(
+            bind.source,
+            Source::Bind {
+                path: "/here/a".into(),
+                create: false
+            }
+        );
         assert!(bind.read_only);
         let tmpfs = parse("type=tmpfs,target=/x,tmpfs-size=1m,tmpfs-mode=700").unwrap();
-        assert_eq!(tmpfs.source, Source::Tmpfs { size: Some(1 << 20), mode: 0o700, exec: false });
-        for wrong in ["type=bind,dst=/x", "type=tmpfs,src=a,dst=/x", "src=a", "what=1,dst=/x"] {
+        assert_eq!(
+            tmpfs.source,
+            Source::Tmpfs {
+                size: Some(1 << 20),
+                mode: 0o700,
+                exec: false
+            }
+        );
+        for wrong in [
+            "type=bind,dst=/x",
+            "type=tmpfs,src=a,dst=/x",
+            "src=a",
+            "what=1,dst=/x",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -339,7 +443,14 @@ mod tests {
     #[test]
     fn a_tmpfs_has_options() {
         let mount = Mount::tmpfs("/run:size=64k,exec,mode=755").unwrap();
-        assert_eq!(mount.source, Source::Tmpfs { size: Some(65536), mode: 0o755, exec: true });
+        assert_eq!(
+            mount.source,
+            Source::Tmpfs {
+                size: Some(65536),
+                mode: 0o755,
+                exec: true
+            }
+        );
         assert!(Mount::tmpfs("/run:size=x").is_err());
         assert!(Mount::tmpfs("run").is_err());
     }
@@ -349,7 +460,10 @@ mod tests {
         let device = |text: &str| text.parse::<Device>();
         assert_eq!(device("/dev/a").unwrap().path, "/dev/a");
         let read_only = device("/dev/a:r").unwrap();
-        assert_eq!((read_only.path.as_str(), read_only.read, read_only.write), ("/dev/a", true, false));
+        assert_eq!(
+            (read_only.path.as_str(), read_only.read, read_only.write),
+            ("/dev/a", true, false)
+        );
         assert_eq!(device("/dev/a:/dev/b:rw").unwrap().path, "/dev/b");
         for wrong in ["a", "/dev/a:b", "/dev/a:/dev/b:x", "/a:/b:r:c"] {
             assert!(device(wrong).is_err(), "{wrong}");
@@ -358,7 +472,10 @@ mod tests {
 
     #[test]
     fn policies_networks_and_hosts() {
-        assert_eq!("on-failure:3".parse::<Restart>().unwrap(), Restart::OnFailure(Some(3)));
+        assert_eq!(
+            "on-failure:3".parse::<Restart>().unwrap(),
+            Restart::OnFailure(Some(3))
+        );
         assert!("always:3".parse::<Restart>().is_err());
         assert_eq!(
             "container:a".parse::<Network>().unwrap(),
@@ -366,7 +483,10 @@ mod tests {
         );
         assert!("container:".parse::<Network>().is_err());
         assert!("a b".parse::<Network>().is_err());
-        assert_eq!(add_host("a:::1").unwrap(), ("a".to_owned(), "::1".to_owned()));
+        assert_eq!(
+            add_host("a:::1").unwrap(),
+            ("a".to_owned(), "::1".to_owned())
+        );
         assert_eq!(add_host("a=[::1]").unwrap().1, "::1");
         assert!(add_host("a:b").is_err());
         assert!(ulimit("nofile", 10, 5).is_err());

@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 use rbuild_cache::Store;
 use rbuild_runtime::Signal;
 
-use super::control;
+use super::control::{self, LETTING_GO};
 use super::error::{Error, Result};
 use super::folder::{Folder, Held};
 use super::names;
 use super::state::Status;
 use super::volumes;
-
-/// How long a monitor may take between saying that its container has ended and letting go of it.
-const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// Removes a container, with its anonymous volumes if `volumes`; one that runs only by `force`.
 pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<()> {
@@ -70,11 +67,19 @@ pub(crate) fn remove_folder(
     held: Held,
 ) -> Result<()> {
     let record = folder.record()?;
-    for name in names::names(store)?.remove(&folder.id).into_iter().flatten() {
+    for name in names::names(store)?
+        .remove(&folder.id)
+        .into_iter()
+        .flatten()
+    {
         names::release(store, &name, &folder.id);
     }
     folder.remove()?;
-    for volume in record.into_iter().flat_map(|record| record.anonymous).filter(|_| volumes) {
+    for volume in record
+        .into_iter()
+        .flat_map(|record| record.anonymous)
+        .filter(|_| volumes)
+    {
         volumes::remove(store, &volume)?;
     }
     drop(held);

@@ -70,7 +70,11 @@ impl Session<'_> {
                 self.grant(wish)?;
             }
             self.clients.forget();
-            if self.stop.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if self
+                .stop
+                .deadline
+                .is_some_and(|deadline| deadline <= Instant::now())
+            {
                 self.stop.deadline = None;
                 self.running.kill(Signal::KILL)?;
             }
@@ -83,7 +87,10 @@ impl Session<'_> {
     /// Waits for something to do.
     fn poll(&self) -> Result<Vec<(Token, PollFlags)>> {
         let mut fds = Vec::new();
-        fds.push((Token::Exit, PollFd::from_borrowed_fd(self.running.pidfd(), PollFlags::IN)));
+        fds.push((
+            Token::Exit,
+            PollFd::from_borrowed_fd(self.running.pidfd(), PollFlags::IN),
+        ));
         // The container waits for a client that is behind, as it would at the end of a pipe.
         self.streams.watch(!self.clients.is_behind(), &mut fds);
         self.clients.watch(self.streams.has_room(), &mut fds);
@@ -92,7 +99,9 @@ impl Session<'_> {
 
     /// Passes on what a stream has now; returns whether it had anything.
     fn pass_on(&mut self, stream: LogStream, buffer: &mut [u8]) -> bool {
-        let Some(bytes) = self.streams.read(stream, buffer) else { return false };
+        let Some(bytes) = self.streams.read(stream, buffer) else {
+            return false;
+        };
         self.clients.send(stream, bytes);
         if let Some(log) = &mut self.log {
             log.write(stream, bytes);
@@ -128,7 +137,8 @@ impl Session<'_> {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             while self.pass_on(stream, buffer)
                 || (self.streams.is_terminal() && self.streams.is_open(stream) && self.more()?)
-            {}
+            {
+            }
         }
         if let Some(log) = &mut self.log {
             log.finish();

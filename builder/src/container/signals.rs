@@ -56,7 +56,7 @@ impl Signals {
     fn catch(numbers: impl IntoIterator<Item = i32>) -> Result<Self> {
         let catch = || {
             let (read, write) = UnixStream::pair()?;
-            SignalDelivery::with_pipe(read, write, SignalOnly::default(), numbers)
+            SignalDelivery::with_pipe(read, write, SignalOnly, numbers)
         };
         catch().map(Self).map_err(Error::system("catch signals"))
     }
