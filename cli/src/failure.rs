@@ -162,13 +162,14 @@ impl<E: Into<Cause>> From<E> for Failure {
     fn from(error: E) -> Self {
         let cause = error.into();
         let code = match &cause {
-            Cause::Builder(rbuild::Error::Usage(_) | rbuild::Error::Reference { .. }) => USAGE,
+            Cause::Usage(_)
+            | Cause::Format(_)
+            | Cause::Builder(rbuild::Error::Usage(_) | rbuild::Error::Reference { .. }) => USAGE,
             Cause::Builder(error) => match error.kind() {
                 ErrorKind::Environment | ErrorKind::Remote => ENVIRONMENT,
                 _ => FAILED,
             },
             Cause::Config(_) | Cause::Credential(_) | Cause::Io { .. } => ENVIRONMENT,
-            Cause::Usage(_) | Cause::Format(_) => USAGE,
             Cause::Canceled => INTERRUPTED,
             Cause::Container(_) | Cause::Failed(_) | Cause::Silent => FAILED,
         };

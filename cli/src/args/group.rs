@@ -146,9 +146,9 @@ impl Buildx {
     pub(super) fn plain(self) -> Command {
         match self {
             Self::Build(args) => Command::Build(args),
-            Self::Prune(args) => Command::SystemPrune(args),
+            Self::Prune(_) => Command::SystemPrune,
             Self::Version(args) => Command::Version(args),
-            Self::Du(args) => Command::DiskUsage(args),
+            Self::Du(_) => Command::DiskUsage,
         }
     }
 }

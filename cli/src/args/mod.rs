@@ -193,10 +193,10 @@ pub(crate) enum Command {
     ContainerPrune(PruneArgs),
     /// Remove what no image needs
     #[command(skip)]
-    SystemPrune(PruneArgs),
+    SystemPrune,
     /// Show how much the store holds
     #[command(skip)]
-    DiskUsage(FormatArgs),
+    DiskUsage,
 }
 
 impl Command {
@@ -207,11 +207,9 @@ impl Command {
             Self::Container(verb) => verb.plain(),
             Self::Builder(Builder::Build(args)) => Self::Build(args),
             Self::Buildx(args) => args.verb.plain(),
-            Self::System(System::Df(args)) => Self::DiskUsage(args),
+            Self::System(System::Df(_)) => Self::DiskUsage,
             Self::System(System::Info(args)) => Self::Info(args),
-            Self::Builder(Builder::Prune(args)) | Self::System(System::Prune(args)) => {
-                Self::SystemPrune(args)
-            }
+            Self::Builder(Builder::Prune(_)) | Self::System(System::Prune(_)) => Self::SystemPrune,
             plain => plain,
         }
     }

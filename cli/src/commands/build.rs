@@ -12,7 +12,9 @@ use serde_json::json;
 
 use super::{DONE, Outcome, Session, outputs, print, tell};
 use crate::args::{BuildArgs, Pair, SecretSource as Typed, Ulimit};
+use crate::config;
 use crate::failure::Failure;
+use crate::interrupt::block_on;
 use crate::progress::{Mode, Progress};
 
 /// The largest context or Dockerfile that is read from standard input, in bytes.
@@ -32,8 +34,8 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     for output in &outputs {
         build = build.output(output.clone());
     }
-    let progress = Progress::start(mode(args, session)?, session.config.look());
-    let built = session.wait(async { Ok(build.on_event(progress.sink()).run(&store).await?) });
+    let progress = Progress::start(mode(args)?, session.config.look());
+    let built = block_on(async { Ok(build.on_event(progress.sink()).run(&store).await?) });
     progress.finish();
     finish(args, session, &built?, outputs::use_stdout(&outputs))
 }
@@ -76,11 +78,11 @@ fn metadata(built: &Built) -> serde_json::Value {
     metadata
 }
 
-fn mode(args: &BuildArgs, session: &Session) -> Result<Mode, Failure> {
+fn mode(args: &BuildArgs) -> Result<Mode, Failure> {
     match args.progress {
         _ if args.quiet => Ok(Mode::Quiet),
         Some(mode) => Ok(mode),
-        None => Ok(session.config.progress()?),
+        None => Ok(config::progress()?),
     }
 }
 
@@ -98,11 +100,11 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     }
     for Pair { name, value } in &args.build_args {
         // As with docker, a variable that is not set gives no argument.
-        if let Some(value) = value.clone().or_else(|| session.config.variable(name)) {
+        if let Some(value) = value.clone().or_else(|| config::variable(name)) {
             build = build.build_arg(name, value);
         }
     }
-    let epoch = session.config.variable("SOURCE_DATE_EPOCH");
+    let epoch = config::variable("SOURCE_DATE_EPOCH");
     let typed = args
         .build_args
         .iter()
@@ -121,7 +123,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     for Pair { name, value } in &args.contexts {
         build = build.named_context(name, named_context(name, value.as_deref())?);
     }
-    secrets(sandbox(build, args)?, args, session)
+    secrets(sandbox(build, args)?, args)
 }
 
 fn one_platform(typed: &[String]) -> Result<Option<&str>, Failure> {
@@ -159,8 +161,8 @@ fn sandbox(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
     Ok(build)
 }
 
-fn secrets(mut build: Build, args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
-    let value = |name: &str| session.config.variable(name).map(String::into_bytes);
+fn secrets(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
+    let value = |name: &str| config::variable(name).map(String::into_bytes);
     for secret in &args.secrets {
         let file = |path: &str| match fs::metadata(path) {
             Ok(_) => Ok(SecretSource::File(path.into())),
@@ -210,9 +212,10 @@ fn sources(args: &BuildArgs) -> Result<(ContextSource, DockerfileSource), Failur
     };
     if args.context == "-" {
         let input = read_input()?;
-        return Ok(match is_archive(&input) {
-            true => (ContextSource::Tar(input.into()), dockerfile),
-            false => (ContextSource::Empty, DockerfileSource::Text(input)),
+        return Ok(if is_archive(&input) {
+            (ContextSource::Tar(input.into()), dockerfile)
+        } else {
+            (ContextSource::Empty, DockerfileSource::Text(input))
         });
     }
     refuse_address(&args.context)?;

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::{DONE, Outcome, Session, now, print};
 use crate::args::HistoryArgs;
-use crate::failure::Failure;
 use crate::format::Format;
 use crate::table::{ago, short_id, shorten, size, time};
 
@@ -19,7 +18,7 @@ const MISSING: &str = "<missing>";
 pub(super) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let found = images::find(&store, &args.image)?;
-    let rows = rows(args, &store, &found)?;
+    let rows = rows(args, &store, &found);
     if args.quiet && args.format.is_none() {
         let ids = rows
             .iter()
@@ -40,7 +39,7 @@ pub(super) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
     Ok(DONE)
 }
 
-fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Result<Vec<Value>, Failure> {
+fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Vec<Value> {
     let now = now();
     let mut layers = found.entry.layers.iter();
     let mut rows = Vec::new();
@@ -51,7 +50,7 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Result<Vec<Value>, 
             layers.next()
         };
         let bytes = layer.map_or(0, |layer| layer_size(store, layer));
-        let created = entry.created.map_or(0, |created| created.as_second());
+        let created = entry.created.map_or(0, jiff::Timestamp::as_second);
         let by = entry.created_by.replace(['\t', '\n'], " ");
         rows.push(json!({
             "ID": MISSING,
@@ -72,7 +71,7 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Result<Vec<Value>, 
         }
         .into();
     }
-    Ok(rows)
+    rows
 }
 
 /// The size of a layer; one that was never fetched counts as nothing.

@@ -1,7 +1,8 @@
 //! `inspect`: all that is known of containers and images, as JSON.
 
-use rbuild::{Store, container, images};
-use serde_json::Value;
+use rbuild::images::{self, Found};
+use rbuild::{Reference, Store, container};
+use serde_json::{Value, json};
 
 use super::{Outcome, Session, print, tell};
 use crate::args::InspectArgs;
@@ -34,7 +35,7 @@ pub(super) fn run(args: &InspectArgs, session: &Session) -> Outcome {
 }
 
 fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failure> {
-    let image = || Ok(images::inspect(store, name)?);
+    let image = || Ok(image(store, &images::find(store, name)?));
     let container = || match container::inspect(store, name) {
         Ok(mut value) => {
             if args.size {
@@ -55,4 +56,47 @@ fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failu
             found => Ok(found?),
         },
     }
+}
+
+/// An image as docker describes it.
+fn image(store: &Store, found: &Found) -> Value {
+    let Found {
+        names,
+        entry,
+        config,
+    } = found;
+    let references = || {
+        names
+            .iter()
+            .filter_map(|name| name.parse::<Reference>().ok())
+    };
+    let tags: Vec<_> = references().map(|name| name.familiar()).collect();
+    let digests = entry.manifest.map(|digest| {
+        let bare = |name: Reference| {
+            let familiar = name.familiar();
+            let tag = name.tag().map_or(0, |tag| tag.len() + 1);
+            format!("{}@{digest}", &familiar[..familiar.len() - tag])
+        };
+        references().map(bare).collect::<Vec<_>>()
+    });
+    let sizes = entry
+        .layers
+        .iter()
+        .map(|layer| store.layer_size(layer).ok().flatten());
+    let size = sizes.sum::<Option<u64>>().unwrap_or(entry.size);
+    json!({
+        "Id": entry.config.to_string(),
+        "RepoTags": tags,
+        "RepoDigests": digests.unwrap_or_default(),
+        "Comment": config.history.last().map(|last| last.comment.as_str()).unwrap_or_default(),
+        "Created": config.created,
+        "Author": config.author.as_deref().unwrap_or_default(),
+        "Config": config.config,
+        "Architecture": config.architecture,
+        "Variant": config.variant.as_deref().unwrap_or_default(),
+        "Os": config.os,
+        "Size": size,
+        "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+        "Metadata": { "LastTagTime": jiff::Timestamp::from_second(entry.created).ok() },
+    })
 }

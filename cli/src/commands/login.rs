@@ -8,6 +8,7 @@ use super::{DONE, Outcome, Session, print, tell};
 use crate::args::{LoginArgs, LogoutArgs};
 use crate::config::{forget, keep};
 use crate::failure::Failure;
+use crate::interrupt::block_on;
 
 const DOCKER_HUB: &str = "docker.io";
 /// The longest password, in bytes.
@@ -18,7 +19,7 @@ pub(super) fn login(args: &LoginArgs, session: &Session) -> Outcome {
     let (user, password) = ask(args)?;
     let registries = session.registries()?;
     let credential = Credential::password(&user, &password, "the command line");
-    let token = session.wait(async { Ok(registries.login(registry, credential).await?) })?;
+    let token = block_on(async { Ok(registries.login(registry, credential).await?) })?;
     let folder = folder(session)?;
     keep(&folder, registry, (&user, &password), token.as_deref())?;
     print("Login Succeeded\n")?;
@@ -73,17 +74,16 @@ fn ask(args: &LoginArgs) -> Result<(String, String), Failure> {
         let message = "there is no terminal to ask for the user and the password";
         return Err(Failure::usage(message).hint("use `--username` and `--password-stdin`"));
     }
-    let user = match &args.username {
-        Some(user) => user.clone(),
-        None => {
-            tell("Username: ");
-            let mut line = String::new();
-            io::stdin()
-                .lock()
-                .read_line(&mut line)
-                .map_err(failed("user"))?;
-            line.trim().to_owned()
-        }
+    let user = if let Some(user) = &args.username {
+        user.clone()
+    } else {
+        tell("Username: ");
+        let mut line = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(failed("user"))?;
+        line.trim().to_owned()
     };
     let password = match &args.password {
         Some(password) => password.clone(),

@@ -24,16 +24,14 @@ mod signals;
 mod status;
 mod version;
 
-use std::future::Future;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
 use rbuild::{Platform, Registries, Store};
 
 use crate::args::Command;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::interrupt;
 
 /// The result of a verb; its value is the exit code.
 pub(crate) type Outcome = Result<u8, Failure>;
@@ -58,17 +56,12 @@ impl Session {
 
     /// The platform that was typed or is usual; none is this machine's.
     fn platform(&self, typed: Option<&str>) -> Result<Option<Platform>, Failure> {
-        let text = typed.map(str::to_owned).or_else(|| self.config.platform());
+        let text = typed.map(str::to_owned).or_else(config::platform);
         let parse = |text: String| match text.as_str() {
             "local" => Ok(rbuild::platform::host()),
             _ => rbuild::platform::parse(&text).map_err(|error| Failure::usage(error.to_string())),
         };
         text.map(parse).transpose()
-    }
-
-    /// Runs a future to its end, or until an interrupt.
-    fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        interrupt::block_on(work)
     }
 }
 
@@ -93,7 +86,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Rmi(args) => rmi::run(&args, session),
         Command::History(args) => history::run(&args, session),
         Command::Save(args) => save::run(&args, session),
-        Command::Load(args) => load::run(&args, session),
+        Command::Load(_) => load::run(),
         Command::Inspect(args) => inspect::run(&args, session),
         Command::Login(args) => login::login(&args, session),
         Command::Logout(args) => login::logout(&args, session),
@@ -103,11 +96,11 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Man(args) => man::run(&args),
         Command::ImagePrune(args) => prune::images(&args, session),
         Command::ContainerPrune(args) => prune::containers(&args, session),
-        Command::SystemPrune(_) => Err(absent(
+        Command::SystemPrune => Err(absent(
             "prune",
             "`rbuild image prune` and `rbuild container prune` are there",
         )),
-        Command::DiskUsage(_) => Err(absent("df", "`rbuild images` shows the size of each image")),
+        Command::DiskUsage => Err(absent("df", "`rbuild images` shows the size of each image")),
         Command::Image(_)
         | Command::Container(_)
         | Command::Builder(_)

@@ -42,7 +42,7 @@ pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
         }
         let name = image.name.clone().unwrap_or_else(|| image.id.to_string());
         images::remove(&store, &name, false, &|_| None)?;
-        text += &format!("deleted: {name}\n");
+        text.extend(["deleted: ", &name, "\n"]);
         freed += image.size;
     }
     print(&format!("{text}\nTotal reclaimed space: {}\n", size(freed)))?;

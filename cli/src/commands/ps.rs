@@ -32,14 +32,12 @@ pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
     if let Some(last) = last {
         listed.truncate(usize::try_from(last).unwrap_or(usize::MAX));
     }
-    if args.size {
-        for container in &mut listed {
-            container.size = Some(container::size(&store, &container.id)?);
+    let id = |container: &Listed| {
+        if args.no_trunc {
+            container.id.clone()
+        } else {
+            short_id(&container.id).to_owned()
         }
-    }
-    let id = |container: &Listed| match args.no_trunc {
-        true => container.id.clone(),
-        false => short_id(&container.id).to_owned(),
     };
     if args.quiet && args.format.is_none() {
         print(
@@ -51,10 +49,15 @@ pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
         return Ok(DONE);
     }
     let now = now();
-    let rows: Vec<_> = listed
+    let mut rows: Vec<_> = listed
         .iter()
-        .map(|one| row(one, id(one), args.no_trunc, now))
+        .map(|one| row(one, &id(one), args.no_trunc, now))
         .collect();
+    if args.size {
+        for (one, row) in listed.iter().zip(&mut rows) {
+            row["Size"] = size(container::size(&store, &one.id)?).into();
+        }
+    }
     let usual = if args.size {
         format!("{TABLE}\t{{{{.Size}}}}")
     } else {
@@ -87,7 +90,7 @@ fn filter(listed: &mut Vec<Listed>, key: &str, value: &str) -> Result<(), Failur
     Ok(())
 }
 
-fn row(one: &Listed, id: String, whole: bool, now: i64) -> Value {
+fn row(one: &Listed, id: &str, whole: bool, now: i64) -> Value {
     let command = if whole {
         one.command.clone()
     } else {
@@ -110,7 +113,7 @@ fn row(one: &Listed, id: String, whole: bool, now: i64) -> Value {
         "Networks": one.network,
         "Ports": one.ports,
         "RunningFor": ago(created, now),
-        "Size": one.size.map_or_else(|| "0B".to_owned(), size),
+        "Size": size(0),
         "State": one.state.status.to_string(),
         "Status": status(&one.state, now),
     })
@@ -127,7 +130,7 @@ fn status(state: &State, now: i64) -> String {
         Status::Exited => format!("Exited {}", ended()),
         Status::Restarting => format!("Restarting {}", ended()),
         Status::Created => "Created".to_owned(),
-        _ => "Dead".to_owned(),
+        Status::Dead => "Dead".to_owned(),
     }
 }
 

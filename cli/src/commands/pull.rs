@@ -8,6 +8,7 @@ use rbuild::{Event, Events, Platform, Reference, Registries, Store, What};
 use super::{DONE, Outcome, Session, print, tell};
 use crate::args::PullArgs;
 use crate::failure::Failure;
+use crate::interrupt::block_on;
 use crate::progress::{Look, Mode, Progress};
 use crate::table::short_id;
 
@@ -32,9 +33,10 @@ pub(super) fn run(args: &PullArgs, session: &Session) -> Outcome {
         .parse()
         .map_err(|_| Failure::failed("the image has no name"))?;
     let familiar = name.familiar();
-    let status = match pulled.is_new {
-        true => format!("Downloaded newer image for {familiar}"),
-        false => format!("Image is up to date for {familiar}"),
+    let status = if pulled.is_new {
+        format!("Downloaded newer image for {familiar}")
+    } else {
+        format!("Image is up to date for {familiar}")
     };
     print(&format!(
         "Digest: {}\nStatus: {status}\n{}\n",
@@ -85,7 +87,7 @@ pub(super) fn pull(
         registries,
         platform,
     } = place;
-    session.wait(async {
+    block_on(async {
         Ok(images::pull(store, registries, image, platform, &progress.events).await?)
     })
 }

@@ -1,11 +1,14 @@
 //! `push`: an image from the store to its registry.
 
+use std::fmt::Write as _;
+
 use rbuild::{Pushed, Reference, images};
 
 use super::pull::{Voice, transfer};
 use super::{DONE, Outcome, Session, print};
 use crate::args::PushArgs;
 use crate::failure::Failure;
+use crate::interrupt::block_on;
 use crate::table::short_id;
 
 pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
@@ -23,7 +26,7 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
     }
     // What became of each layer is told at the end, so only a terminal shows them on their way.
     let progress = transfer(session, "Pushing", args.quiet, Voice::Stderr, "");
-    let pushed = session.wait(async {
+    let pushed = block_on(async {
         Ok(images::push(&store, &registries, &args.image, &progress.events).await?)
     });
     drop(progress);
@@ -42,10 +45,14 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
             Pushed::Mounted => "Mounted from another repository",
             _ => "Pushed",
         };
-        text += &format!("{}: {how}\n", short_id(&layer.digest.to_string()));
+        let _ = writeln!(text, "{}: {how}", short_id(&layer.digest.to_string()));
     }
     let tag = name.and_then(Reference::tag).unwrap_or("latest");
-    text += &format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size);
+    let _ = writeln!(
+        text,
+        "{tag}: digest: {} size: {}",
+        pushed.digest, pushed.size
+    );
     print(&text)?;
     Ok(DONE)
 }

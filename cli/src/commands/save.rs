@@ -7,6 +7,7 @@ use rbuild::{Destination, Events, images};
 use super::{DONE, Outcome, Session};
 use crate::args::SaveArgs;
 use crate::failure::Failure;
+use crate::interrupt::block_on;
 
 pub(super) fn run(args: &SaveArgs, session: &Session) -> Outcome {
     let to = match &args.output {
@@ -18,7 +19,7 @@ pub(super) fn run(args: &SaveArgs, session: &Session) -> Outcome {
         None => Destination::Stdout,
     };
     let (store, registries) = (session.store()?, session.registries()?);
-    session.wait(async {
+    block_on(async {
         Ok(images::save(&store, &registries, &args.images, &to, &Events::none()).await?)
     })?;
     Ok(DONE)

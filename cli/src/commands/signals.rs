@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rbuild::container::Signal;
 
-use super::Session;
 use crate::args::Pair;
+use crate::config;
 use crate::failure::Failure;
 
 /// A signal by its name or number.
@@ -19,20 +19,18 @@ pub(super) fn signal(text: &str) -> Result<Signal, Failure> {
 pub(super) fn environment(
     files: &[impl AsRef<Path>],
     typed: &[Pair],
-    session: &Session,
 ) -> Result<Vec<String>, Failure> {
-    let lookup = |name: &str| session.config.variable(name);
     let mut all = Vec::new();
     for file in files {
         all.extend(
             lines(file.as_ref())?
                 .iter()
-                .filter_map(|line| variable(line, &lookup)),
+                .filter_map(|line| variable(line, &config::variable)),
         );
     }
     all.extend(typed.iter().map(|pair| match &pair.value {
         Some(value) => format!("{}={value}", pair.name),
-        None => lookup(&pair.name).map_or_else(
+        None => config::variable(&pair.name).map_or_else(
             || pair.name.clone(),
             |value| format!("{}={value}", pair.name),
         ),

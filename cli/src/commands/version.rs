@@ -16,7 +16,7 @@ pub(super) fn run(args: &FormatArgs) -> Outcome {
         None => format!(
             "rbuild\n Version:  {VERSION}\n OS/Arch:  {}/{}\n",
             std::env::consts::OS,
-            rbuild::platform::host().architecture
+            rbuild::platform::host().architecture()
         ),
     };
     print(&text)?;
@@ -28,7 +28,7 @@ fn about() -> Value {
     let side = json!({
         "Version": VERSION,
         "Os": std::env::consts::OS,
-        "Arch": rbuild::platform::host().architecture,
+        "Arch": rbuild::platform::host().architecture(),
     });
     json!({ "Client": side, "Server": side })
 }

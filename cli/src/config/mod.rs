@@ -89,7 +89,7 @@ impl Config {
         for host in &self.global.insecure_registry {
             registries = registries.insecure(host);
         }
-        for file in self.files()? {
+        for file in files()? {
             registries = file.apply(registries);
         }
         let folder = self.docker_folder();
@@ -100,30 +100,10 @@ impl Config {
         }))
     }
 
-    /// The user's file, then the machine's; one that is not there says nothing.
-    fn files(&self) -> Result<Vec<File>, ConfigError> {
-        let config = path("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
-        let user = config.map(|folder| folder.join("rbuild/config.toml"));
-        let paths = user.into_iter().chain([MACHINE_FILE.into()]);
-        paths
-            .filter_map(|path| File::read(&path).transpose())
-            .collect()
-    }
-
     /// The folder of docker's `config.json`.
     pub(crate) fn docker_folder(&self) -> Option<PathBuf> {
         let typed = self.global.config.clone().or_else(|| path("DOCKER_CONFIG"));
         typed.or_else(|| Some(home()?.join(".docker")))
-    }
-
-    /// How to show a build, where nothing was typed.
-    pub(crate) fn progress(&self) -> Result<Mode, ConfigError> {
-        const NAME: &str = "BUILDKIT_PROGRESS";
-        let Some(value) = variable(NAME) else {
-            return Ok(Mode::Auto);
-        };
-        clap::ValueEnum::from_str(&value, true)
-            .map_err(|_| ConfigError::Variable { name: NAME, value })
     }
 
     /// What the terminal is to look like.
@@ -137,16 +117,30 @@ impl Config {
             heading: "Building",
         }
     }
+}
 
-    /// The platform to build for or to run, where nothing was typed.
-    pub(crate) fn platform(&self) -> Option<String> {
-        variable("DOCKER_DEFAULT_PLATFORM")
-    }
+/// The user's file, then the machine's; one that is not there says nothing.
+fn files() -> Result<Vec<File>, ConfigError> {
+    let config = path("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
+    let user = config.map(|folder| folder.join("rbuild/config.toml"));
+    let paths = user.into_iter().chain([MACHINE_FILE.into()]);
+    paths
+        .filter_map(|path| File::read(&path).transpose())
+        .collect()
+}
 
-    /// A variable that a flag names: `-e NAME`, `--build-arg NAME`, `--secret env=NAME`.
-    pub(crate) fn variable(&self, name: &str) -> Option<String> {
-        variable(name)
-    }
+/// How to show a build, where nothing was typed.
+pub(crate) fn progress() -> Result<Mode, ConfigError> {
+    const NAME: &str = "BUILDKIT_PROGRESS";
+    let Some(value) = variable(NAME) else {
+        return Ok(Mode::Auto);
+    };
+    clap::ValueEnum::from_str(&value, true).map_err(|_| ConfigError::Variable { name: NAME, value })
+}
+
+/// The platform to build for or to run, where nothing was typed.
+pub(crate) fn platform() -> Option<String> {
+    variable("DOCKER_DEFAULT_PLATFORM")
 }
 
 /// `HOST` mirrors Docker Hub, `REGISTRY=HOST` the registry.
@@ -176,12 +170,12 @@ fn home() -> Option<PathBuf> {
     path("HOME")
 }
 
-/// The value of a variable; an empty one counts as none.
+/// The value of a variable, such as one that `-e NAME` names; an empty one counts as none.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one reader of the environment"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

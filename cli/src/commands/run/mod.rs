@@ -13,6 +13,7 @@ use super::status::code;
 use super::{DONE, Outcome, Session, print, tell};
 use crate::args::{CreateArgs, Pull, RunArgs};
 use crate::failure::Failure;
+use crate::interrupt::block_on;
 
 pub(super) fn run(args: &RunArgs, session: &Session) -> Outcome {
     start(args, session).map_err(Failure::of_run)
@@ -55,7 +56,7 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
         detach_keys: args.detach_keys.clone(),
         sig_proxy: args.sig_proxy,
     };
-    Ok(code(container::run(&store, &created, &terminal)?))
+    Ok(code(&container::run(&store, &created, &terminal)?))
 }
 
 /// Makes a container of an image that is fetched where it is missing.
@@ -75,7 +76,7 @@ fn make(
         let message = format!("`{}` is there already", file.display());
         return Err(Failure::usage(message).hint("remove it, or name another file"));
     }
-    let mut options = options::options(args, command, session)?;
+    let mut options = options::options(args, command)?;
     finish(&mut options);
     let found = image(name, args, store, session)?;
     let image = ImageToRun {
@@ -127,7 +128,7 @@ fn image(
         registries,
         platform,
     } = &place;
-    session.wait(async {
+    block_on(async {
         Ok(images::obtain(store, registries, name, platform, &Events::none()).await?)
     })
 }

@@ -5,16 +5,11 @@ use std::path::Path;
 use rbuild::container::{self, Mount, RunOptions};
 
 use crate::args::{CreateArgs, Network, Pair, Sandbox, Ulimit, csv};
-use crate::commands::Session;
 use crate::commands::signals::{environment, lines, signal};
 use crate::failure::Failure;
 
 /// Everything that was typed, save the image.
-pub(super) fn options(
-    args: &CreateArgs,
-    command: &[String],
-    session: &Session,
-) -> Result<RunOptions, Failure> {
+pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOptions, Failure> {
     let options = RunOptions {
         name: args.name.clone(),
         command: command.to_vec(),
@@ -25,7 +20,7 @@ pub(super) fn options(
                 "" => Vec::new(),
                 program => vec![program.to_owned()],
             }),
-        env: environment(&args.env_file, &args.env, session)?,
+        env: environment(&args.env_file, &args.env)?,
         workdir: args.workdir.clone(),
         user: args.user.clone(),
         group_add: args.group_add.clone(),
