@@ -3,7 +3,12 @@
 //! Needs root. This test has a `main` of its own, since containers and their monitors start as
 //! copies of the program; the same program also plays the user's command, with real streams.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of it is a test, which clippy only sees where there is a harness"
+)]
 
 #[path = "container/attach.rs"]
 mod attach;
