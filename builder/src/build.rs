@@ -99,14 +99,40 @@ pub struct Built {
     pub config: ImageConfig,
     /// What the lint rules found, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// The name of the Dockerfile, for those who show the warnings.
+    /// The Dockerfile, for those who show the warnings.
     pub dockerfile: Source,
+    layers: Arc<[Layer]>,
+    store: Store,
+    registries: Registries,
 }
 
 impl Built {
     /// The id of the image: the digest of its config.
     pub fn digest(&self) -> Digest {
         self.id
+    }
+
+    /// Pushes the image under another name, with the registries of the build.
+    ///
+    /// # Errors
+    /// A name that is none, or a registry that refuses.
+    pub async fn push(&self, name: &str) -> Result<()> {
+        let reference = source::parse(name)?;
+        let events = Events::none();
+        let step = begin(&events, format!("push {reference}"));
+        let config = self.config.to_json();
+        let (store, registries) = (&self.store, &self.registries);
+        export::push::push(
+            store,
+            registries,
+            &reference,
+            &config,
+            &self.layers,
+            &events,
+            step,
+        )
+        .await
+        .map(drop)
     }
 }
 
@@ -260,11 +286,22 @@ impl Build {
         };
         let names = self.names()?;
         let prepared = self.prepare(store, &events)?;
-        Run { build: self, store: store.clone(), events, prepared, names }.finish().await
+        Run {
+            build: self,
+            store: store.clone(),
+            events,
+            prepared,
+            names,
+        }
+        .finish()
+        .await
     }
 
     fn names(&self) -> Result<Vec<String>> {
-        self.tags.iter().map(|tag| Ok(source::parse(tag)?.to_string())).collect()
+        self.tags
+            .iter()
+            .map(|tag| Ok(source::parse(tag)?.to_string()))
+            .collect()
     }
 
     /// Opens the context, reads the Dockerfile, and parses it.
@@ -272,12 +309,25 @@ impl Build {
         let mut folder = Folder::open(CONTEXT, &self.context, store)?;
         let (name, path, text) = self.read_dockerfile(&folder, events)?;
         let step = begin(events, "[internal] load .dockerignore".to_owned());
-        let ignore = folder.load_ignore(path.as_deref())?.unwrap_or(".dockerignore").to_owned();
+        let ignore = folder
+            .load_ignore(path.as_deref())?
+            .unwrap_or(".dockerignore")
+            .to_owned();
         transferred(events, step, &ignore, 0);
-        let file = Source { name, text: String::from_utf8_lossy(&text).into() };
-        let tree = dockerfile::parse(&text)
-            .map_err(|errors| Error::Dockerfile { file: file.clone(), errors })?;
-        Ok(Prepared { folder, file, path, tree })
+        let file = Source {
+            name,
+            text: String::from_utf8_lossy(&text).into(),
+        };
+        let tree = dockerfile::parse(&text).map_err(|errors| Error::Dockerfile {
+            file: file.clone(),
+            errors,
+        })?;
+        Ok(Prepared {
+            folder,
+            file,
+            path,
+            tree,
+        })
     }
 
     fn read_dockerfile(
@@ -285,7 +335,12 @@ impl Build {
         folder: &Folder,
         events: &Events,
     ) -> Result<(String, Option<PathBuf>, Vec<u8>)> {
-        let named = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into();
+        let named = |path: &Path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into()
+        };
         let (name, path, text): (String, _, _) = match &self.dockerfile {
             DockerfileSource::Text(text) => ("Dockerfile".to_owned(), None, text.clone()),
             DockerfileSource::Path(path) => {
@@ -297,15 +352,20 @@ impl Build {
                 match folder.read("Dockerfile")? {
                     Some(text) => ("Dockerfile".to_owned(), Some(first), text),
                     None => match folder.read("dockerfile")? {
-                        Some(text) => {
-                            ("dockerfile".to_owned(), Some(first.with_file_name("dockerfile")), text)
-                        }
+                        Some(text) => (
+                            "dockerfile".to_owned(),
+                            Some(first.with_file_name("dockerfile")),
+                            text,
+                        ),
                         None => return Err(Error::NoDockerfile(first)),
                     },
                 }
             }
         };
-        let step = begin(events, format!("[internal] load build definition from {name}"));
+        let step = begin(
+            events,
+            format!("[internal] load build definition from {name}"),
+        );
         transferred(events, step, "dockerfile", text.len() as u64);
         Ok((name, path, text))
     }
@@ -322,7 +382,15 @@ pub(crate) fn begin(events: &Events, name: String) -> StepId {
 /// Ends a step that read something.
 pub(crate) fn transferred(events: &Events, step: StepId, what: &str, bytes: u64) {
     let part = format!("transferring {what}:");
-    events.emit(step, What::Progress { part, current: bytes, total: None, done: true });
+    events.emit(
+        step,
+        What::Progress {
+            part,
+            current: bytes,
+            total: None,
+            done: true,
+        },
+    );
     events.emit(step, What::Finished);
 }
 
@@ -364,12 +432,19 @@ impl Run {
     }
 
     fn wrong(&self, error: Diagnostic) -> Error {
-        Error::Dockerfile { file: self.prepared.file.clone(), errors: vec![error] }
+        Error::Dockerfile {
+            file: self.prepared.file.clone(),
+            errors: vec![error],
+        }
     }
 
     fn request(&self) -> Request {
         let mut request = self.build.request.clone();
-        let file = self.prepared.path.as_deref().unwrap_or(self.prepared.folder.path());
+        let file = self
+            .prepared
+            .path
+            .as_deref()
+            .unwrap_or(self.prepared.folder.path());
         request.name = file.display().to_string();
         for (name, context) in &self.build.contexts {
             let named = match context {
@@ -385,11 +460,15 @@ impl Run {
     async fn resolve(&self, request: &Request) -> Result<BTreeMap<Wanted, ResolvedImage>> {
         let mut resolved: BTreeMap<Wanted, ResolvedImage> = BTreeMap::new();
         loop {
-            let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
+            let known = resolved
+                .iter()
+                .map(|(key, image)| (key.clone(), image.config.clone()));
             let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
                 .map_err(|error| self.wrong(error))?;
-            let missing: Vec<Wanted> =
-                wanted.into_iter().filter(|wanted| !resolved.contains_key(wanted)).collect();
+            let missing: Vec<Wanted> = wanted
+                .into_iter()
+                .filter(|wanted| !resolved.contains_key(wanted))
+                .collect();
             if missing.is_empty() {
                 return Ok(resolved);
             }
@@ -406,12 +485,22 @@ impl Run {
         let platform = crate::platform::parse(&wanted.platform)
             .map_err(Error::registry("read the platform"))?;
         let registries = &self.build.registries;
-        let image =
-            source::resolve(&self.store, registries, &wanted.reference, &platform, self.build.pull)
-                .await;
+        let image = source::resolve(
+            &self.store,
+            registries,
+            &wanted.reference,
+            &platform,
+            self.build.pull,
+        )
+        .await;
         match &image {
             Ok(_) => self.events.emit(step, What::Finished),
-            Err(error) => self.events.emit(step, What::Failed { error: error.to_string() }),
+            Err(error) => self.events.emit(
+                step,
+                What::Failed {
+                    error: error.to_string(),
+                },
+            ),
         }
         image
     }
@@ -425,8 +514,9 @@ impl Run {
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let solver = Solver::new(self.store.clone(), worker);
-        let solved =
-            solver.solve(&lowered.graph, lowered.target, Mode::Build, &self.events).await;
+        let solved = solver
+            .solve(&lowered.graph, lowered.target, Mode::Build, &self.events)
+            .await;
         for step in bases {
             world.end_base(step);
         }
@@ -445,11 +535,19 @@ impl Run {
         let mut images = HashMap::new();
         let mut steps = Vec::new();
         for (wanted, name) in &lowered.images {
-            let Some(image) = resolved.get(wanted) else { continue };
+            let Some(image) = resolved.get(wanted) else {
+                continue;
+            };
             let step = begin(&self.events, name.clone());
             steps.push(step);
             let key = image_key(&image.reference, &wanted.platform);
-            images.insert(key, Base { snapshot: image.snapshot(), step });
+            images.insert(
+                key,
+                Base {
+                    snapshot: image.snapshot(),
+                    step,
+                },
+            );
         }
         let world = World {
             store: self.store.clone(),
@@ -468,9 +566,7 @@ impl Run {
         let mut folders = HashMap::new();
         for (name, patterns) in &lowered.folders {
             let mut folder = match self.build.contexts.get(name) {
-                Some(ContextReference::Files(source)) => {
-                    Folder::open(name, source, &self.store)?
-                }
+                Some(ContextReference::Files(source)) => Folder::open(name, source, &self.store)?,
                 _ => Folder::open(CONTEXT, &self.build.context, &self.store)?,
             };
             let beside = self.prepared.path.as_deref().filter(|_| name == CONTEXT);
@@ -483,15 +579,24 @@ impl Run {
 
     /// Finds the place in the Dockerfile of what the solver could not do.
     fn failed(&self, lowered: &Lowered, error: rbuild_solver::Error) -> Error {
-        let rbuild_solver::Error::Step { description, place, source } = &error else {
-            return Error::Solve(error);
+        let rbuild_solver::Error::Step {
+            description,
+            place,
+            source,
+        } = &error
+        else {
+            return Error::Solve(Box::new(error));
         };
         let source = match source.downcast_ref::<StepError>() {
             Some(step) => step.clone(),
             None => StepError::Other(format!("{description}: {source}")),
         };
         let span = lowered.spans.get(place).copied();
-        Error::Step { file: self.prepared.file.clone(), span, source }
+        Error::Step {
+            file: self.prepared.file.clone(),
+            span,
+            source: Box::new(source),
+        }
     }
 
     async fn export(self, mut config: ImageConfig, snapshot: Snapshot) -> Result<Built> {
@@ -501,7 +606,15 @@ impl Run {
         config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
         let config_bytes = config.to_json();
         let part = "exporting layers".to_owned();
-        self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
+        self.events.emit(
+            step,
+            What::Progress {
+                part,
+                current: 0,
+                total: None,
+                done: true,
+            },
+        );
         let image = Finished {
             id: export::manifest::digest(&config_bytes),
             config_bytes,
@@ -522,16 +635,22 @@ impl Run {
         };
         let mut manifest = None;
         for output in &outputs {
-            manifest = export::export(&exporter, &image, output).await?.or(manifest);
+            manifest = export::export(&exporter, &image, output)
+                .await?
+                .or(manifest);
         }
         self.events.emit(step, What::Finished);
+        let tree = self.prepared.tree;
         Ok(Built {
             id: image.id,
             manifest,
             names: image.names,
             config: image.config,
-            warnings: self.prepared.tree.warnings,
+            warnings: tree.warnings_under(tree.directives.check.as_ref()),
             dockerfile: self.prepared.file,
+            layers: image.snapshot.layers,
+            store: exporter.store,
+            registries: exporter.registries,
         })
     }
 }
@@ -547,15 +666,25 @@ struct LayerFacts {
 async fn layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<LayerFacts>> {
     let (store, layers) = (store.clone(), snapshot.layers.clone());
     let facts = move |layer: &Layer| {
-        let diff_id = store.diff_id(layer).map_err(Error::store("digest a layer"))?;
-        let record = store.record(layer).map_err(Error::store("read the record of a layer"))?;
+        let diff_id = store
+            .diff_id(layer)
+            .map_err(Error::store("digest a layer"))?;
+        let record = store
+            .record(layer)
+            .map_err(Error::store("read the record of a layer"))?;
         let created = record.and_then(|record| Timestamp::from_second(record.created).ok());
-        let size = store.layer_size(layer).map_err(Error::store("measure a layer"))?;
+        let size = store
+            .layer_size(layer)
+            .map_err(Error::store("measure a layer"))?;
         let pulled = match layer {
             Layer::Pulled { blob, .. } => blob.size,
             _ => 0,
         };
-        Ok(LayerFacts { diff_id, created, size: size.unwrap_or(pulled) })
+        Ok(LayerFacts {
+            diff_id,
+            created,
+            size: size.unwrap_or(pulled),
+        })
     };
     crate::worker::fetch::blocking(move || layers.iter().map(facts).collect()).await
 }

@@ -43,29 +43,29 @@ pub enum Error {
         /// The step, where it is known.
         span: Option<Span>,
         /// What failed.
-        source: StepError,
+        source: Box<StepError>,
     },
     /// The graph could not be solved for a reason that is no step's.
     #[error("cannot solve the build")]
-    Solve(#[source] rbuild_solver::Error),
+    Solve(#[source] Box<rbuild_solver::Error>),
     /// The store could not be used.
     #[error("cannot {doing}")]
     Store {
         /// What was being done.
         doing: String,
         /// Why.
-        source: rbuild_cache::Error,
+        source: Box<rbuild_cache::Error>,
     },
     /// The store could not be opened.
     #[error("cannot open the store")]
-    Open(#[from] rbuild_cache::Error),
+    Open(#[source] Box<rbuild_cache::Error>),
     /// A registry could not be used.
     #[error("cannot {doing}")]
     Registry {
         /// What was being done, to which image.
         doing: String,
         /// Why.
-        source: rbuild_registry::Error,
+        source: Box<rbuild_registry::Error>,
     },
     /// A name of an image is no name.
     #[error("`{reference}` is not the name of an image")]
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// A container could not be run or managed.
     #[error(transparent)]
-    Container(#[from] crate::container::Error),
+    Container(Box<crate::container::Error>),
     /// The caller asked for something that cannot be.
     #[error("{0}")]
     Usage(String),
@@ -193,13 +193,19 @@ impl StepError {
     /// Makes the function that wraps an input or output error.
     pub(crate) fn file<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
-        move |source| Self::File { doing, source: Arc::new(source.into()) }
+        move |source| Self::File {
+            doing,
+            source: Arc::new(source.into()),
+        }
     }
 
     /// Makes the function that wraps an error of the store.
     pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Store { doing, source: Arc::new(source) }
+        move |source| Self::Store {
+            doing,
+            source: Arc::new(source),
+        }
     }
 }
 
@@ -214,7 +220,21 @@ pub struct Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<rbuild_cache::Error> for Error {
+    fn from(source: rbuild_cache::Error) -> Self {
+        Self::Open(Box::new(source))
+    }
+}
+
+impl From<crate::container::Error> for Error {
+    fn from(source: crate::container::Error) -> Self {
+        Self::Container(Box::new(source))
     }
 }
 
@@ -241,11 +261,12 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Dockerfile { .. } | Self::NoDockerfile(_) => ErrorKind::Dockerfile,
-            Self::Step { source: StepError::Exit { code, .. }, .. } => {
-                ErrorKind::Step(Some(*code))
-            }
-            Self::Step { source: StepError::Fetch(error), .. } => error.kind(),
-            Self::Step { .. } | Self::Container(_) => ErrorKind::Step(None),
+            Self::Step { source, .. } => match &**source {
+                StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
+                StepError::Fetch(error) => error.kind(),
+                _ => ErrorKind::Step(None),
+            },
+            Self::Container(_) => ErrorKind::Step(None),
             Self::Reference { .. }
             | Self::NoImage(_)
             | Self::Ambiguous(_)
@@ -253,7 +274,7 @@ impl Error {
             | Self::Usage(_) => ErrorKind::Usage,
             Self::Read { .. } | Self::Write { .. } | Self::Store { .. } | Self::Open(_) => {
                 ErrorKind::Environment
-            },
+            }
             Self::Registry { .. } | Self::NoPlatform { .. } | Self::Malformed { .. } => {
                 ErrorKind::Remote
             }
@@ -266,11 +287,17 @@ impl Error {
         match self {
             Self::NoDockerfile(path) => {
                 let folder = path.parent().unwrap_or(path);
-                Some(format!("name it with `-f FILE`, or give the folder that has it in place of `{}`", folder.display()))
+                Some(format!(
+                    "name it with `-f FILE`, or give the folder that has it in place of `{}`",
+                    folder.display()
+                ))
             }
             Self::Dockerfile { errors, .. } => errors.first()?.hint.clone(),
-            Self::Step { source: StepError::NotFound { hint, .. }, .. } => hint.clone(),
-            Self::Step { source: StepError::Fetch(error), .. } => error.hint(),
+            Self::Step { source, .. } => match &**source {
+                StepError::NotFound { hint, .. } => hint.clone(),
+                StepError::Fetch(error) => error.hint(),
+                _ => None,
+            },
             Self::InUse { .. } => Some("remove the container first, or use `-f`".to_owned()),
             Self::Registry { source, .. } => source.hint().map(str::to_owned),
             Self::Container(source) => source.hint(),
@@ -290,23 +317,37 @@ impl Error {
     /// Makes the function that wraps an error of the store.
     pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Store { doing, source }
+        move |source| Self::Store {
+            doing,
+            source: Box::new(source),
+        }
     }
 
     /// Makes the function that wraps an error of a registry.
-    pub(crate) fn registry(doing: impl Into<String>) -> impl FnOnce(rbuild_registry::Error) -> Self {
+    pub(crate) fn registry(
+        doing: impl Into<String>,
+    ) -> impl FnOnce(rbuild_registry::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Registry { doing, source }
+        move |source| Self::Registry {
+            doing,
+            source: Box::new(source),
+        }
     }
 
     /// Makes the function that wraps an error of reading a document.
     pub(crate) fn malformed(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
         let what = what.into();
-        move |error| Self::Malformed { what, reason: error.to_string() }
+        move |error| Self::Malformed {
+            what,
+            reason: error.to_string(),
+        }
     }
 
     /// A document whose digest is not the one it is named by.
     pub(crate) fn wrong_digest(what: impl Into<String>, digest: &Digest) -> Self {
-        Self::Malformed { what: what.into(), reason: format!("its digest is not {digest}") }
+        Self::Malformed {
+            what: what.into(),
+            reason: format!("its digest is not {digest}"),
+        }
     }
 }

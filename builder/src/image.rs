@@ -3,7 +3,7 @@
 //! Fields and their order are those that `BuildKit` writes (OCI image specification, "Image
 //! Configuration", with Docker's additions), so that a config can be compared with its.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rbuild_cache::Digest;
@@ -34,7 +34,11 @@ pub struct ImageConfig {
     /// The operating system.
     pub os: String,
     /// The version of the operating system (Windows only).
-    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "os.version",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub os_version: Option<String>,
     /// The layers.
     pub rootfs: RootFs,
@@ -48,11 +52,14 @@ pub struct ImageConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerConfig {
     /// `user[:group]`, by name or number; empty is root.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub user: String,
     /// Ports such as `80/tcp`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
-    pub exposed_ports: BTreeMap<String, Empty>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", with = "set")]
+    pub exposed_ports: BTreeSet<String>,
     /// The environment, `NAME=value`, in order.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub env: Vec<String>,
@@ -63,19 +70,31 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub cmd: Vec<String>,
     /// Paths that get a volume of their own.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
-    pub volumes: BTreeMap<String, Empty>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", with = "set")]
+    pub volumes: BTreeSet<String>,
     /// The working directory.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub working_dir: String,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub labels: BTreeMap<String, String>,
     /// The signal that stops a container.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub stop_signal: String,
     /// A legacy field that `BuildKit` sets with CMD.
-    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "nullable")]
+    #[serde(
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "nullable"
+    )]
     pub args_escaped: bool,
     /// How to tell whether a container is well.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,9 +107,31 @@ pub struct ContainerConfig {
     pub shell: Vec<String>,
 }
 
-/// The empty object that JSON uses where Go has a set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Empty {}
+/// Sets as Go writes them: objects whose values are empty objects.
+mod set {
+    use std::collections::BTreeSet;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        set: &BTreeSet<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let empty = serde_json::json!({});
+        serializer.collect_map(set.iter().map(|name| (name, &empty)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeSet<String>, D::Error> {
+        let map = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
+        Ok(map
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect())
+    }
+}
 
 /// The check of `HEALTHCHECK`; times in nanoseconds, 0 meaning the runtime's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +190,10 @@ pub struct RootFs {
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+        Self {
+            kind: "layers".to_owned(),
+            diff_ids: Vec::new(),
+        }
     }
 }
 
@@ -193,6 +237,9 @@ impl ImageConfig {
     }
 
     /// The document as it is stored and sent.
+    ///
+    /// # Panics
+    /// Never: the document has string keys only.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a config has string keys only")
     }
@@ -237,7 +284,9 @@ impl ImageConfig {
 
 /// Looks a name up in an environment of `NAME=value` lines; the last one counts.
 pub fn lookup<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
-    env.iter().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    env.iter()
+        .rev()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Sets a name in an environment of `NAME=value` lines, at its old place where it had one.
@@ -259,7 +308,11 @@ mod tests {
     }
 
     fn line(empty_layer: bool, created: Option<Timestamp>) -> History {
-        History { empty_layer, created, ..History::default() }
+        History {
+            empty_layer,
+            created,
+            ..History::default()
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-pub use rbuild_registry::{Credential, Mirror, Proxies, Retry, Secret, Trust};
 use rbuild_registry::{Client, Settings};
+pub use rbuild_registry::{Credential, Mirror, Proxies, Retry, Secret, Trust};
 
 /// The registries of a caller; cheap to clone, and nothing is contacted before it is needed.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +73,8 @@ impl Registries {
 
     /// The client, made now if it was not yet.
     pub(crate) fn client(&self) -> &Client {
-        self.client.get_or_init(|| Client::new(self.settings.clone()))
+        self.client
+            .get_or_init(|| Client::new(self.settings.clone()))
     }
 
     /// Checks a credential with a registry; gives the identity token to keep in place of the

@@ -84,6 +84,7 @@ pub(crate) fn attach(stream: UnixStream, user: &Terminal, peer: &Peer<'_>) -> Re
         outgoing,
         shown: Vec::new(),
         to_stderr: false,
+        files: [stdout(), stderr()].map(is_file),
         reads_input: user.input,
         keys: DetachKeys::new(user.detach_keys.as_deref())?,
         signals,
@@ -91,6 +92,11 @@ pub(crate) fn attach(stream: UnixStream, user: &Terminal, peer: &Peer<'_>) -> Re
         ended: None,
     };
     attached.run()
+}
+
+fn is_file(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }
 
 struct Attached<'a> {
@@ -101,6 +107,8 @@ struct Attached<'a> {
     /// What is still to be shown, and where.
     shown: Vec<u8>,
     to_stderr: bool,
+    /// Whether standard output, and standard error, is a regular file.
+    files: [bool; 2],
     reads_input: bool,
     keys: DetachKeys,
     signals: Option<Signals>,
@@ -259,8 +267,7 @@ impl Attached<'_> {
     fn show(&mut self) {
         let screen = self.screen();
         // A pipe that is not full takes so much, and a file takes everything, without blocking.
-        let is_file = rustix::fs::fstat(screen)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let is_file = self.files[usize::from(self.to_stderr)];
         let most = if is_file {
             self.shown.len()
         } else {

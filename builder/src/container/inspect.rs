@@ -103,7 +103,7 @@ fn config(folder: &Folder, record: &Record, argv: &[String]) -> Value {
         "Env": env,
         "Cmd": argv.get(entrypoint.len()..).unwrap_or_default(),
         "Image": record.reference,
-        "Volumes": if image.volumes.is_empty() { Value::Null } else { json!(image.volumes) },
+        "Volumes": if image.volumes.is_empty() { Value::Null } else { set(&image.volumes) },
         "WorkingDir": options.workdir.as_ref().unwrap_or(&image.working_dir),
         "Entrypoint": if entrypoint.is_empty() { Value::Null } else { json!(entrypoint) },
         "OnBuild": null,
@@ -118,7 +118,7 @@ fn config(folder: &Folder, record: &Record, argv: &[String]) -> Value {
         value["StopTimeout"] = json!(timeout);
     }
     if !image.exposed_ports.is_empty() {
-        value["ExposedPorts"] = json!(image.exposed_ports);
+        value["ExposedPorts"] = set(&image.exposed_ports);
     }
     value
 }
@@ -221,4 +221,12 @@ fn network_settings(options: &RunOptions) -> Value {
         networks.insert(name, none);
     }
     json!({ "Ports": {}, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": networks })
+}
+/// A set as Docker writes it: an object whose values are empty objects.
+fn set(names: &std::collections::BTreeSet<String>) -> Value {
+    names
+        .iter()
+        .map(|name| (name.clone(), json!({})))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -52,7 +52,14 @@ pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
     match begin() {
         Ok((held, record, clients)) => {
             drop(first);
-            Monitor::new(store, folder, record, clients, size).live(held);
+            // What one user watches and nobody can look up later is not kept.
+            let passing = record.options.remove && output && !record.options.tty;
+            let log = (!passing).then(|| Log::new(folder.log()));
+            Monitor {
+                log,
+                ..Monitor::new(store, folder, record, clients, size)
+            }
+            .live(held);
         }
         Err(error) => {
             let reply = Reply::Failed {
@@ -82,7 +89,7 @@ struct Monitor<'a> {
     folder: &'a Folder,
     record: Record,
     clients: Clients,
-    log: Log,
+    log: Option<Log>,
     size: WindowSize,
     state: State,
     stop: Stop,
@@ -101,7 +108,7 @@ impl<'a> Monitor<'a> {
             folder,
             record,
             clients,
-            log: Log::new(folder.log()),
+            log: None,
             size: size.unwrap_or(UNSEEN),
             state: State::default(),
             stop: Stop::default(),
@@ -170,7 +177,7 @@ impl<'a> Monitor<'a> {
             running,
             streams,
             clients: &mut self.clients,
-            log: Some(&mut self.log),
+            log: self.log.as_mut(),
             stop: &mut self.stop,
             stop_signal: stop_signal(&self.record),
         };

@@ -26,7 +26,7 @@ const DATA: &str = "_data";
 /// Names the volumes without a name, adds those that the image declares, and returns the names
 /// that were made up.
 pub(crate) fn name_all(options: &mut RunOptions, image: &ContainerConfig) -> Result<Vec<String>> {
-    for declared in image.volumes.keys() {
+    for declared in &image.volumes {
         // What is mounted there anyway takes the place of the volume.
         let mount = Mount::volume(declared, Path::new("/"))?;
         if !options

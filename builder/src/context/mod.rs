@@ -77,13 +77,17 @@ impl Folder {
     /// Opens a folder; `name` is the one that the graph uses.
     pub(crate) fn open(name: &str, source: &ContextSource, store: &Store) -> Result<Self> {
         let path = match source {
-            ContextSource::Folder(path) => {
-                path.canonicalize().map_err(|source| Error::Read { path: path.clone(), source })?
-            }
+            ContextSource::Folder(path) => path.canonicalize().map_err(|source| Error::Read {
+                path: path.clone(),
+                source,
+            })?,
             ContextSource::Tar(bytes) => unpack(bytes, store)?,
             ContextSource::Empty => empty(store)?,
         };
-        let root = File::open(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let root = File::open(&path).map_err(|source| Error::Read {
+            path: path.clone(),
+            source,
+        })?;
         if !root.metadata().is_ok_and(|metadata| metadata.is_dir()) {
             let source = io::ErrorKind::NotADirectory.into();
             return Err(Error::Read { path, source });
@@ -123,13 +127,19 @@ impl Folder {
         });
         let own = [".dockerignore", ".containerignore"].map(|name| self.path.join(name));
         for path in beside.into_iter().chain(own) {
-            let Some(bytes) = read_file(&path)? else { continue };
+            let Some(bytes) = read_file(&path)? else {
+                continue;
+            };
             let text = String::from_utf8_lossy(&bytes);
             let rules = Ignore::parse(&text).map_err(|error| Error::Malformed {
                 what: format!("`{}`", path.display()),
                 reason: error.to_string(),
             })?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             self.ignore = Some(IgnoreFile { name, rules });
             break;
         }
@@ -148,12 +158,16 @@ impl Folder {
 
     /// Whether anything is left out of the folder.
     pub(crate) fn is_filtered(&self) -> bool {
-        self.ignore.as_ref().is_some_and(|file| !file.rules.is_empty())
+        self.ignore
+            .as_ref()
+            .is_some_and(|file| !file.rules.is_empty())
     }
 
     /// Whether a walk takes a path, skips it, or only looks below it.
     pub(crate) fn keep(&self, path: &Path, directory: bool) -> Keep {
-        self.ignore.as_ref().map_or(Keep::Take, |file| verdict(&file.rules, path, directory))
+        self.ignore
+            .as_ref()
+            .map_or(Keep::Take, |file| verdict(&file.rules, path, directory))
     }
 
     /// Whether a path is part of the context.
@@ -166,8 +180,13 @@ impl Folder {
         let tree = self.tree()?;
         let mut hasher = Hasher::new("context");
         hasher.id(tree.content().as_bytes());
-        let layer = Layer::Folder { name: self.name.clone() };
-        Ok(Snapshot { content: hasher.content(), layers: Arc::new([layer]) })
+        let layer = Layer::Folder {
+            name: self.name.clone(),
+        };
+        Ok(Snapshot {
+            content: hasher.content(),
+            layers: Arc::new([layer]),
+        })
     }
 
     /// The tree of all that instructions use, read once.
@@ -175,7 +194,7 @@ impl Folder {
         if let Some(tree) = self.tree.get() {
             return Ok(tree.clone());
         }
-        let tree = match self.roots()? {
+        let tree = match self.roots() {
             Some(roots) if roots.is_empty() => Tree::default(),
             roots => self.read_tree(&roots.unwrap_or_default())?,
         };
@@ -183,20 +202,20 @@ impl Folder {
     }
 
     /// The paths to walk: `None` is the whole folder, an empty list nothing.
-    fn roots(&self) -> Result<Option<Vec<PathBuf>>, StepError> {
+    fn roots(&self) -> Option<Vec<PathBuf>> {
         let mut roots = Vec::new();
         for pattern in self.used.get().map(Vec::as_slice).unwrap_or_default() {
             // What is missing becomes an error at the instruction that needs it.
             for found in self.find(pattern).unwrap_or_default() {
                 if found.real.as_os_str().is_empty() {
-                    return Ok(None);
+                    return None;
                 }
                 roots.push(found.real);
             }
         }
         roots.sort();
         roots.dedup_by(|later, kept| later.starts_with(&*kept));
-        Ok(Some(roots))
+        Some(roots)
     }
 
     fn read_tree(&self, roots: &[PathBuf]) -> Result<Tree, StepError> {
@@ -204,10 +223,16 @@ impl Folder {
             std::fs::create_dir_all(folder).map_err(StepError::file("make the stat cache"))?;
         }
         let keep = |path: &Path, directory: bool| self.keep(path, directory);
-        let options =
-            Options { keep: &keep, roots, owners: Owners::Root, stat_cache: Some(&self.stat_cache) };
-        Tree::read(self.root(), &options)
-            .map_err(StepError::store(format!("read the context `{}`", self.path.display())))
+        let options = Options {
+            keep: &keep,
+            roots,
+            owners: Owners::Root,
+            stat_cache: Some(&self.stat_cache),
+        };
+        Tree::read(self.root(), &options).map_err(StepError::store(format!(
+            "read the context `{}`",
+            self.path.display()
+        )))
     }
 
     /// What a source names in this folder.
@@ -225,22 +250,24 @@ impl Folder {
     /// Names what a select uses.
     pub(crate) fn digest(&self, select: &Select) -> Result<ContentId, StepError> {
         let tree = self.tree()?;
-        select_digest(select, |pattern| self.find(pattern), |found| {
-            Ok(tree.subtree(&found.real).to_vec())
-        })
+        select_digest(
+            select,
+            |pattern| self.find(pattern),
+            |found| Ok(tree.subtree(&found.real).to_vec()),
+        )
     }
 
     /// Why a path that a source names is not there.
     fn why_missing(&self, pattern: &str) -> Option<String> {
-        let exists = rustix::fs::statat(
-            self.root(),
-            pattern,
-            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-        );
+        let exists =
+            rustix::fs::statat(self.root(), pattern, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
         if let (Ok(_), Some(file)) = (exists, &self.ignore) {
             let rule = file.rules.matches(pattern).filter(|rule| rule.excluded)?;
             let (line, text) = (rule.line, rule.text);
-            return Some(format!("`{text}` in line {line} of `{}` leaves it out", file.name));
+            return Some(format!(
+                "`{text}` in line {line} of `{}` leaves it out",
+                file.name
+            ));
         }
         None
     }
@@ -254,7 +281,12 @@ pub(crate) fn select_digest(
     nodes: impl Fn(&Match) -> Result<Vec<Node>, StepError>,
 ) -> Result<ContentId, StepError> {
     let mut hasher = Hasher::new("selected files");
-    if let Select::Paths { patterns, exclude, parents } = select {
+    if let Select::Paths {
+        patterns,
+        exclude,
+        parents,
+    } = select
+    {
         let exclude = Exclude::new(exclude)?;
         for pattern in patterns {
             let found = find(pattern)?;
@@ -280,7 +312,13 @@ fn hash_match(
         hasher.u64(found.pivot as u64);
         hasher.bytes(found.named.as_os_str().as_encoded_bytes());
     } else if !top.is_directory() {
-        hasher.bytes(found.named.file_name().unwrap_or_default().as_encoded_bytes());
+        hasher.bytes(
+            found
+                .named
+                .file_name()
+                .unwrap_or_default()
+                .as_encoded_bytes(),
+        );
     }
     if exclude.is_empty() {
         hasher.id(top.digest().as_bytes());
@@ -338,14 +376,19 @@ impl Exclude {
 
 /// Reads a small file whole; `None` when it is not there.
 pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
-    let wrap = |source| Error::Read { path: path.to_owned(), source };
+    let wrap = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrap(error)),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(wrap)?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(wrap)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(wrap(io::ErrorKind::FileTooLarge.into()));
     }
@@ -357,18 +400,21 @@ fn unpack(bytes: &[u8], store: &Store) -> Result<PathBuf> {
     let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
         let limit = 4 << 30;
-        flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(
-            |error| Error::Malformed {
+        flate2::read::MultiGzDecoder::new(bytes)
+            .take(limit)
+            .read_to_end(&mut plain)
+            .map_err(|error| Error::Malformed {
                 what: "the context archive".to_owned(),
                 reason: error.to_string(),
-            },
-        )?;
+            })?;
         plain
     } else {
         bytes.to_vec()
     };
     let diff_id = rbuild_cache::Digest::from_bytes(Sha256::digest(&plain).into());
-    let id = store.unpack(diff_id, plain.as_slice()).map_err(Error::store("unpack the context"))?;
+    let id = store
+        .unpack(diff_id, plain.as_slice())
+        .map_err(Error::store("unpack the context"))?;
     store
         .layer_path(&Layer::Made(id))
         .ok_or_else(|| Error::Usage("the context was removed while it was read".to_owned()))
@@ -376,7 +422,9 @@ fn unpack(bytes: &[u8], store: &Store) -> Result<PathBuf> {
 
 fn empty(store: &Store) -> Result<PathBuf> {
     let path = store.root().join("empty");
-    std::fs::create_dir_all(&path)
-        .map_err(|source| Error::Write { path: path.clone(), source })?;
+    std::fs::create_dir_all(&path).map_err(|source| Error::Write {
+        path: path.clone(),
+        source,
+    })?;
     Ok(path)
 }

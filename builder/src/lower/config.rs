@@ -1,6 +1,7 @@
 //! The instructions that change only the config of the image, and WORKDIR.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::time::Duration;
 
 use rbuild_solver::Edge;
@@ -9,8 +10,10 @@ use rbuild_solver::op::{FileAction, Op};
 use super::history;
 use super::scope::Scope;
 use super::stage::{Lowering, State, Step};
-use crate::dockerfile::{self, Arg, Command, Diagnostic, Healthcheck, Instruction, Span, Statement, Word};
-use crate::image::{self, Empty};
+use crate::dockerfile::{
+    self, Arg, Command, Diagnostic, Healthcheck, Instruction, Span, Statement, Word,
+};
+use crate::image;
 
 impl Lowering<'_> {
     /// Applies an instruction that makes no layer.
@@ -43,7 +46,9 @@ impl Lowering<'_> {
                 history::step(&mut state.config, format!("MAINTAINER {name}"), false);
                 state.config.author = Some(name.clone());
             }
-            Instruction::Onbuild(trigger) => state.config.config.on_build.push(trigger.text.clone()),
+            Instruction::Onbuild(trigger) => {
+                state.config.config.on_build.push(trigger.text.clone())
+            }
             Instruction::Run(_)
             | Instruction::Copy(_)
             | Instruction::Add(_)
@@ -54,7 +59,6 @@ impl Lowering<'_> {
 
     /// WORKDIR: the step that makes the folder, unless it is `/`.
     pub(super) fn workdir(
-        &self,
         state: &mut State,
         path: &Word,
         text: String,
@@ -87,7 +91,12 @@ impl Lowering<'_> {
             }
             let text = value.as_ref().map(|value| format!("{name}={value}"));
             words.push(text.unwrap_or_else(|| name.clone()));
-            remember(&mut state.arguments, &state.scope, name, value.unwrap_or_default());
+            remember(
+                &mut state.arguments,
+                &state.scope,
+                name,
+                value.unwrap_or_default(),
+            );
         }
         history::step(&mut state.config, words.join(" "), false);
         Ok(())
@@ -95,12 +104,7 @@ impl Lowering<'_> {
 }
 
 /// Adds an argument to those that RUN lists, at its old place where it had one.
-fn remember(
-    arguments: &mut Vec<(String, String)>,
-    scope: &Scope,
-    name: String,
-    declared: String,
-) {
+fn remember(arguments: &mut Vec<(String, String)>, scope: &Scope, name: String, declared: String) {
     let value = scope.get(&name).map_or(declared, str::to_owned);
     match arguments.iter_mut().find(|(known, _)| *known == name) {
         Some((_, old)) => *old = value,
@@ -113,7 +117,10 @@ fn expand_pairs(
     scope: &Scope,
     pairs: &[(Word, Word)],
 ) -> Result<Vec<(String, String)>, Diagnostic> {
-    pairs.iter().map(|(name, value)| Ok((scope.expand(name)?, scope.expand(value)?))).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| Ok((scope.expand(name)?, scope.expand(value)?)))
+        .collect()
 }
 
 fn env(state: &mut State, pairs: &[(Word, Word)]) -> Result<(), Diagnostic> {
@@ -122,7 +129,7 @@ fn env(state: &mut State, pairs: &[(Word, Word)]) -> Result<(), Diagnostic> {
     for (name, value) in &pairs {
         state.scope.set(name, value);
         image::set(&mut state.config.config.env, name, value);
-        text.push_str(&format!(" {name}={value}"));
+        let _ = write!(text, " {name}={value}");
     }
     history::step(&mut state.config, text, false);
     Ok(())
@@ -131,7 +138,7 @@ fn env(state: &mut State, pairs: &[(Word, Word)]) -> Result<(), Diagnostic> {
 fn label(state: &mut State, pairs: &[(Word, Word)]) -> Result<(), Diagnostic> {
     let mut text = "LABEL".to_owned();
     for (name, value) in expand_pairs(&state.scope, pairs)? {
-        text.push_str(&format!(" {name}={value}"));
+        let _ = write!(text, " {name}={value}");
         state.config.config.labels.insert(name, value);
     }
     history::step(&mut state.config, text, false);
@@ -151,7 +158,11 @@ fn arguments(state: &State, command: &Command) -> Vec<String> {
 
 fn cmd(state: &mut State, command: &Command) {
     let args = arguments(state, command);
-    history::step(&mut state.config, format!("CMD {}", history::quoted(&args)), false);
+    history::step(
+        &mut state.config,
+        format!("CMD {}", history::quoted(&args)),
+        false,
+    );
     state.config.config.cmd = args;
     state.config.config.args_escaped = true;
     state.command_set = true;
@@ -159,7 +170,11 @@ fn cmd(state: &mut State, command: &Command) {
 
 fn entrypoint(state: &mut State, command: &Command) {
     let args = arguments(state, command);
-    history::step(&mut state.config, format!("ENTRYPOINT {}", history::quoted(&args)), false);
+    history::step(
+        &mut state.config,
+        format!("ENTRYPOINT {}", history::quoted(&args)),
+        false,
+    );
     state.config.config.entrypoint = args;
     if !state.command_set {
         state.config.config.cmd.clear();
@@ -171,13 +186,17 @@ fn expose(state: &mut State, words: &[Word]) -> Result<(), Diagnostic> {
     for word in words {
         for text in state.scope.expand_words(word)? {
             let parsed = dockerfile::port::parse(&text)
-                .map_err(|error| Diagnostic::error(word.span, error.to_string()))?;
+                .map_err(|error| Diagnostic::error(word.span, error))?;
             ports.extend(parsed.iter().map(ToString::to_string));
         }
     }
     let ports: Vec<String> = ports.into_iter().collect();
-    history::step(&mut state.config, format!("EXPOSE {}", history::plain(&ports)), false);
-    state.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
+    history::step(
+        &mut state.config,
+        format!("EXPOSE {}", history::plain(&ports)),
+        false,
+    );
+    state.config.config.exposed_ports.extend(ports);
     Ok(())
 }
 
@@ -191,16 +210,22 @@ fn volume(state: &mut State, words: &[Word]) -> Result<(), Diagnostic> {
         }
         paths.push(path);
     }
-    history::step(&mut state.config, format!("VOLUME {}", history::plain(&paths)), false);
-    state.config.config.volumes.extend(paths.into_iter().map(|path| (path, Empty {})));
+    history::step(
+        &mut state.config,
+        format!("VOLUME {}", history::plain(&paths)),
+        false,
+    );
+    state.config.config.volumes.extend(paths);
     Ok(())
 }
 
 fn stop_signal(state: &mut State, word: &Word) -> Result<(), Diagnostic> {
     let signal = state.scope.expand(word)?;
     if dockerfile::signal::parse(&signal).is_none() {
-        return Err(Diagnostic::error(word.span, format!("invalid signal `{signal}`"))
-            .hint("use a name such as `SIGTERM` or a number".to_owned()));
+        return Err(
+            Diagnostic::error(word.span, format!("invalid signal `{signal}`"))
+                .hint("use a name such as `SIGTERM` or a number".to_owned()),
+        );
     }
     history::step(&mut state.config, format!("STOPSIGNAL {signal}"), false);
     state.config.config.stop_signal = signal;
@@ -212,9 +237,10 @@ fn healthcheck(state: &mut State, check: &Healthcheck) {
         time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
     };
     let check = match check {
-        Healthcheck::None => {
-            image::Healthcheck { test: vec!["NONE".to_owned()], ..image::Healthcheck::default() }
-        }
+        Healthcheck::None => image::Healthcheck {
+            test: vec!["NONE".to_owned()],
+            ..image::Healthcheck::default()
+        },
         Healthcheck::Check {
             command,
             interval,
@@ -225,9 +251,9 @@ fn healthcheck(state: &mut State, check: &Healthcheck) {
         } => image::Healthcheck {
             test: match command {
                 Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
-                Command::Exec(args) => {
-                    std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
-                }
+                Command::Exec(args) => std::iter::once("CMD".to_owned())
+                    .chain(args.iter().cloned())
+                    .collect(),
             },
             interval: nanoseconds(interval),
             timeout: nanoseconds(timeout),

@@ -46,9 +46,10 @@ impl Lowering<'_> {
         history::file_step(&mut state.config, &line(&request));
         let destination = destination(state, &request.destination);
         let link = request.link && request.chown.as_deref().is_none_or(is_numeric);
-        let below = match link {
-            true => self.source(&Base::Scratch, statement.span)?,
-            false => state.root,
+        let below = if link {
+            self.source(&Base::Scratch, statement.span)?
+        } else {
+            state.root
         };
         let mut inputs = vec![Edge::all(below)];
         if let Some(edge) = self.source_edge(&request, statement.span)? {
@@ -65,9 +66,22 @@ impl Lowering<'_> {
             add: request.add,
             link,
         });
-        let text = if link { format!("LINK {text}") } else { text.to_owned() };
+        let text = if link {
+            format!("LINK {text}")
+        } else {
+            text.to_owned()
+        };
         let root = state.root;
-        self.step(state, Step { op, inputs, text, span: statement.span }, counter);
+        self.step(
+            state,
+            Step {
+                op,
+                inputs,
+                text,
+                span: statement.span,
+            },
+            counter,
+        );
         if link {
             let layers = vec![Edge::all(root), Edge::all(state.root)];
             state.root = self.join(Op::Stack, layers);
@@ -87,7 +101,10 @@ impl Lowering<'_> {
         }
         let vertex = self.source(&request.base, span)?;
         if let Base::Folder(name) = &request.base {
-            self.folders.entry(name.clone()).or_default().extend(patterns.iter().cloned());
+            self.folders
+                .entry(name.clone())
+                .or_default()
+                .extend(patterns.iter().cloned());
         }
         let select = Select::Paths {
             patterns,
@@ -105,7 +122,9 @@ impl Lowering<'_> {
         span: Span,
     ) -> Result<Request, Diagnostic> {
         let base = match &copy.from {
-            Some(word) => self.plan.from(index, &word.text, true, span, self.request)?,
+            Some(word) => self
+                .plan
+                .from(index, &word.text, true, span, self.request)?,
             None => Self::context(),
         };
         let (sources, shown) = items(state, &copy.sources, |word, path| {
@@ -113,7 +132,10 @@ impl Lowering<'_> {
                 let message = format!("source can't be a URL for COPY: `{path}`");
                 return Err(Diagnostic::error(word.span, message).hint("use ADD".to_owned()));
             }
-            Ok(CopyItem::Path { input: 1, pattern: pattern(&path) })
+            Ok(CopyItem::Path {
+                input: 1,
+                pattern: pattern(&path),
+            })
         })?;
         Ok(Request {
             add: false,
@@ -136,11 +158,19 @@ fn add_request(state: &State, add: &dockerfile::Add) -> Result<Request, Diagnost
     let keep_git_dir = add.keep_git_dir.unwrap_or(false);
     let (sources, shown) = items(state, &add.sources, |_, path| {
         Ok(match () {
-            () if is_git(&path) => {
-                CopyItem::Git { url: path, keep_git_dir, checksum: checksum.clone() }
-            }
-            () if is_url(&path) => CopyItem::Url { url: path, checksum: checksum.clone() },
-            () => CopyItem::Path { input: 1, pattern: pattern(&path) },
+            () if is_git(&path) => CopyItem::Git {
+                url: path,
+                keep_git_dir,
+                checksum: checksum.clone(),
+            },
+            () if is_url(&path) => CopyItem::Url {
+                url: path,
+                checksum: checksum.clone(),
+            },
+            () => CopyItem::Path {
+                input: 1,
+                pattern: pattern(&path),
+            },
         })
     })?;
     Ok(Request {
@@ -209,7 +239,10 @@ fn pattern(path: &str) -> String {
     let prefix = prefix.trim_start_matches('/');
     match (prefix, rest) {
         (prefix, Some(rest)) => {
-            format!("{prefix}/./{}", clean(&format!("/{rest}")).trim_start_matches('/'))
+            format!(
+                "{prefix}/./{}",
+                clean(&format!("/{rest}")).trim_start_matches('/')
+            )
         }
         ("", None) => ".".to_owned(),
         (prefix, None) => prefix.to_owned(),
@@ -254,5 +287,5 @@ fn is_git(path: &str) -> bool {
     path.starts_with("git@")
         || path.starts_with("git://")
         || path.starts_with("ssh://")
-        || (is_url(path) && before_fragment.ends_with(".git"))
+        || (is_url(path) && before_fragment.strip_suffix(".git").is_some())
 }

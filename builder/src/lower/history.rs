@@ -19,7 +19,12 @@ pub(super) fn step(config: &mut ImageConfig, text: String, layer: bool) {
 
 fn push(config: &mut ImageConfig, created_by: String, empty_layer: bool) {
     let comment = COMMENT.to_owned();
-    config.history.push(History { created_by, comment, empty_layer, ..History::default() });
+    config.history.push(History {
+        created_by,
+        comment,
+        empty_layer,
+        ..History::default()
+    });
 }
 
 /// `RUN |2 A=1 B=2 /bin/sh -c command`: the arguments in scope come before the command.
@@ -27,7 +32,11 @@ pub(super) fn run(args: &[String], arguments: &[(String, String)]) -> String {
     let mut words = vec!["RUN".to_owned()];
     if !arguments.is_empty() {
         words.push(format!("|{}", arguments.len()));
-        words.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
+        words.extend(
+            arguments
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
     }
     words.extend_from_slice(args);
     words.join(" ")
@@ -71,18 +80,30 @@ fn quote(text: &str) -> String {
 
 /// A health check as Go prints a pointer to the struct with `%q`.
 pub(super) fn healthcheck(check: &Healthcheck) -> String {
-    let times = [check.interval, check.timeout, check.start_period, check.start_interval]
-        .map(|nanoseconds| format!("\"{}\"", go_duration(nanoseconds)));
-    let retries = u32::try_from(check.retries).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
+    let times = [
+        check.interval,
+        check.timeout,
+        check.start_period,
+        check.start_interval,
+    ]
+    .map(|nanoseconds| format!("\"{}\"", go_duration(nanoseconds)));
+    let retries = u32::try_from(check.retries)
+        .ok()
+        .and_then(char::from_u32)
+        .unwrap_or('\u{fffd}');
     let retries = match retries {
-        c @ '\x07'..='\x0d' => ["\\a", "\\b", "\\t", "\\n", "\\v", "\\f", "\\r"]
-            [c as usize - 7]
-            .to_owned(),
+        c @ '\x07'..='\x0d' => {
+            ["\\a", "\\b", "\\t", "\\n", "\\v", "\\f", "\\r"][c as usize - 7].to_owned()
+        }
         c if (c as u32) < 0x20 || c == '\x7f' => format!("\\x{:02x}", c as u32),
         c @ ('\'' | '\\') => format!("\\{c}"),
         c => c.to_string(),
     };
-    format!("&{{{} {} '{retries}'}}", quoted(&check.test), times.join(" "))
+    format!(
+        "&{{{} {} '{retries}'}}",
+        quoted(&check.test),
+        times.join(" ")
+    )
 }
 
 /// A time span as Go's `time.Duration` prints it: `1m30s`, `500ms`, `0s`.

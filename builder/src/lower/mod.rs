@@ -178,7 +178,10 @@ pub fn lower(
     request: &Request,
     resolved: &BTreeMap<Wanted, ResolvedImage>,
 ) -> Result<Lowered, Diagnostic> {
-    let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
+    let known = resolved
+        .iter()
+        .map(|(key, image)| (key.clone(), image.config.clone()))
+        .collect();
     let plan = plan::plan(file, request, &known)?;
     stage::Lowering::new(&plan, request, resolved).finish()
 }

@@ -6,9 +6,7 @@ use std::rc::Rc;
 
 use super::Request;
 use super::scope::{Scope, automatic};
-use crate::dockerfile::{
-    self, Diagnostic, Dockerfile, Instruction, Span, Stage, Statement, Word,
-};
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Span, Stage, Statement, Word};
 use crate::image::ImageConfig;
 use crate::platform::Platform;
 
@@ -76,9 +74,18 @@ pub(crate) fn plan(
 ) -> Result<Plan, Diagnostic> {
     let target = find_target(file, request.target.as_deref())?;
     let global = global_scope(file, request, target)?;
-    let names: Vec<_> = file.stages.iter().map(|stage| stage.from.value.name.clone()).collect();
-    let mut plan =
-        Plan { stages: Vec::with_capacity(file.stages.len()), target, global, images: vec![], names };
+    let names: Vec<_> = file
+        .stages
+        .iter()
+        .map(|stage| stage.from.value.name.clone())
+        .collect();
+    let mut plan = Plan {
+        stages: Vec::with_capacity(file.stages.len()),
+        target,
+        global,
+        images: vec![],
+        names,
+    };
     for (index, stage) in file.stages.iter().enumerate() {
         let planned = plan.stage(index, stage, request, known)?;
         plan.stages.push(planned);
@@ -89,7 +96,9 @@ pub(crate) fn plan(
 
 fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnostic> {
     let last = file.stages.len().saturating_sub(1);
-    let Some(wanted) = wanted.filter(|name| !name.is_empty()) else { return Ok(last) };
+    let Some(wanted) = wanted.filter(|name| !name.is_empty()) else {
+        return Ok(last);
+    };
     let lower = wanted.to_lowercase();
     let by_name = |stage: &Stage| stage.from.value.name.as_deref() == Some(lower.as_str());
     if let Some(index) = file.stages.iter().rposition(by_name) {
@@ -100,22 +109,27 @@ fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnos
     {
         return Ok(index);
     }
-    let names = file.stages.iter().filter_map(|stage| stage.from.value.name.as_deref());
-    let span = file.stages.first().map(|stage| stage.from.span).unwrap_or_default();
+    let names = file
+        .stages
+        .iter()
+        .filter_map(|stage| stage.from.value.name.as_deref());
+    let span = file
+        .stages
+        .first()
+        .map(|stage| stage.from.span)
+        .unwrap_or_default();
     let message = format!("target stage `{wanted}` could not be found");
     Err(Diagnostic::error(span, message).hint(dockerfile::suggest(&lower, names)))
 }
 
-fn global_scope(
-    file: &Dockerfile,
-    request: &Request,
-    target: usize,
-) -> Result<Scope, Diagnostic> {
+fn global_scope(file: &Dockerfile, request: &Request, target: usize) -> Result<Scope, Diagnostic> {
     let stage_name = match (&request.target, file.stages.get(target)) {
         (Some(name), _) => name.clone(),
-        (None, Some(Stage { from, .. })) => {
-            from.value.name.clone().unwrap_or_else(|| "default".to_owned())
-        }
+        (None, Some(Stage { from, .. })) => from
+            .value
+            .name
+            .clone()
+            .unwrap_or_else(|| "default".to_owned()),
         (None, None) => "default".to_owned(),
     };
     let mut scope = Scope::new(file.directives.escape);
@@ -198,13 +212,18 @@ impl Plan {
             return Ok(Base::Scratch);
         }
         let platform = platform.unwrap_or(&request.platform).to_string();
-        Ok(Base::Image(Wanted { reference: name, platform }))
+        Ok(Base::Image(Wanted {
+            reference: name,
+            platform,
+        }))
     }
 
     /// The last stage before `index` that has this name.
     fn earlier(&self, name: &str, index: usize) -> Option<usize> {
         let lower = name.to_lowercase();
-        self.names[..index].iter().rposition(|known| known.as_deref() == Some(lower.as_str()))
+        self.names[..index]
+            .iter()
+            .rposition(|known| known.as_deref() == Some(lower.as_str()))
     }
 
     /// The instructions that a base wants to run in whatever stands on it.
@@ -220,11 +239,21 @@ impl Plan {
                     Instruction::Onbuild(trigger) => Some(Rc::new((*trigger.instruction).clone())),
                     _ => None,
                 };
-                Ok(self.stages[*below].instructions.iter().filter_map(inner).collect())
+                Ok(self.stages[*below]
+                    .instructions
+                    .iter()
+                    .filter_map(inner)
+                    .collect())
             }
             Base::Image(wanted) => {
-                let texts = known.get(wanted).map(|config| config.config.on_build.as_slice());
-                texts.unwrap_or_default().iter().map(|text| parse_trigger(text, span)).collect()
+                let texts = known
+                    .get(wanted)
+                    .map(|config| config.config.on_build.as_slice());
+                texts
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|text| parse_trigger(text, span))
+                    .collect()
             }
             Base::Scratch | Base::Folder(_) => Ok(Vec::new()),
         }
@@ -258,8 +287,12 @@ impl Plan {
             return Ok(context.base(&request.platform));
         }
         let lower = name.to_lowercase();
-        if self.names[index..].iter().any(|known| known.as_deref() == Some(lower.as_str())) {
-            let message = format!("stage `{name}` needs to be defined before the stage that uses it");
+        if self.names[index..]
+            .iter()
+            .any(|known| known.as_deref() == Some(lower.as_str()))
+        {
+            let message =
+                format!("stage `{name}` needs to be defined before the stage that uses it");
             let hint = format!("move `FROM … AS {name}` up");
             return Err(Diagnostic::error(span, message).hint(hint));
         }
@@ -267,7 +300,10 @@ impl Plan {
             return Ok(Base::Scratch);
         }
         let platform = self.stages[index].platform.to_string();
-        Ok(Base::Image(Wanted { reference: name.to_owned(), platform }))
+        Ok(Base::Image(Wanted {
+            reference: name.to_owned(),
+            platform,
+        }))
     }
 
     /// Marks a stage, and everything beneath it, as wanted, and collects the images.
@@ -301,25 +337,36 @@ impl Plan {
 /// among them is a stage.
 fn sources(instruction: &Instruction) -> Vec<(String, bool)> {
     match instruction {
-        Instruction::Copy(copy) => {
-            copy.from.iter().map(|word| (word.text.clone(), true)).collect()
-        }
-        Instruction::Run(run) => {
-            run.mounts.iter().filter_map(|mount| Some((mount.from()?.to_owned(), false))).collect()
-        }
+        Instruction::Copy(copy) => copy
+            .from
+            .iter()
+            .map(|word| (word.text.clone(), true))
+            .collect(),
+        Instruction::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(|mount| Some((mount.from()?.to_owned(), false)))
+            .collect(),
         _ => Vec::new(),
     }
 }
 
 fn parse_trigger(text: &str, span: Span) -> Result<Rc<Statement>, Diagnostic> {
-    dockerfile::parse_instruction(text).map(Rc::new).map_err(|errors| {
-        let reason = errors.first().map(|error| error.message.clone()).unwrap_or_default();
-        Diagnostic::error(span, format!("the base image's trigger `{text}` is invalid: {reason}"))
-    })
+    dockerfile::parse_instruction(text)
+        .map(Rc::new)
+        .map_err(|errors| {
+            let reason = errors
+                .first()
+                .map(|error| error.message.clone())
+                .unwrap_or_default();
+            Diagnostic::error(
+                span,
+                format!("the base image's trigger `{text}` is invalid: {reason}"),
+            )
+        })
 }
 
 fn parse_platform(word: &Word, text: &str) -> Result<Platform, Diagnostic> {
-    crate::platform::parse(text).map_err(|error| {
-        Diagnostic::error(word.span, format!("failed to parse platform: {error}"))
-    })
+    crate::platform::parse(text)
+        .map_err(|error| Diagnostic::error(word.span, format!("failed to parse platform: {error}")))
 }

@@ -36,7 +36,11 @@ pub(super) struct State {
 impl State {
     /// Joins a path to the working directory, lexically, as WORKDIR and COPY do.
     pub(super) fn absolute(&self, path: &str) -> String {
-        let base = if path.starts_with('/') { "" } else { self.config.config.working_dir.as_str() };
+        let base = if path.starts_with('/') {
+            ""
+        } else {
+            self.config.config.working_dir.as_str()
+        };
         clean(&format!("/{base}/{path}"))
     }
 
@@ -77,7 +81,11 @@ impl Counter {
     fn name(&mut self, text: &str) -> String {
         self.next += 1;
         let width = self.total.to_string().len();
-        let stage = if self.several { format!("{} ", self.stage) } else { String::new() };
+        let stage = if self.several {
+            format!("{} ", self.stage)
+        } else {
+            String::new()
+        };
         format!("[{stage}{:>width$}/{}] {text}", self.next, self.total)
     }
 
@@ -131,10 +139,16 @@ impl<'a> Lowering<'a> {
 
     pub(super) fn finish(mut self) -> Result<Lowered, Diagnostic> {
         for (index, stage) in self.plan.stages.iter().enumerate() {
-            let state = if stage.wanted { Some(self.stage(index, stage)?) } else { None };
+            let state = if stage.wanted {
+                Some(self.stage(index, stage)?)
+            } else {
+                None
+            };
             self.done.push(state);
         }
-        let state = self.done[self.plan.target].take().expect("the target was marked as wanted");
+        let state = self.done[self.plan.target]
+            .take()
+            .expect("the target was marked as wanted");
         let mut config = state.config;
         for (name, value) in &self.request.labels {
             config.config.labels.insert(name.clone(), value.clone());
@@ -163,7 +177,11 @@ impl<'a> Lowering<'a> {
         };
         let mut state = self.base(stage, &mut counter)?;
         for (position, statement) in stage.instructions.iter().enumerate() {
-            let prefix = if position < stage.triggers { "ONBUILD " } else { "" };
+            let prefix = if position < stage.triggers {
+                "ONBUILD "
+            } else {
+                ""
+            };
             self.instruction(index, &mut state, statement, prefix, &mut counter)?;
         }
         Ok(state)
@@ -173,10 +191,19 @@ impl<'a> Lowering<'a> {
     fn base(&mut self, stage: &PlannedStage, counter: &mut Counter) -> Result<State, Diagnostic> {
         let request = self.request;
         let fresh = request.no_cache
-            || request.no_cache_filter.iter().any(|name| name.eq_ignore_ascii_case(&stage.name));
+            || request
+                .no_cache_filter
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(&stage.name));
         if let Base::Stage(below) = &stage.base {
-            let below = self.done[*below].clone().expect("the base of a wanted stage is wanted");
-            let mut state = State { command_set: false, fresh, ..below };
+            let below = self.done[*below]
+                .clone()
+                .expect("the base of a wanted stage is wanted");
+            let mut state = State {
+                command_set: false,
+                fresh,
+                ..below
+            };
             state.config.config.on_build.clear();
             state.platform = stage.platform.clone();
             return Ok(state);
@@ -185,7 +212,10 @@ impl<'a> Lowering<'a> {
         let mut config = match &stage.base {
             Base::Image(wanted) => {
                 let image = self.image(wanted, stage.from)?;
-                let config = ImageConfig { created: None, ..image.config.clone() };
+                let config = ImageConfig {
+                    created: None,
+                    ..image.config.clone()
+                };
                 let step = counter.name(&format!("FROM {}", image.reference));
                 self.note_image(wanted, step);
                 config
@@ -205,7 +235,15 @@ impl<'a> Lowering<'a> {
             Base::Image(_) => config.platform(),
             _ => stage.platform.clone(),
         };
-        Ok(State { config, root, scope, arguments: vec![], command_set: false, platform, fresh })
+        Ok(State {
+            config,
+            root,
+            scope,
+            arguments: vec![],
+            command_set: false,
+            platform,
+            fresh,
+        })
     }
 
     fn image(&self, wanted: &Wanted, span: Span) -> Result<&'a ResolvedImage, Diagnostic> {
@@ -229,7 +267,9 @@ impl<'a> Lowering<'a> {
         let source = match base {
             Base::Stage(below) => {
                 let state = self.done[*below].as_ref();
-                return Ok(state.expect("what a wanted stage reads from is wanted").root);
+                return Ok(state
+                    .expect("what a wanted stage reads from is wanted")
+                    .root);
             }
             Base::Scratch => Source::Scratch,
             Base::Image(wanted) => {
@@ -238,11 +278,17 @@ impl<'a> Lowering<'a> {
                 if !self.images.iter().any(|(known, _)| known == wanted) {
                     self.images.push((wanted.clone(), step));
                 }
-                Source::Image { reference, platform: wanted.platform.clone() }
+                Source::Image {
+                    reference,
+                    platform: wanted.platform.clone(),
+                }
             }
             Base::Folder(name) => {
                 self.folders.entry(name.clone()).or_default();
-                Source::Context { name: name.clone(), paths: Vec::new() }
+                Source::Context {
+                    name: name.clone(),
+                    paths: Vec::new(),
+                }
             }
         };
         let key = format!("{source:?}");
@@ -272,16 +318,26 @@ impl<'a> Lowering<'a> {
         if let Work::Op { fresh, .. } = &mut vertex.work {
             *fresh = state.fresh;
         }
-        state.root = self.push(Vertex { name, digest: format!("sha256:{digest}"), place, ..vertex });
+        state.root = self.push(Vertex {
+            name,
+            digest: format!("sha256:{digest}"),
+            place,
+            ..vertex
+        });
     }
 
     /// Adds a vertex that only joins others and is not shown.
     pub(super) fn join(&mut self, op: Op, inputs: Vec<Edge>) -> VertexId {
-        self.push(Vertex { quiet: true, ..Vertex::op(op, inputs, "join layers") })
+        self.push(Vertex {
+            quiet: true,
+            ..Vertex::op(op, inputs, "join layers")
+        })
     }
 
     fn push(&mut self, vertex: Vertex) -> VertexId {
-        self.graph.add(vertex).expect("the lowering adds inputs before what uses them")
+        self.graph
+            .add(vertex)
+            .expect("the lowering adds inputs before what uses them")
     }
 
     fn instruction(
@@ -303,7 +359,7 @@ impl<'a> Lowering<'a> {
                 self.copy(index, state, statement, &text, counter)
             }
             Instruction::Workdir(path) => {
-                if let Some(step) = self.workdir(state, path, text, statement.span)? {
+                if let Some(step) = Self::workdir(state, path, text, statement.span)? {
                     self.step(state, step, counter);
                 }
                 Ok(())

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rbuild_solver::op::{Copy, CopyItem};
 use rbuild_cache::tree::Node;
+use rbuild_solver::op::{Copy, CopyItem};
 use rustix::fs::{Mode, OFlags};
 
 use super::copy::Target;
@@ -37,9 +37,13 @@ pub(super) fn wanted(
     if !copy.add || !copy.unpack.unwrap_or(local) {
         return Ok(false);
     }
-    let Some(node) = nodes.first().filter(|node| node.is_file()) else { return Ok(false) };
+    let Some(node) = nodes.first().filter(|node| node.is_file()) else {
+        return Ok(false);
+    };
     let file = open(root, &node.path).map_err(StepError::file("open the source of ADD"))?;
-    Ok(compression(&file).map_err(StepError::file("read the source of ADD"))?.is_some())
+    Ok(compression(&file)
+        .map_err(StepError::file("read the source of ADD"))?
+        .is_some())
 }
 
 /// Unpacks an archive into the destination of the instruction.
@@ -52,7 +56,11 @@ pub(super) fn unpack(root: &OwnedFd, path: &Path, target: &Target<'_>) -> Result
     let (uid, gid) = target.owner.unwrap_or((0, 0));
     let real = super::files::make_folders(target.root, &folder, uid, gid)
         .map_err(StepError::file(doing()))?;
-    let real = if real.as_os_str().is_empty() { Path::new(".") } else { &real };
+    let real = if real.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        &real
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let destination = rustix::fs::openat(target.root, real, flags, Mode::empty())
         .map_err(StepError::file(doing()))?;
@@ -86,7 +94,9 @@ fn compression(file: &File) -> io::Result<Option<Compression>> {
 
 /// Whether a head is that of a tar: its checksum is right.
 fn is_tar(head: &[u8]) -> bool {
-    let Ok(head) = <&[u8; HEAD]>::try_from(head) else { return false };
+    let Ok(head) = <&[u8; HEAD]>::try_from(head) else {
+        return false;
+    };
     let sum = |byte: (usize, &u8)| match byte.0 {
         148..156 => u32::from(b' '),
         _ => u32::from(*byte.1),
@@ -130,7 +140,10 @@ mod tests {
             compression(&File::open(path).unwrap()).unwrap()
         };
         assert_eq!(check(&tar), Some(Compression::None));
-        assert_eq!(check(&zstd::encode_all(&tar[..], 1).unwrap()), Some(Compression::Zstd));
+        assert_eq!(
+            check(&zstd::encode_all(&tar[..], 1).unwrap()),
+            Some(Compression::Zstd)
+        );
         assert_eq!(check(&zstd::encode_all(&b"text"[..], 1).unwrap()), None);
         assert_eq!(check(b"text"), None);
         assert_eq!(check(b""), None);

@@ -1,5 +1,6 @@
 //! RUN: a process in the root of its input, whose changes become a layer.
 
+use std::fmt::Write;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -28,54 +29,62 @@ impl World {
     pub(super) fn exec(&self, task: &Task, exec: &Exec, kill: &Kill) -> Result<Outputs, StepError> {
         let began = Instant::now();
         let base = &task.inputs[0];
-        let staged = self.store.stage().map_err(StepError::store("begin a layer"))?;
+        let staged = self
+            .store
+            .stage()
+            .map_err(StepError::store("begin a layer"))?;
         let root = self
             .store
             .writable(&base.layers, &staged)
             .map_err(StepError::store("mount the file system of the step"))?;
         let mut mounts = self.mounts(task, exec)?;
         let container = container(root, exec, &mut mounts);
-        self.run_container(task, exec, container, kill)?;
+        run_container(task, exec, container, kill)?;
         drop(mounts);
-        let below = self.store.view(&base.layers).map_err(StepError::store("look at the base"))?;
-        let upper = std::fs::File::open(staged.files())
-            .map_err(StepError::file("open the new layer"))?;
+        let below = self
+            .store
+            .view(&base.layers)
+            .map_err(StepError::store("look at the base"))?;
+        let upper =
+            std::fs::File::open(staged.files()).map_err(StepError::file("open the new layer"))?;
         prune::unchanged(upper.as_fd(), below.as_fd())
             .map_err(StepError::file("compare the new layer with its base"))?;
         self.commit(task, base, staged, began)
     }
+}
 
-    fn run_container(
-        &self,
-        task: &Task,
-        exec: &Exec,
-        container: Container,
-        kill: &Kill,
-    ) -> Result<(), StepError> {
-        let command = exec.args.join(" ");
-        let pipe = || {
-            pipe_with(PipeFlags::CLOEXEC).map_err(StepError::file("make a pipe for the output"))
-        };
-        let ((output, stdout), (errors, stderr)) = (pipe()?, pipe()?);
-        let stdio = Stdio::Streams {
-            stdin: Stream::Null,
-            stdout: Stream::Fd(stdout),
-            stderr: Stream::Fd(stderr),
-        };
-        let running = launch(container, stdio).map_err(|source| StepError::Launch {
-            command: command.clone(),
-            source: Arc::new(source),
-        })?;
-        let running = kill.watch(running)?;
-        copy_logs(task, output, errors)?;
-        let exit = running.wait().map_err(|source| StepError::Launch {
-            command: command.clone(),
-            source: Arc::new(source),
-        })?;
-        match exit {
-            Exit::Code(0) => Ok(()),
-            exit => Err(StepError::Exit { command, code: exit.code() }),
-        }
+/// Runs the process of a step to its end, and tells what it writes.
+fn run_container(
+    task: &Task,
+    exec: &Exec,
+    container: Container,
+    kill: &Kill,
+) -> Result<(), StepError> {
+    let command = exec.args.join(" ");
+    let pipe =
+        || pipe_with(PipeFlags::CLOEXEC).map_err(StepError::file("make a pipe for the output"));
+    let ((output, stdout), (errors, stderr)) = (pipe()?, pipe()?);
+    let stdio = Stdio::Streams {
+        stdin: Stream::Null,
+        stdout: Stream::Fd(stdout),
+        stderr: Stream::Fd(stderr),
+    };
+    let running = launch(container, stdio).map_err(|source| StepError::Launch {
+        command: command.clone(),
+        source: Arc::new(source),
+    })?;
+    let running = kill.watch(running)?;
+    copy_logs(task, output, errors)?;
+    let exit = running.wait().map_err(|source| StepError::Launch {
+        command: command.clone(),
+        source: Arc::new(source),
+    })?;
+    match exit {
+        Exit::Code(0) => Ok(()),
+        exit => Err(StepError::Exit {
+            command,
+            code: exit.code(),
+        }),
     }
 }
 
@@ -102,7 +111,7 @@ fn container(root: OwnedFd, exec: &Exec, mounts: &mut Mounts) -> Container {
         Mount::bind(PathBuf::from("/etc/resolv.conf"), "/etc/resolv.conf").read_only(),
         Mount::new(hosts_file(exec), "/etc/hosts").read_only(),
     ];
-    container.mounts.append(&mut mounts.mounts);
+    container.mounts.append(&mut mounts.list);
     if exec.insecure {
         container.make_privileged();
     }
@@ -115,9 +124,14 @@ fn hosts_file(exec: &Exec) -> MountSource {
         exec.hostname
     );
     for (name, address) in &exec.extra_hosts {
-        text.push_str(&format!("{address}\t{name}\n"));
+        let _ = writeln!(text, "{address}\t{name}");
     }
-    MountSource::Bytes { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }
+    MountSource::Bytes {
+        bytes: text.into_bytes(),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    }
 }
 
 /// A limit by Docker's name of it; names that the command line did not know never get here.
@@ -141,7 +155,11 @@ fn limit((name, soft, hard): &(String, u64, u64)) -> Option<Limit> {
         _ => return None,
     };
     let finite = |value: u64| (value != u64::MAX).then_some(value);
-    Some(Limit { resource, soft: finite(*soft), hard: finite(*hard) })
+    Some(Limit {
+        resource,
+        soft: finite(*soft),
+        hard: finite(*hard),
+    })
 }
 
 /// Tells what the process writes, until nobody holds the other ends of the pipes any more.
@@ -153,8 +171,10 @@ fn copy_logs(task: &Task, output: OwnedFd, errors: OwnedFd) -> Result<(), StepEr
     let mut buffer = vec![0; LOG_CHUNK];
     while !open.is_empty() {
         let ready: Vec<bool> = {
-            let mut fds: Vec<_> =
-                open.iter().map(|(file, _)| PollFd::new(file, PollFlags::IN)).collect();
+            let mut fds: Vec<_> = open
+                .iter()
+                .map(|(file, _)| PollFd::new(file, PollFlags::IN))
+                .collect();
             match poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 result => result.map_err(StepError::file("wait for the output"))?,
@@ -172,7 +192,10 @@ fn copy_logs(task: &Task, output: OwnedFd, errors: OwnedFd) -> Result<(), StepEr
             match file.read(&mut buffer) {
                 Ok(0) => false,
                 Ok(length) => {
-                    let log = What::Log { stream: *stream, data: buffer[..length].into() };
+                    let log = What::Log {
+                        stream: *stream,
+                        data: buffer[..length].into(),
+                    };
                     task.events.emit(task.step, log);
                     true
                 }

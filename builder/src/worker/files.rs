@@ -22,7 +22,10 @@ impl World {
     pub(super) fn files(&self, task: &Task, actions: &[FileAction]) -> Result<Outputs, StepError> {
         let began = Instant::now();
         let base = &task.inputs[0];
-        let staged = self.store.stage().map_err(StepError::store("begin a layer"))?;
+        let staged = self
+            .store
+            .stage()
+            .map_err(StepError::store("begin a layer"))?;
         let root = self
             .store
             .writable(&base.layers, &staged)
@@ -62,7 +65,9 @@ pub(super) fn make_folders(
 ) -> io::Result<PathBuf> {
     let mut real = PathBuf::new();
     for part in path.components() {
-        let std::path::Component::Normal(part) = part else { continue };
+        let std::path::Component::Normal(part) = part else {
+            continue;
+        };
         let next = real.join(part);
         real = match select::resolve(root, &next) {
             Ok(found) => found,
@@ -73,7 +78,11 @@ pub(super) fn make_folders(
             Err(error) => return Err(error),
         };
     }
-    let whole = if real.as_os_str().is_empty() { Path::new(".") } else { &real };
+    let whole = if real.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        &real
+    };
     let stat = rustix::fs::statat(root, whole, AtFlags::SYMLINK_NOFOLLOW)?;
     if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
         return Err(Errno::NOTDIR.into());
@@ -88,7 +97,12 @@ fn make_folder(root: BorrowedFd<'_>, path: &Path, uid: u32, gid: u32) -> io::Res
         rustix::fs::chownat(root, path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
     }
     // The mode must not depend on the caller's umask.
-    rustix::fs::chmodat(root, path, Mode::from_raw_mode(FOLDER_MODE), AtFlags::empty())?;
+    rustix::fs::chmodat(
+        root,
+        path,
+        Mode::from_raw_mode(FOLDER_MODE),
+        AtFlags::empty(),
+    )?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::error::StepError;
 /// The mounts of one RUN, and what must live as long as they do.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
-    pub(super) mounts: Vec<Mount>,
+    pub(super) list: Vec<Mount>,
     /// Secrets that are variables, as `NAME=value`.
     pub(super) env: Vec<String>,
     /// Layers that take the writes to bind mounts, which are thrown away.
@@ -36,39 +36,72 @@ impl World {
         for mount in &exec.mounts {
             let target = mount.target.clone();
             match &mount.kind {
-                MountKind::Bind { input, source, writable } => {
+                MountKind::Bind {
+                    input,
+                    source,
+                    writable,
+                } => {
                     let fd = self.bound(&task.inputs[*input], source, *writable, &mut all)?;
                     let bound = Mount::new(MountSource::Fd(fd), target);
-                    all.mounts.push(if *writable { bound } else { bound.read_only() });
+                    all.list
+                        .push(if *writable { bound } else { bound.read_only() });
                 }
                 MountKind::Cache { read_only, .. } => {
                     let folder = self.cache_folder(task, &mount.kind, &mut all)?;
                     let bound = Mount::bind(folder, target);
-                    all.mounts.push(if *read_only { bound.read_only() } else { bound });
+                    all.list
+                        .push(if *read_only { bound.read_only() } else { bound });
                 }
                 MountKind::Inline { contents, mode } => {
                     let bytes = contents.clone().into_bytes();
-                    let source = MountSource::Bytes { bytes, mode: *mode, uid: 0, gid: 0 };
-                    all.mounts.push(Mount::new(source, target).read_only());
+                    let source = MountSource::Bytes {
+                        bytes,
+                        mode: *mode,
+                        uid: 0,
+                        gid: 0,
+                    };
+                    all.list.push(Mount::new(source, target).read_only());
                 }
                 MountKind::Tmpfs { size } => {
                     let size = (*size != 0).then_some(*size);
-                    let source = MountSource::Tmpfs { size, mode: 0o1777, uid: 0, gid: 0 };
-                    all.mounts.push(Mount::new(source, target));
+                    let source = MountSource::Tmpfs {
+                        size,
+                        mode: 0o1777,
+                        uid: 0,
+                        gid: 0,
+                    };
+                    all.list.push(Mount::new(source, target));
                 }
-                MountKind::Secret { id, env, file, required, mode, uid, gid } => {
-                    let Some(bytes) = self.secret(id, *required)? else { continue };
+                MountKind::Secret {
+                    id,
+                    env,
+                    file,
+                    required,
+                    mode,
+                    uid,
+                    gid,
+                } => {
+                    let Some(bytes) = self.secret(id, *required)? else {
+                        continue;
+                    };
                     if let Some(name) = env {
                         let value = String::from_utf8_lossy(&bytes);
                         all.env.push(format!("{name}={value}"));
                     }
                     if *file {
                         let (mode, uid, gid) = (*mode, *uid, *gid);
-                        let source = MountSource::Bytes { bytes, mode, uid, gid };
-                        all.mounts.push(Mount::new(source, target).read_only());
+                        let source = MountSource::Bytes {
+                            bytes,
+                            mode,
+                            uid,
+                            gid,
+                        };
+                        all.list.push(Mount::new(source, target).read_only());
                     }
                 }
-                MountKind::Ssh { required: false, .. } => {}
+                MountKind::Ssh {
+                    required: false, ..
+                } => {}
                 MountKind::Ssh { .. } => {
                     return Err(StepError::Unsupported("`--mount=type=ssh`".to_owned()));
                 }
@@ -78,7 +111,11 @@ impl World {
     }
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>, StepError> {
-        match self.secrets.read(id).map_err(StepError::file(format!("read the secret `{id}`")))? {
+        match self
+            .secrets
+            .read(id)
+            .map_err(StepError::file(format!("read the secret `{id}`")))?
+        {
             None if required => Err(StepError::Secret(id.to_owned())),
             secret => Ok(secret),
         }
@@ -92,10 +129,12 @@ impl World {
         writable: bool,
         all: &mut Mounts,
     ) -> Result<OwnedFd, StepError> {
-        let staged = match writable {
-            true => Some(self.store.stage().map_err(StepError::store("begin a layer"))?),
-            false => None,
+        let stage = || {
+            self.store
+                .stage()
+                .map_err(StepError::store("begin a layer"))
         };
+        let staged = writable.then(stage).transpose()?;
         let root = match self.folder(input) {
             Some(folder) => self.folder_view(folder, staged.as_ref(), all)?,
             None => match &staged {
@@ -110,13 +149,18 @@ impl World {
             return Ok(root);
         }
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                StepError::NotFound { path: relative.to_owned(), hint: None }
-            }
+            io::ErrorKind::NotFound => StepError::NotFound {
+                path: relative.to_owned(),
+                hint: None,
+            },
             _ => StepError::file(format!("open `{relative}` for a bind mount"))(error),
         };
         let real = select::resolve(root.as_fd(), Path::new(relative)).map_err(failed)?;
-        let real = if real.as_os_str().is_empty() { PathBuf::from(".") } else { real };
+        let real = if real.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            real
+        };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(root.as_fd(), &real, flags, Mode::empty())
             .map_err(|error| failed(error.into()))
@@ -134,7 +178,10 @@ impl World {
             return rustix::fs::openat(CWD, folder.path(), flags, Mode::empty())
                 .map_err(StepError::file("open the context"));
         }
-        let mask = self.store.stage().map_err(StepError::store("begin a layer"))?;
+        let mask = self
+            .store
+            .stage()
+            .map_err(StepError::store("begin a layer"))?;
         hide_ignored(folder, Path::new(""), mask.files())
             .map_err(StepError::file("hide the files that are ignored"))?;
         let folders = [mask.files().to_owned(), folder.path().to_owned()];
@@ -150,7 +197,17 @@ impl World {
         kind: &MountKind,
         all: &mut Mounts,
     ) -> Result<PathBuf, StepError> {
-        let MountKind::Cache { id, sharing, seed, source, mode, uid, gid, .. } = kind else {
+        let MountKind::Cache {
+            id,
+            sharing,
+            seed,
+            source,
+            mode,
+            uid,
+            gid,
+            ..
+        } = kind
+        else {
             return Err(StepError::Other("not a cache mount".to_owned()));
         };
         let name = blake3::hash(id.as_bytes()).to_hex();
@@ -205,12 +262,17 @@ impl World {
                         0 => name.to_owned(),
                         number => format!("{name}.{number}"),
                     };
-                    let lock = self.store.lock(&format!("cache {name}")).map_err(failed())?;
+                    let lock = self
+                        .store
+                        .lock(&format!("cache {name}"))
+                        .map_err(failed())?;
                     if lock.is_some() {
                         return Ok((name, lock));
                     }
                 }
-                Err(StepError::Other(format!("every copy of the cache `{id}` is in use")))
+                Err(StepError::Other(format!(
+                    "every copy of the cache `{id}` is in use"
+                )))
             }
         }
     }
@@ -220,7 +282,11 @@ impl World {
             Some(folder) => folder.root().try_clone_to_owned()?,
             None => self.store.view(&seed.layers).map_err(io::Error::other)?,
         };
-        super::copy::tree(root.as_fd(), Path::new(source.trim_start_matches('/')), target)
+        super::copy::tree(
+            root.as_fd(),
+            Path::new(source.trim_start_matches('/')),
+            target,
+        )
     }
 }
 

@@ -44,11 +44,15 @@ pub(crate) fn find(
     let (before, after) = pattern.split_once("/./").unwrap_or(("", pattern));
     let pivot = before.split('/').filter(|part| !part.is_empty()).count();
     let whole = format!("{before}/{after}");
-    let parts: Vec<&str> = whole.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let parts: Vec<&str> = whole
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
     if !is_pattern(&whole) {
         let named: PathBuf = parts.iter().collect();
         let real = resolve(root, &named)?;
-        let shown = |path: &Path| path.as_os_str().is_empty() || visible(path, is_directory(root, path));
+        let shown =
+            |path: &Path| path.as_os_str().is_empty() || visible(path, is_directory(root, path));
         if !shown(&named) || !shown(&real) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -58,13 +62,25 @@ pub(crate) fn find(
     expand(root, Path::new(""), &parts, visible, &mut found)?;
     found.sort();
     found.dedup();
-    found.into_iter().map(|named| Ok(Match { real: resolve(root, &named)?, named, pivot })).collect()
+    found
+        .into_iter()
+        .map(|named| {
+            Ok(Match {
+                real: resolve(root, &named)?,
+                named,
+                pivot,
+            })
+        })
+        .collect()
 }
 
 /// Like [`find`] in a tree from which nothing is hidden, with the errors of a step.
 pub(crate) fn find_in(root: BorrowedFd<'_>, pattern: &str) -> Result<Vec<Match>, StepError> {
     find(root, pattern, &|_, _| true).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => StepError::NotFound { path: pattern.to_owned(), hint: None },
+        io::ErrorKind::NotFound => StepError::NotFound {
+            path: pattern.to_owned(),
+            hint: None,
+        },
         _ => StepError::file(format!("look up `{pattern}`"))(error),
     })
 }
@@ -104,7 +120,11 @@ fn expand(
 /// The names in a folder, whose path may lead through links; none when it is no folder.
 fn entries(root: BorrowedFd<'_>, folder: &Path) -> io::Result<Vec<OsString>> {
     let real = resolve(root, folder)?;
-    let path = if real.as_os_str().is_empty() { Path::new(".") } else { &real };
+    let path = if real.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        &real
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let handle = match rustix::fs::openat(root, path, flags, Mode::empty()) {
         Ok(handle) => handle,
@@ -131,9 +151,8 @@ fn is_real_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
 }
 
 fn is_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
-    resolve(root, path).is_ok_and(|real| {
-        real.as_os_str().is_empty() || is_real_directory(root, &real)
-    })
+    resolve(root, path)
+        .is_ok_and(|real| real.as_os_str().is_empty() || is_real_directory(root, &real))
 }
 
 /// Follows every link in a path, as if `root` were `/`; the result has no links.
@@ -227,10 +246,9 @@ fn match_one(pattern: &[char], c: char) -> Option<usize> {
     match pattern {
         ['?', ..] => Some(1),
         ['\\', escaped, ..] => (*escaped == c).then_some(2),
-        ['\\'] => None,
+        ['\\'] | [] => None,
         ['[', class @ ..] => match_class(class, c).map(|length| length + 1),
         [literal, ..] => (*literal == c).then_some(1),
-        [] => None,
     }
 }
 
@@ -287,7 +305,11 @@ mod tests {
             ("a[", "a", false),
             ("[]a]", "]", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 
@@ -310,28 +332,44 @@ mod tests {
         let root = std::fs::File::open(tree.path()).unwrap();
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let all = find(root.as_fd(), pattern, &|_, _| true)?;
-        Ok(all.into_iter().map(|found| (text(found.named), text(found.real))).collect())
+        Ok(all
+            .into_iter()
+            .map(|found| (text(found.named), text(found.real)))
+            .collect())
     }
 
     #[test]
     fn links_that_are_named_are_followed_inside_the_tree() {
         let same = |name: &str, real: &str| vec![(name.to_owned(), real.to_owned())];
         assert_eq!(names("link").unwrap(), same("link", "a/b"));
-        assert_eq!(names("link/c/3.txt").unwrap(), same("link/c/3.txt", "a/b/c/3.txt"));
+        assert_eq!(
+            names("link/c/3.txt").unwrap(),
+            same("link/c/3.txt", "a/b/c/3.txt")
+        );
         assert_eq!(names("out").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names("loop").is_err());
-        assert_eq!(names("a/1.txt/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(
+            names("a/1.txt/x").unwrap_err().kind(),
+            io::ErrorKind::NotADirectory
+        );
     }
 
     #[test]
     fn wildcards_match_element_by_element_and_stars_any_depth() {
         let named = |pattern: &str| -> Vec<String> {
-            names(pattern).unwrap().into_iter().map(|(named, _)| named).collect()
+            names(pattern)
+                .unwrap()
+                .into_iter()
+                .map(|(named, _)| named)
+                .collect()
         };
         assert_eq!(named("*/*.txt"), ["a/1.txt"]);
         assert_eq!(named("**/*.txt"), ["a/1.txt", "a/b/2.txt", "a/b/c/3.txt"]);
         assert_eq!(named("*.nothing"), Vec::<String>::new());
         assert_eq!(named("."), [""]);
-        assert_eq!(names("missing").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            names("missing").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

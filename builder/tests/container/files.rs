@@ -75,7 +75,7 @@ fn anonymous_volumes_go_with_their_container() {
             config
                 .config
                 .volumes
-                .insert("/data".to_owned(), Default::default());
+                .insert("/data".to_owned(), rbuild::image::Empty::default());
         },
     );
     let created = stage.create(&script("touch /data/x"));

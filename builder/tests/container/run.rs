@@ -119,7 +119,7 @@ fn nothing_is_left_of_a_run_with_rm() {
             config
                 .config
                 .volumes
-                .insert("/data".to_owned(), Default::default());
+                .insert("/data".to_owned(), rbuild::image::Empty::default());
         },
     );
     let mut options = script("touch /data/x /y; cat /data/seed");
@@ -195,8 +195,8 @@ fn the_environment_is_dockers() {
         |_| (),
         |config| {
             config.config.env.push("FROM_IMAGE=1".to_owned());
-            config.config.working_dir = "/tmp".to_owned();
-            config.config.user = "user".to_owned();
+            "/tmp".clone_into(&mut config.config.working_dir);
+            "user".clone_into(&mut config.config.user);
         },
     );
     let mut options =

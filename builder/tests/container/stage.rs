@@ -16,7 +16,7 @@ use rbuild::image::ImageConfig;
 /// The argument by which this program plays the user's command.
 pub(crate) const TOOL: &str = "tool";
 /// How long something that must happen may take on a machine that is busy.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 const APPLETS: [&str; 24] = [
     "cat", "chmod", "date", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls",
