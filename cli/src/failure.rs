@@ -43,15 +43,13 @@ pub(crate) enum Cause {
     Failed(String),
     #[error("canceled")]
     Canceled,
-    /// All has been said.
-    #[error("")]
-    Silent,
 }
 
 /// A verb that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    cause: Cause,
+    // In a box, since every verb passes results of this type on.
+    cause: Box<Cause>,
     hint: Option<String>,
     code: u8,
 }
@@ -78,14 +76,6 @@ impl Failure {
         move |source| Cause::Io { doing, source }.into()
     }
 
-    /// Nothing is said; the code alone counts.
-    pub(crate) fn silent(code: u8) -> Self {
-        Self {
-            code,
-            ..Cause::Silent.into()
-        }
-    }
-
     /// The same with a hint.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self {
@@ -96,9 +86,9 @@ impl Failure {
 
     /// The same as `docker run` reports it: its own codes start at 125.
     pub(crate) fn of_run(self) -> Self {
-        let code = match &self.cause {
+        let code = match &*self.cause {
             Cause::Container(error) => exit_code(error.exit_code()),
-            Cause::Silent | Cause::Canceled => self.code,
+            Cause::Canceled => self.code,
             _ => ENGINE,
         };
         Self { code, ..self }
@@ -111,7 +101,7 @@ impl Failure {
 
     /// Whether the reader of our output has gone, which is no error.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        let mut next: Option<&dyn Error> = Some(&self.cause);
+        let mut next: Option<&dyn Error> = Some(&*self.cause);
         while let Some(error) = next {
             let io = error.downcast_ref::<io::Error>();
             if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
@@ -122,18 +112,15 @@ impl Failure {
         false
     }
 
-    /// What people read; empty where all has been said. `debug` shows more of it.
+    /// What people read.
     pub(crate) fn render(&self) -> String {
-        if matches!(self.cause, Cause::Silent) {
-            return String::new();
-        }
-        let mut diagnostic = Diagnostic::of(&self.cause);
-        diagnostic.hint = self.hint.clone().or_else(|| match &self.cause {
+        let mut diagnostic = Diagnostic::of(&*self.cause);
+        diagnostic.hint = self.hint.clone().or_else(|| match &*self.cause {
             Cause::Builder(error) => error.hint(),
             Cause::Container(error) => error.hint(),
             _ => None,
         });
-        if let Cause::Builder(error) = &self.cause {
+        if let Cause::Builder(error) = &*self.cause {
             diagnostic.place = error.excerpt().map(|(source, span)| Place {
                 file: &source.name,
                 source: &source.text,
@@ -171,10 +158,10 @@ impl<E: Into<Cause>> From<E> for Failure {
             },
             Cause::Config(_) | Cause::Credential(_) | Cause::Io { .. } => ENVIRONMENT,
             Cause::Canceled => INTERRUPTED,
-            Cause::Container(_) | Cause::Failed(_) | Cause::Silent => FAILED,
+            Cause::Container(_) | Cause::Failed(_) => FAILED,
         };
         Self {
-            cause,
+            cause: Box::new(cause),
             hint: None,
             code,
         }
@@ -210,7 +197,5 @@ mod tests {
             failure.render(),
             "error: `--sbom` is not supported yet\n\nhint: leave it out\n"
         );
-        assert_eq!(Failure::silent(7).render(), "");
-        assert_eq!(Failure::silent(7).code(), 7);
     }
 }

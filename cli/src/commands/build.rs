@@ -10,7 +10,7 @@ use rbuild::{
 };
 use serde_json::json;
 
-use super::{DONE, Outcome, Session, outputs, print, tell};
+use super::{DONE, Outcome, Session, outputs, platform, print, tell};
 use crate::args::{BuildArgs, Pair, SecretSource as Typed, Ulimit};
 use crate::config;
 use crate::failure::Failure;
@@ -115,7 +115,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     for Pair { name, value } in &args.labels {
         build = build.label(name, value.clone().unwrap_or_default());
     }
-    if let Some(platform) = session.platform(one_platform(&args.platforms)?)? {
+    if let Some(platform) = platform(one_platform(&args.platforms)?)? {
         build = build.platform(platform);
     }
     build = build.pull(args.pull).no_cache(args.no_cache);

@@ -31,7 +31,7 @@ pub(super) fn run(args: &ExecArgs, session: &Session) -> Outcome {
         sig_proxy: false,
     };
     match container::exec(&session.store()?, name, &options, &terminal) {
-        Ok(ended) => Ok(code(&ended)),
+        Ok(ended) => Ok(code(ended)),
         // 126 and 127 are the command's; what hindered rbuild itself is 1.
         Err(error) => match exit_code(error.exit_code()) {
             126 | 127 => Err(Failure::from(error).of_run()),

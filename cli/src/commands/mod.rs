@@ -53,16 +53,16 @@ impl Session {
     fn registries(&self) -> Result<Registries, Failure> {
         Ok(self.config.registries()?)
     }
+}
 
-    /// The platform that was typed or is usual; none is this machine's.
-    fn platform(&self, typed: Option<&str>) -> Result<Option<Platform>, Failure> {
-        let text = typed.map(str::to_owned).or_else(config::platform);
-        let parse = |text: String| match text.as_str() {
-            "local" => Ok(rbuild::platform::host()),
-            _ => rbuild::platform::parse(&text).map_err(|error| Failure::usage(error.to_string())),
-        };
-        text.map(parse).transpose()
-    }
+/// The platform that was typed or is usual; none is this machine's.
+fn platform(typed: Option<&str>) -> Result<Option<Platform>, Failure> {
+    let text = typed.map(str::to_owned).or_else(config::platform);
+    let parse = |text: String| match text.as_str() {
+        "local" => Ok(rbuild::platform::host()),
+        _ => rbuild::platform::parse(&text).map_err(|error| Failure::usage(error.to_string())),
+    };
+    text.map(parse).transpose()
 }
 
 /// Does what was typed.

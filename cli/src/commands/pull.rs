@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use rbuild::images::{self, Pulled};
 use rbuild::{Event, Events, Platform, Reference, Registries, Store, What};
 
-use super::{DONE, Outcome, Session, print, tell};
+use super::{DONE, Outcome, Session, platform, print, tell};
 use crate::args::PullArgs;
 use crate::failure::Failure;
 use crate::interrupt::block_on;
@@ -19,9 +19,7 @@ pub(super) fn run(args: &PullArgs, session: &Session) -> Outcome {
     let place = Place {
         store: session.store()?,
         registries: session.registries()?,
-        platform: session
-            .platform(args.platform.as_deref())?
-            .unwrap_or_else(rbuild::platform::host),
+        platform: platform(args.platform.as_deref())?.unwrap_or_else(rbuild::platform::host),
     };
     let pulled = pull(&args.image, &place, session, args.quiet, Voice::Stdout)?;
     if args.quiet {
@@ -99,7 +97,8 @@ pub(super) struct Transfer {
     _progress: Option<Progress>,
 }
 
-/// Shows layers on their way: as a picture on a terminal, else as a line for each that is there.
+/// Shows layers on their way: as a picture on a terminal, else as a line for each that is there;
+/// no word for those means that nothing is shown.
 pub(super) fn transfer(
     session: &Session,
     heading: &'static str,
@@ -124,7 +123,10 @@ pub(super) fn transfer(
             _progress: Some(progress),
         };
     }
-    let events = Events::new(move |event| layer_line(&event, voice, done));
+    let events = match done {
+        "" => Events::none(),
+        word => Events::new(move |event| layer_line(&event, voice, word)),
+    };
     Transfer {
         events,
         _progress: None,

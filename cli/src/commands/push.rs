@@ -43,7 +43,7 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
         let how = match layer.how {
             Pushed::Existed => "Layer already exists",
             Pushed::Mounted => "Mounted from another repository",
-            _ => "Pushed",
+            Pushed::Sent => "Pushed",
         };
         let _ = writeln!(text, "{}: {how}", short_id(&layer.digest.to_string()));
     }

@@ -23,7 +23,7 @@ pub(super) fn start(args: &StartArgs, session: &Session) -> Outcome {
         detach_keys: None,
         sig_proxy: true,
     };
-    Ok(code(&container::start_attached(&store, name, &terminal)?))
+    Ok(code(container::start_attached(&store, name, &terminal)?))
 }
 
 pub(super) fn stop(args: &StopArgs, session: &Session) -> Outcome {
@@ -63,9 +63,9 @@ pub(super) fn rm(args: &RmArgs, session: &Session) -> Outcome {
 }
 
 /// The exit code of a container that was attached to.
-pub(super) fn code(ended: &Ended) -> u8 {
+pub(super) fn code(ended: Ended) -> u8 {
     match ended {
-        Ended::Exited(code) => exit_code(*code),
+        Ended::Exited(code) => exit_code(code),
         Ended::Detached => DONE,
     }
 }

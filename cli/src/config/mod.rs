@@ -138,6 +138,11 @@ pub(crate) fn progress() -> Result<Mode, ConfigError> {
     clap::ValueEnum::from_str(&value, true).map_err(|_| ConfigError::Variable { name: NAME, value })
 }
 
+/// What to log for the developers of rbuild, as `RBUILD_LOG=debug` or `RBUILD_LOG=rbuild=trace`.
+pub(crate) fn log() -> Option<String> {
+    variable("RBUILD_LOG")
+}
+
 /// The platform to build for or to run, where nothing was typed.
 pub(crate) fn platform() -> Option<String> {
     variable("DOCKER_DEFAULT_PLATFORM")

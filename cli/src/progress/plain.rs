@@ -13,8 +13,10 @@ use rbuild::{Event, StepId, What};
 use super::steps::{Line, Part, State, Step, Steps};
 use super::{Look, Renderer, failure, text, write_batch};
 
-/// How long a running step keeps its place while others have something to show.
+/// How long a running step keeps its place while others have something to show, and how long
+/// where it is silent itself.
 const HOLD: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_millis(500);
 /// A part is shown again after so long, or after so many hundredths of it.
 const PART_INTERVAL: Duration = Duration::from_secs(5);
 const PART_PERCENT: u64 = 5;
@@ -32,8 +34,9 @@ pub(super) struct Plain<W> {
     parts: BTreeMap<(StepId, String), (Duration, u64)>,
     /// The running step whose block is open.
     shown: Option<StepId>,
-    /// Since when that block is open.
+    /// Since when that block is open, and when it grew last.
     shown_since: Duration,
+    grown: Duration,
     batch: String,
 }
 
@@ -54,6 +57,7 @@ impl<W: Write + Send> Plain<W> {
             parts: BTreeMap::new(),
             shown: None,
             shown_since: Duration::ZERO,
+            grown: Duration::ZERO,
             batch: String::new(),
         }
     }
@@ -148,6 +152,7 @@ impl<W: Write + Send> Plain<W> {
             let _ = writeln!(self.batch, "#{number} {name}");
             (self.shown, self.shown_since) = (Some(id), now);
         }
+        self.grown = now;
         for line in pending.lines {
             let _ = writeln!(self.batch, "#{number} {line}");
         }
@@ -182,10 +187,12 @@ impl<W: Write + Send> Plain<W> {
         }
     }
 
-    /// Gives the place to the step that has waited longest, where the place is free or was held
-    /// long enough.
+    /// Gives the place to the step that has waited longest, where the place is free, was held long
+    /// enough, or its holder is silent.
     fn print_running(&mut self, now: Duration) {
-        if self.shown.is_some() && now.saturating_sub(self.shown_since) < HOLD {
+        let held = now.saturating_sub(self.shown_since) < HOLD;
+        let speaks = now.saturating_sub(self.grown) < SILENCE;
+        if self.shown.is_some() && held && speaks {
             return;
         }
         let longest = self

@@ -10,7 +10,7 @@ use rbuild::{Events, Store};
 
 use super::pull::{Place, Voice, pull};
 use super::status::code;
-use super::{DONE, Outcome, Session, print, tell};
+use super::{DONE, Outcome, Session, platform, print, tell};
 use crate::args::{CreateArgs, Pull, RunArgs};
 use crate::failure::Failure;
 use crate::interrupt::block_on;
@@ -44,7 +44,7 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let remove = args.rm;
     let created = make(&args.create, &store, session, |options| {
-        options.remove = remove
+        options.remove = remove;
     })?;
     if args.detach {
         container::start(&store, &created.id)?;
@@ -56,7 +56,7 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
         detach_keys: args.detach_keys.clone(),
         sig_proxy: args.sig_proxy,
     };
-    Ok(code(&container::run(&store, &created, &terminal)?))
+    Ok(code(container::run(&store, &created, &terminal)?))
 }
 
 /// Makes a container of an image that is fetched where it is missing.
@@ -114,7 +114,7 @@ fn image(
             Ok(_) => {}
         }
     }
-    let platform = session.platform(args.platform.as_deref())?;
+    let platform = platform(args.platform.as_deref())?;
     let place = Place {
         store: store.clone(),
         registries: session.registries()?,

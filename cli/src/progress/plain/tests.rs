@@ -91,33 +91,49 @@ fn a_running_step_keeps_its_place_for_a_while() {
         at(0, 0, What::Started),
         at(0, 1, What::Started),
     ];
-    for second in 1..8 {
-        events.push(log(second * 1_000, 0, &format!("a{second}\n")));
-        events.push(log(second * 1_000, 1, &format!("b{second}\n")));
+    for beat in 1..16 {
+        events.push(log(beat * 400, 0, &format!("a{beat}\n")));
+        events.push(log(beat * 400, 1, &format!("b{beat}\n")));
     }
-    let draws: Vec<_> = (1..80).map(|tenth| tenth * 100).collect();
-    insta::assert_snapshot!(shown(&events, &draws, 8_000), @r"
+    let draws: Vec<_> = (1..64).map(|tenth| tenth * 100).collect();
+    insta::assert_snapshot!(shown(&events, &draws, 6_400), @r"
     #1 [1/2] RUN a
-    #1 1.000 a1
-    #1 2.000 a2
-    #1 3.000 a3
-    #1 4.000 a4
-    #1 5.000 a5
+    #1 0.400 a1
+    #1 0.800 a2
+    #1 1.200 a3
+    #1 1.600 a4
+    #1 2.000 a5
+    #1 2.400 a6
+    #1 2.800 a7
+    #1 3.200 a8
+    #1 3.600 a9
+    #1 4.000 a10
+    #1 4.400 a11
+    #1 4.800 a12
     #1 ...
 
     #2 [2/2] RUN b
-    #2 1.000 b1
-    #2 2.000 b2
-    #2 3.000 b3
-    #2 4.000 b4
-    #2 5.000 b5
-    #2 6.000 b6
-    #2 7.000 b7
+    #2 0.400 b1
+    #2 0.800 b2
+    #2 1.200 b3
+    #2 1.600 b4
+    #2 2.000 b5
+    #2 2.400 b6
+    #2 2.800 b7
+    #2 3.200 b8
+    #2 3.600 b9
+    #2 4.000 b10
+    #2 4.400 b11
+    #2 4.800 b12
+    #2 5.200 b13
+    #2 5.600 b14
+    #2 6.000 b15
     #2 ...
 
     #1 [1/2] RUN a
-    #1 6.000 a6
-    #1 7.000 a7
+    #1 5.200 a13
+    #1 5.600 a14
+    #1 6.000 a15
     ");
 }
 
@@ -211,4 +227,28 @@ fn a_miss_tells_what_changed() {
         "#1 miss: RUN make (its base changed)"
     );
     assert_eq!(line(Miss::NewInstruction), "");
+}
+
+#[test]
+fn a_silent_step_gives_its_place_up() {
+    let events = [
+        planned(0, "[1/2] FROM a", &[]),
+        planned(1, "[2/2] RUN b", &[]),
+        at(0, 0, What::Started),
+        at(10, 1, What::Started),
+        log(100, 1, "hello\n"),
+    ];
+    let screen = Screen::default();
+    let mut plain = Plain::new(screen.clone(), LOOK);
+    for event in &events {
+        plain.event(event);
+    }
+    plain.draw(Duration::from_millis(100)).unwrap();
+    assert!(!screen.text().contains("hello"), "{}", screen.text());
+    plain.draw(Duration::from_millis(600)).unwrap();
+    assert!(
+        screen.text().ends_with("#2 0.090 hello\n"),
+        "{}",
+        screen.text()
+    );
 }
