@@ -222,6 +222,7 @@ fn network_settings(options: &RunOptions) -> Value {
     }
     json!({ "Ports": {}, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": networks })
 }
+
 /// A set as Docker writes it: an object whose values are empty objects.
 fn set(names: &std::collections::BTreeSet<String>) -> Value {
     names

@@ -258,6 +258,20 @@ impl Mount {
         })
     }
 
+    /// An anonymous volume at a path that an image declares: a path and nothing else, since no
+    /// image may name a folder of the host.
+    pub(crate) fn anonymous(path: &str) -> Result<Self> {
+        let source = Source::Volume {
+            name: None,
+            copy: true,
+        };
+        Ok(Self {
+            source,
+            target: target("volume", path, path)?,
+            read_only: false,
+        })
+    }
+
     /// Reads what `--tmpfs` has: `TARGET[:OPTIONS]`.
     pub fn tmpfs(text: &str) -> Result<Self> {
         let (path, options) = text.split_once(':').unwrap_or((text, ""));
@@ -398,6 +412,20 @@ mod tests {
         ] {
             assert!(Mount::volume(wrong, Path::new("/")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_image_cannot_name_a_folder_of_the_host() {
+        let mount = Mount::anonymous("/etc:/x").unwrap();
+        assert_eq!(mount.target, "/etc:/x");
+        assert_eq!(
+            mount.source,
+            Source::Volume {
+                name: None,
+                copy: true
+            }
+        );
+        assert!(Mount::anonymous("/..").is_err());
     }
 
     #[test]

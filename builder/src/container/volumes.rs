@@ -28,7 +28,7 @@ const DATA: &str = "_data";
 pub(crate) fn name_all(options: &mut RunOptions, image: &ContainerConfig) -> Result<Vec<String>> {
     for declared in &image.volumes {
         // What is mounted there anyway takes the place of the volume.
-        let mount = Mount::volume(declared, Path::new("/"))?;
+        let mount = Mount::anonymous(declared)?;
         if !options
             .mounts
             .iter()

@@ -72,10 +72,7 @@ fn anonymous_volumes_go_with_their_container() {
     let stage = Stage::with(
         |_| (),
         |config| {
-            config
-                .config
-                .volumes
-                .insert("/data".to_owned(), rbuild::image::Empty::default());
+            config.config.volumes.insert("/data".to_owned());
         },
     );
     let created = stage.create(&script("touch /data/x"));

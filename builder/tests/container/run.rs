@@ -116,10 +116,7 @@ fn nothing_is_left_of_a_run_with_rm() {
     let stage = Stage::with(
         |_| (),
         |config| {
-            config
-                .config
-                .volumes
-                .insert("/data".to_owned(), rbuild::image::Empty::default());
+            config.config.volumes.insert("/data".to_owned());
         },
     );
     let mut options = script("touch /data/x /y; cat /data/seed");
