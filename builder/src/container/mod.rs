@@ -24,6 +24,7 @@ mod log;
 mod logs;
 mod message;
 mod monitor;
+mod mounts;
 mod names;
 mod options;
 mod parse;
