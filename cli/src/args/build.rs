@@ -25,7 +25,6 @@ pub(crate) struct BuildFlags;
 
 impl Flags for BuildFlags {
     const FLAGS: &'static [Flag] = &[
-        refused("allow"),
         refused("annotation"),
         refused("attest"),
         ignored("builder"),
@@ -149,6 +148,9 @@ pub(crate) struct BuildArgs {
         help_heading = "Sandbox of RUN"
     )]
     pub(crate) ulimits: Vec<Ulimit>,
+    /// Allow `RUN --security=insecure`, which takes nearly all walls away: `security.insecure`
+    #[arg(long = "allow", value_name = "WHAT", help_heading = "Sandbox of RUN")]
+    pub(crate) allow: Vec<String>,
 
     #[command(flatten)]
     pub(crate) foreign: Foreign<BuildFlags>,

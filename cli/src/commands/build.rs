@@ -158,6 +158,18 @@ fn sandbox(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
         let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
         build = build.ulimit(name, limit(*soft), limit(*hard));
     }
+    for what in &args.allow {
+        match what.as_str() {
+            "security.insecure" => build = build.allow_insecure(true),
+            // It is the default here.
+            "network.host" => {}
+            other => {
+                return Err(Failure::usage(format!(
+                    "`--allow {other}` is not supported yet"
+                )));
+            }
+        }
+    }
     Ok(build)
 }
 

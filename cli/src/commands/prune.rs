@@ -2,10 +2,9 @@
 
 use rbuild::{Digest, container, images};
 
-use super::{DONE, Outcome, Session, confirm, print};
+use super::{DONE, Outcome, Session, confirm, print, tell};
 use crate::args::PruneArgs;
 use crate::failure::Failure;
-use crate::table::size;
 
 pub(super) fn containers(args: &PruneArgs, session: &Session) -> Outcome {
     refuse_filters(args)?;
@@ -35,7 +34,6 @@ pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
         .map(|(_, image)| image)
         .collect();
     let mut text = "Deleted Images:\n".to_owned();
-    let mut freed = 0;
     for image in images::list(&store)? {
         if used.contains(&image.id) || (image.name.is_some() && !args.all) {
             continue;
@@ -43,9 +41,14 @@ pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
         let name = image.name.clone().unwrap_or_else(|| image.id.to_string());
         images::remove(&store, &name, false, &|_| None)?;
         text.extend(["deleted: ", &name, "\n"]);
-        freed += image.size;
     }
-    print(&format!("{text}\nTotal reclaimed space: {}\n", size(freed)))?;
+    print(&text)?;
+    // What steps and processes that died have left is in nobody's way but takes space.
+    store.sweep().map_err(|source| rbuild::Error::Store {
+        doing: "clear up after dead processes".to_owned(),
+        source: Box::new(source),
+    })?;
+    tell("note: their layers stay in the cache, which is not cut back yet\n");
     Ok(DONE)
 }
 
