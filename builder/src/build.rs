@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -33,6 +34,8 @@ pub enum DockerfileSource {
     Default,
     /// A file of this machine.
     Path(PathBuf),
+    /// A file of the context.
+    Inside(String),
     /// The text itself.
     Text(Vec<u8>),
 }
@@ -292,6 +295,7 @@ impl Build {
             events,
             prepared,
             names,
+            ran: Arc::default(),
         }
         .finish()
         .await
@@ -347,6 +351,11 @@ impl Build {
                 let text = read_file(path)?.ok_or_else(|| Error::NoDockerfile(path.clone()))?;
                 (named(path), Some(path.clone()), text)
             }
+            DockerfileSource::Inside(name) => {
+                let path = folder.path().join(name);
+                let text = folder.read(name)?.ok_or_else(|| Error::NoDockerfile(name.into()))?;
+                (named(&path), Some(path), text)
+            }
             DockerfileSource::Default => {
                 let first = folder.path().join("Dockerfile");
                 match folder.read("Dockerfile")? {
@@ -371,10 +380,15 @@ impl Build {
     }
 }
 
+/// Makes a step known.
+fn plan(events: &Events, name: String) -> StepId {
+    let digest = format!("sha256:{}", blake3::hash(name.as_bytes()).to_hex());
+    events.plan(name, digest, Vec::new())
+}
+
 /// Makes a step known and starts it.
 pub(crate) fn begin(events: &Events, name: String) -> StepId {
-    let digest = format!("sha256:{}", blake3::hash(name.as_bytes()).to_hex());
-    let step = events.plan(name, digest, Vec::new());
+    let step = plan(events, name);
     events.emit(step, What::Started);
     step
 }
@@ -409,6 +423,8 @@ struct Run {
     events: Events,
     prepared: Prepared,
     names: Vec<String>,
+    /// Whether any step had to run.
+    ran: Arc<AtomicBool>,
 }
 
 impl Run {
@@ -428,7 +444,25 @@ impl Run {
         let lowered = lower::lower(&self.prepared.tree, &request, &known)
             .map_err(|error| self.wrong(error))?;
         let snapshot = self.solve(&lowered, &resolved).await?;
-        self.export(lowered.config, snapshot).await
+        let sweep = self.sweep();
+        let built = self.export(lowered.config, snapshot).await;
+        // Nobody waits for the sweep of a build that failed; it is done by the next one.
+        if let Some(sweep) = sweep {
+            let _ = sweep.await;
+        }
+        built
+    }
+
+    /// Removes what killed processes left in the store, unless this build changed nothing there.
+    fn sweep(&self) -> Option<tokio::task::JoinHandle<()>> {
+        let store = self.store.clone();
+        self.ran.load(Ordering::Relaxed).then(|| {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = store.sweep() {
+                    tracing::warn!(%error, "cannot remove what is left of other builds");
+                }
+            })
+        })
     }
 
     fn wrong(&self, error: Diagnostic) -> Error {
@@ -538,7 +572,7 @@ impl Run {
             let Some(image) = resolved.get(wanted) else {
                 continue;
             };
-            let step = begin(&self.events, name.clone());
+            let step = plan(&self.events, name.clone());
             steps.push(step);
             let key = image_key(&image.reference, &wanted.platform);
             images.insert(
@@ -558,6 +592,7 @@ impl Run {
             jobs: Arc::new(Semaphore::new(self.build.jobs)),
             events: self.events.clone(),
             fetched: Mutex::default(),
+            ran: self.ran.clone(),
         };
         Ok((world, steps))
     }

@@ -376,6 +376,14 @@ pub async fn push(
     Ok(pushed)
 }
 
+/// Loads the images of an archive of `docker save`, or of an OCI image layout; gives their names.
+///
+/// # Errors
+/// What is no archive of images, is damaged, or cannot be kept.
+pub fn load(store: &Store, archive: impl std::io::Read) -> Result<Vec<String>> {
+    crate::load::load(store, archive)
+}
+
 /// Writes images as one archive that `docker load`, and [`load`], read.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ mod error;
 mod export;
 pub mod image;
 pub mod images;
+mod load;
 pub mod lower;
 pub mod platform;
 pub mod registries;

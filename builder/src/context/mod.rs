@@ -73,6 +73,20 @@ struct IgnoreFile {
     rules: Ignore,
 }
 
+impl IgnoreFile {
+    fn parse(name: &str, bytes: &[u8]) -> Result<Self> {
+        let rules = Ignore::parse(&String::from_utf8_lossy(bytes));
+        let rules = rules.map_err(|error| Error::Malformed {
+            what: format!("`{name}`"),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            rules,
+        })
+    }
+}
+
 impl Folder {
     /// Opens a folder; `name` is the one that the graph uses.
     pub(crate) fn open(name: &str, source: &ContextSource, store: &Store) -> Result<Self> {
@@ -112,7 +126,15 @@ impl Folder {
 
     /// Reads a file of the folder whole; `None` when it is not there.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        read_file(&self.path.join(name))
+        // A context may be hostile: a link in it leads nowhere else.
+        match select::resolve(self.root(), Path::new(name)) {
+            Ok(real) => read_file(&self.path.join(real)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read {
+                path: self.path.join(name),
+                source,
+            }),
+        }
     }
 
     /// Takes the ignore rules: those beside the Dockerfile before those of the folder.
@@ -125,23 +147,18 @@ impl Folder {
             name.push(".dockerignore");
             PathBuf::from(name)
         });
-        let own = [".dockerignore", ".containerignore"].map(|name| self.path.join(name));
-        for path in beside.into_iter().chain(own) {
-            let Some(bytes) = read_file(&path)? else {
-                continue;
-            };
-            let text = String::from_utf8_lossy(&bytes);
-            let rules = Ignore::parse(&text).map_err(|error| Error::Malformed {
-                what: format!("`{}`", path.display()),
-                reason: error.to_string(),
-            })?;
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            self.ignore = Some(IgnoreFile { name, rules });
-            break;
+        if let Some(path) = beside
+            && let Some(bytes) = read_file(&path)?
+        {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            self.ignore = Some(IgnoreFile::parse(&name, &bytes)?);
+        }
+        for name in [".dockerignore", ".containerignore"] {
+            if self.ignore.is_none()
+                && let Some(bytes) = self.read(name)?
+            {
+                self.ignore = Some(IgnoreFile::parse(name, &bytes)?);
+            }
         }
         Ok(self.ignore.as_ref().map(|file| file.name.as_str()))
     }

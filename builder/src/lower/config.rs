@@ -47,7 +47,7 @@ impl Lowering<'_> {
                 state.config.author = Some(name.clone());
             }
             Instruction::Onbuild(trigger) => {
-                state.config.config.on_build.push(trigger.text.clone())
+                state.config.config.on_build.push(trigger.text.clone());
             }
             Instruction::Run(_)
             | Instruction::Copy(_)
@@ -64,7 +64,7 @@ impl Lowering<'_> {
         text: String,
         span: Span,
     ) -> Result<Option<Step>, Diagnostic> {
-        let path = state.absolute(&state.scope.expand(path)?);
+        let path = working_directory(state, &state.scope.expand(path)?);
         state.config.config.working_dir.clone_from(&path);
         let makes_layer = path != "/";
         history::step(&mut state.config, format!("WORKDIR {path}"), makes_layer);
@@ -100,6 +100,18 @@ impl Lowering<'_> {
         }
         history::step(&mut state.config, words.join(" "), false);
         Ok(())
+    }
+}
+
+/// The directory that WORKDIR names: an absolute path stays as it is written, slash at its end
+/// included; a relative one is joined to the directory before and cleaned.
+fn working_directory(state: &State, path: &str) -> String {
+    match path {
+        "" if state.config.config.working_dir.starts_with('/') => {
+            state.config.config.working_dir.clone()
+        }
+        path if path.starts_with('/') => path.to_owned(),
+        path => state.absolute(path),
     }
 }
 

@@ -196,7 +196,10 @@ fn items(
 ) -> Result<(Vec<CopyItem>, Vec<String>), Diagnostic> {
     let mut items = Vec::with_capacity(sources.len());
     let mut shown = Vec::with_capacity(sources.len());
-    for source in sources {
+    // Here-documents come last, wherever they stand.
+    let is_path = |source: &&Source| matches!(source, Source::Path(_));
+    let paths = sources.iter().filter(is_path);
+    for source in paths.chain(sources.iter().filter(|source| !is_path(source))) {
         match source {
             Source::Path(word) => {
                 let text = state.scope.expand(word)?;

@@ -78,31 +78,15 @@ fn quote(text: &str) -> String {
     quoted
 }
 
-/// A health check as Go prints a pointer to the struct with `%q`.
+/// A health check as Go prints the struct with `%+v`.
 pub(super) fn healthcheck(check: &Healthcheck) -> String {
-    let times = [
-        check.interval,
-        check.timeout,
-        check.start_period,
-        check.start_interval,
-    ]
-    .map(|nanoseconds| format!("\"{}\"", go_duration(nanoseconds)));
-    let retries = u32::try_from(check.retries)
-        .ok()
-        .and_then(char::from_u32)
-        .unwrap_or('\u{fffd}');
-    let retries = match retries {
-        c @ '\x07'..='\x0d' => {
-            ["\\a", "\\b", "\\t", "\\n", "\\v", "\\f", "\\r"][c as usize - 7].to_owned()
-        }
-        c if (c as u32) < 0x20 || c == '\x7f' => format!("\\x{:02x}", c as u32),
-        c @ ('\'' | '\\') => format!("\\{c}"),
-        c => c.to_string(),
-    };
+    let [interval, timeout, start_period, start_interval] =
+        [check.interval, check.timeout, check.start_period, check.start_interval].map(go_duration);
     format!(
-        "&{{{} {} '{retries}'}}",
-        quoted(&check.test),
-        times.join(" ")
+        "{{Test:{} Interval:{interval} Timeout:{timeout} StartPeriod:{start_period} \
+         StartInterval:{start_interval} Retries:{}}}",
+        plain(&check.test),
+        check.retries
     )
 }
 
@@ -164,7 +148,8 @@ mod tests {
         };
         assert_eq!(
             healthcheck(&check),
-            r#"&{["CMD-SHELL" "curl \"x\""] "30s" "0s" "0s" "0s" '\x03'}"#
+            "{Test:[CMD-SHELL curl \"x\"] Interval:30s Timeout:0s StartPeriod:0s \
+             StartInterval:0s Retries:3}"
         );
     }
 

@@ -205,6 +205,8 @@ impl<'a> Lowering<'a> {
                 ..below
             };
             state.config.config.on_build.clear();
+            // What ENV has set counts again, even where an ARG of the base came after it.
+            inherit(&mut state.scope, &state.config.config.env);
             state.platform = stage.platform.clone();
             return Ok(state);
         }
@@ -227,10 +229,7 @@ impl<'a> Lowering<'a> {
             image::set(&mut config.config.env, "PATH", DEFAULT_PATH);
         }
         let mut scope = Scope::new(self.plan.global.escape());
-        for line in &config.config.env {
-            let (name, value) = line.split_once('=').unwrap_or((line, ""));
-            scope.set(name, value);
-        }
+        inherit(&mut scope, &config.config.env);
         let platform = match &stage.base {
             Base::Image(_) => config.platform(),
             _ => stage.platform.clone(),
@@ -366,6 +365,14 @@ impl<'a> Lowering<'a> {
             }
             _ => self.metadata(state, statement),
         }
+    }
+}
+
+/// Sets what an image's environment has.
+fn inherit(scope: &mut Scope, env: &[String]) {
+    for line in env {
+        let (name, value) = line.split_once('=').unwrap_or((line, ""));
+        scope.set(name, value);
     }
 }
 

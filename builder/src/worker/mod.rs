@@ -12,9 +12,11 @@ mod mounts;
 mod prune;
 pub(crate) mod select;
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -55,8 +57,10 @@ pub(crate) struct World {
     /// As many steps run at once as there are permits.
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) events: rbuild_solver::Events,
-    /// The steps whose image had to be fetched.
-    pub(crate) fetched: Mutex<Vec<StepId>>,
+    /// The steps whose image had to be fetched, and whether that is done.
+    pub(crate) fetched: Mutex<BTreeMap<StepId, bool>>,
+    /// Whether any step had to run.
+    pub(crate) ran: Arc<AtomicBool>,
 }
 
 /// A handle by which blocking threads share the world.
@@ -91,7 +95,7 @@ impl LocalWorker {
             return Ok(());
         }
         let step = self.0.step_of(&missing[0]);
-        self.0.note_fetched(step);
+        self.0.fetch_begins(step);
         fetch::layers(
             &self.0.store,
             &self.0.registries,
@@ -100,28 +104,43 @@ impl LocalWorker {
             step,
         )
         .await
-        .map_err(|error| Error::failed(StepError::Fetch(Arc::new(error))))
+        .map_err(|error| Error::failed(StepError::Fetch(Arc::new(error))))?;
+        self.0.fetch_ends(step);
+        Ok(())
     }
 }
 
 impl World {
-    fn note_fetched(&self, step: Option<StepId>) {
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        fetched.extend(step);
+    fn fetched(&self) -> MutexGuard<'_, BTreeMap<StepId, bool>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows that an image is being fetched, the first time.
+    fn fetch_begins(&self, step: Option<StepId>) {
+        let Some(step) = step else { return };
+        let mut fetched = self.fetched();
+        if let Entry::Vacant(entry) = fetched.entry(step) {
+            entry.insert(false);
+            self.events.emit(step, What::Started);
+        }
+    }
+
+    /// Shows that an image was fetched, the first time.
+    fn fetch_ends(&self, step: Option<StepId>) {
+        let Some(step) = step else { return };
+        if let Some(done) = self.fetched().get_mut(&step).filter(|done| !**done) {
+            *done = true;
+            self.events.emit(step, What::Finished);
+        }
     }
 
     /// Ends the step of an image: nothing more is fetched.
     pub(crate) fn end_base(&self, step: StepId) {
-        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if !fetched.contains(&step) {
-            self.events.emit(
-                step,
-                What::Cached {
-                    by: CachedBy::Definition,
-                },
-            );
+        match self.fetched().get(&step) {
+            None => self.events.emit(step, What::Cached { by: CachedBy::Definition }),
+            Some(false) => self.events.emit(step, What::Canceled),
+            Some(true) => {}
         }
-        self.events.emit(step, What::Finished);
     }
 
     /// Names what a folder holds, and shows that as a step.
@@ -262,6 +281,7 @@ impl Worker for LocalWorker {
     }
 
     async fn run(&self, task: Task) -> Result<Outputs, Error> {
+        self.0.ran.store(true, Ordering::Relaxed);
         self.fetch(&task.inputs).await?;
         let permit = self
             .0

@@ -225,6 +225,13 @@ fn sources(args: &BuildArgs) -> Result<(ContextSource, DockerfileSource), Failur
     if args.context == "-" {
         let input = read_input()?;
         return Ok(if is_archive(&input) {
+            // The file is in the archive, unlike that of a folder.
+            let dockerfile = match dockerfile {
+                DockerfileSource::Path(path) => {
+                    DockerfileSource::Inside(path.to_string_lossy().into_owned())
+                }
+                other => other,
+            };
             (ContextSource::Tar(input.into()), dockerfile)
         } else {
             (ContextSource::Empty, DockerfileSource::Text(input))

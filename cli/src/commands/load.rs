@@ -1,9 +1,28 @@
 //! `load`: images from an archive.
 
-use super::Outcome;
+use std::fs::File;
+use std::io;
+
+use rbuild::images;
+
+use super::{DONE, Outcome, Session, print};
+use crate::args::LoadArgs;
 use crate::failure::Failure;
 
-pub(super) fn run() -> Outcome {
-    let hint = "`rbuild pull` fetches an image from a registry";
-    Err(Failure::usage("`rbuild load` is not supported yet").hint(hint))
+pub(super) fn run(args: &LoadArgs, session: &Session) -> Outcome {
+    let store = session.store()?;
+    let loaded = match &args.input {
+        Some(path) => {
+            let file = File::open(path).map_err(|error| {
+                Failure::usage(format!("cannot read `{}`: {error}", path.display()))
+            })?;
+            images::load(&store, file)?
+        }
+        None => images::load(&store, io::stdin().lock())?,
+    };
+    for name in loaded {
+        let what = if name.starts_with("sha256:") { "Loaded image ID" } else { "Loaded image" };
+        print(&format!("{what}: {name}\n"))?;
+    }
+    Ok(DONE)
 }

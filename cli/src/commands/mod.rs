@@ -86,7 +86,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Rmi(args) => rmi::run(&args, session),
         Command::History(args) => history::run(&args, session),
         Command::Save(args) => save::run(&args, session),
-        Command::Load(_) => load::run(),
+        Command::Load(args) => load::run(&args, session),
         Command::Inspect(args) => inspect::run(&args, session),
         Command::Login(args) => login::login(&args, session),
         Command::Logout(args) => login::logout(&args, session),

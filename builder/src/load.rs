@@ -1,0 +1,223 @@
+//! Images from archives: those of `docker save`, and OCI image layouts.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{ImageIndex, ImageManifest};
+use rbuild_cache::{Blob, Digest, ImageEntry, Layer, StagedLayer, Store};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::image::ImageConfig;
+use crate::images;
+use crate::source;
+use crate::worker::fetch::plain;
+use crate::worker::select;
+
+/// The largest document of an archive, in bytes.
+const MAX_DOCUMENT: u64 = 8 << 20;
+
+/// An image of `manifest.json`, as `docker save` writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// Loads every image of an archive, and names it as the archive says; gives the names, or the id
+/// of an image without one.
+///
+/// # Errors
+/// What is no archive of images, is damaged, or cannot be kept.
+pub(crate) fn load(store: &Store, archive: impl Read) -> Result<Vec<String>> {
+    let opened = Archive::open(store, archive)?;
+    let saved = match opened.document::<Vec<Saved>>("manifest.json")? {
+        Some(saved) => saved,
+        None => opened.layout()?,
+    };
+    let mut loaded = Vec::new();
+    for image in &saved {
+        loaded.extend(opened.keep(image)?);
+    }
+    Ok(loaded)
+}
+
+/// An archive, unpacked where the hostile paths and links of it can do no harm.
+struct Archive<'a> {
+    store: &'a Store,
+    staged: StagedLayer,
+    root: File,
+}
+
+impl<'a> Archive<'a> {
+    fn open(store: &'a Store, archive: impl Read) -> Result<Self> {
+        let staged = store.stage().map_err(Error::store("unpack the archive"))?;
+        let root = File::open(staged.files()).map_err(|source| Error::Read {
+            path: staged.files().to_owned(),
+            source,
+        })?;
+        let whole = staged.files().with_file_name("archive");
+        let failed = |source| Error::Write {
+            path: whole.clone(),
+            source,
+        };
+        // The archive may be compressed, which its first bytes tell.
+        let mut file = File::create_new(&whole).map_err(failed)?;
+        let mut archive = archive;
+        io::copy(&mut archive, &mut file).map_err(failed)?;
+        let file = File::open(&whole).map_err(failed)?;
+        let tar = plain(file, "").map_err(failed)?;
+        rbuild_cache::unpack_into(root.as_fd(), tar, Some((0, 0)))
+            .map_err(Error::store("unpack the archive"))?;
+        Ok(Self {
+            store,
+            staged,
+            root,
+        })
+    }
+
+    /// Opens a file of the archive; `None` when it is not there.
+    fn file(&self, name: &str) -> Result<Option<File>> {
+        let failed = |source| Error::Read {
+            path: PathBuf::from(name),
+            source,
+        };
+        match select::resolve(self.root.as_fd(), Path::new(name)) {
+            Ok(real) => File::open(self.staged.files().join(real)).map(Some).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn needed(&self, name: &str) -> Result<File> {
+        self.file(name)?.ok_or_else(|| Error::Malformed {
+            what: "the archive".to_owned(),
+            reason: format!("`{name}` is missing"),
+        })
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.needed(name)?
+            .take(MAX_DOCUMENT)
+            .read_to_end(&mut bytes)
+            .map_err(|source| Error::Read {
+                path: PathBuf::from(name),
+                source,
+            })?;
+        Ok(bytes)
+    }
+
+    fn document<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>> {
+        if self.file(name)?.is_none() {
+            return Ok(None);
+        }
+        let document = serde_json::from_slice(&self.bytes(name)?);
+        document
+            .map(Some)
+            .map_err(Error::malformed(format!("`{name}` of the archive")))
+    }
+
+    /// The images of an OCI image layout, as `docker save` would describe them.
+    fn layout(&self) -> Result<Vec<Saved>> {
+        let index: ImageIndex = self.document("index.json")?.ok_or_else(|| Error::Malformed {
+            what: "the archive".to_owned(),
+            reason: "it has neither `manifest.json` nor `index.json`".to_owned(),
+        })?;
+        let blob = |digest: &dyn ToString| {
+            format!("blobs/{}", digest.to_string().replacen(':', "/", 1))
+        };
+        let mut saved = Vec::new();
+        for descriptor in index.manifests() {
+            let path = blob(descriptor.digest());
+            let Some(manifest) = self.document::<ImageManifest>(&path)? else {
+                continue;
+            };
+            let annotation = |key: &str| descriptor.annotations().as_ref()?.get(key).cloned();
+            let name = annotation("io.containerd.image.name")
+                .or_else(|| annotation("org.opencontainers.image.ref.name"));
+            saved.push(Saved {
+                config: blob(manifest.config().digest()),
+                repo_tags: name.map(|name| vec![name]),
+                layers: manifest.layers().iter().map(|layer| blob(layer.digest())).collect(),
+            });
+        }
+        Ok(saved)
+    }
+
+    /// Puts an image into the store.
+    fn keep(&self, saved: &Saved) -> Result<Vec<String>> {
+        let config_bytes = self.bytes(&saved.config)?;
+        let config: ImageConfig = serde_json::from_slice(&config_bytes)
+            .map_err(Error::malformed(format!("`{}` of the archive", saved.config)))?;
+        if config.rootfs.diff_ids.len() != saved.layers.len() {
+            return Err(Error::Malformed {
+                what: "the archive".to_owned(),
+                reason: format!("`{}` has other layers than its image", saved.config),
+            });
+        }
+        let layers = saved.layers.iter().zip(&config.rootfs.diff_ids);
+        let layers = layers
+            .map(|(path, diff_id)| self.layer(path, *diff_id))
+            .collect::<Result<Vec<_>>>()?;
+        let entry = ImageEntry {
+            manifest: None,
+            config: self
+                .store
+                .write_blob(&config_bytes)
+                .map_err(Error::store("keep the image config"))?,
+            size: 0,
+            layers,
+            created: jiff::Timestamp::now().as_second(),
+        };
+        let names = saved.repo_tags.clone().unwrap_or_default();
+        for name in &names {
+            images::set_name(self.store, &source::parse(name)?.to_string(), &entry)?;
+        }
+        if names.is_empty() {
+            images::keep_unnamed(self.store, &entry)?;
+            return Ok(vec![entry.config.to_string()]);
+        }
+        Ok(names)
+    }
+
+    /// Keeps the file of a layer as a blob, and unpacks it: only then is its diff id proved.
+    fn layer(&self, path: &str, diff_id: Digest) -> Result<Layer> {
+        let failed = || Error::store(format!("keep the layer `{path}`"));
+        let unread = |source| Error::Read {
+            path: PathBuf::from(path),
+            source,
+        };
+        let mut file = self.needed(path)?;
+        let mut magic = [0; 4];
+        let length = {
+            use std::os::unix::fs::FileExt;
+            file.read_at(&mut magic, 0).map_err(unread)?
+        };
+        let media_type = match &magic[..length] {
+            [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
+            [0x28, 0xb5, 0x2f, 0xfd] => "application/vnd.oci.image.layer.v1.tar+zstd",
+            _ => "application/vnd.oci.image.layer.v1.tar",
+        };
+        let mut writer = self.store.blob_writer(None).map_err(failed())?;
+        io::copy(&mut file, &mut writer)
+            .and_then(|_| writer.flush())
+            .map_err(unread)?;
+        let (digest, size) = writer.finish().map_err(failed())?;
+        let blob = Blob {
+            digest,
+            size,
+            media_type: media_type.to_owned(),
+            from: None,
+        };
+        let kept = self.store.open_blob(&digest).map_err(failed())?;
+        let tar = plain(kept, media_type).map_err(unread)?;
+        self.store.unpack(diff_id, tar).map_err(failed())?;
+        Ok(Layer::Pulled { diff_id, blob })
+    }
+}
