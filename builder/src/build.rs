@@ -125,17 +125,9 @@ impl Built {
         let step = begin(&events, format!("push {reference}"));
         let config = self.config.to_json();
         let (store, registries) = (&self.store, &self.registries);
-        export::push::push(
-            store,
-            registries,
-            &reference,
-            &config,
-            &self.layers,
-            &events,
-            step,
-        )
-        .await
-        .map(drop)
+        export::push::push(store, registries, &reference, &config, &self.layers, &events, step)
+            .await
+            .map(drop)
     }
 }
 
@@ -289,23 +281,13 @@ impl Build {
         };
         let names = self.names()?;
         let prepared = self.prepare(store, &events)?;
-        Run {
-            build: self,
-            store: store.clone(),
-            events,
-            prepared,
-            names,
-            ran: Arc::default(),
-        }
-        .finish()
-        .await
+        Run { build: self, store: store.clone(), events, prepared, names, ran: Arc::default() }
+            .finish()
+            .await
     }
 
     fn names(&self) -> Result<Vec<String>> {
-        self.tags
-            .iter()
-            .map(|tag| Ok(source::parse(tag)?.to_string()))
-            .collect()
+        self.tags.iter().map(|tag| Ok(source::parse(tag)?.to_string())).collect()
     }
 
     /// Opens the context, reads the Dockerfile, and parses it.
@@ -313,25 +295,12 @@ impl Build {
         let mut folder = Folder::open(CONTEXT, &self.context, store)?;
         let (name, path, text) = self.read_dockerfile(&folder, events)?;
         let step = begin(events, "[internal] load .dockerignore".to_owned());
-        let ignore = folder
-            .load_ignore(path.as_deref())?
-            .unwrap_or(".dockerignore")
-            .to_owned();
+        let ignore = folder.load_ignore(path.as_deref())?.unwrap_or(".dockerignore").to_owned();
         transferred(events, step, &ignore, 0);
-        let file = Source {
-            name,
-            text: String::from_utf8_lossy(&text).into(),
-        };
-        let tree = dockerfile::parse(&text).map_err(|errors| Error::Dockerfile {
-            file: file.clone(),
-            errors,
-        })?;
-        Ok(Prepared {
-            folder,
-            file,
-            path,
-            tree,
-        })
+        let file = Source { name, text: String::from_utf8_lossy(&text).into() };
+        let tree = dockerfile::parse(&text)
+            .map_err(|errors| Error::Dockerfile { file: file.clone(), errors })?;
+        Ok(Prepared { folder, file, path, tree })
     }
 
     fn read_dockerfile(
@@ -339,12 +308,7 @@ impl Build {
         folder: &Folder,
         events: &Events,
     ) -> Result<(String, Option<PathBuf>, Vec<u8>)> {
-        let named = |path: &Path| {
-            path.file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into()
-        };
+        let named = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into();
         let (name, path, text): (String, _, _) = match &self.dockerfile {
             DockerfileSource::Text(text) => ("Dockerfile".to_owned(), None, text.clone()),
             DockerfileSource::Path(path) => {
@@ -371,10 +335,7 @@ impl Build {
                 }
             }
         };
-        let step = begin(
-            events,
-            format!("[internal] load build definition from {name}"),
-        );
+        let step = begin(events, format!("[internal] load build definition from {name}"));
         transferred(events, step, "dockerfile", text.len() as u64);
         Ok((name, path, text))
     }
@@ -396,15 +357,7 @@ pub(crate) fn begin(events: &Events, name: String) -> StepId {
 /// Ends a step that read something.
 pub(crate) fn transferred(events: &Events, step: StepId, what: &str, bytes: u64) {
     let part = format!("transferring {what}:");
-    events.emit(
-        step,
-        What::Progress {
-            part,
-            current: bytes,
-            total: None,
-            done: true,
-        },
-    );
+    events.emit(step, What::Progress { part, current: bytes, total: None, done: true });
     events.emit(step, What::Finished);
 }
 
@@ -466,19 +419,12 @@ impl Run {
     }
 
     fn wrong(&self, error: Diagnostic) -> Error {
-        Error::Dockerfile {
-            file: self.prepared.file.clone(),
-            errors: vec![error],
-        }
+        Error::Dockerfile { file: self.prepared.file.clone(), errors: vec![error] }
     }
 
     fn request(&self) -> Request {
         let mut request = self.build.request.clone();
-        let file = self
-            .prepared
-            .path
-            .as_deref()
-            .unwrap_or(self.prepared.folder.path());
+        let file = self.prepared.path.as_deref().unwrap_or(self.prepared.folder.path());
         request.name = file.display().to_string();
         for (name, context) in &self.build.contexts {
             let named = match context {
@@ -494,15 +440,11 @@ impl Run {
     async fn resolve(&self, request: &Request) -> Result<BTreeMap<Wanted, ResolvedImage>> {
         let mut resolved: BTreeMap<Wanted, ResolvedImage> = BTreeMap::new();
         loop {
-            let known = resolved
-                .iter()
-                .map(|(key, image)| (key.clone(), image.config.clone()));
+            let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
             let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
                 .map_err(|error| self.wrong(error))?;
-            let missing: Vec<Wanted> = wanted
-                .into_iter()
-                .filter(|wanted| !resolved.contains_key(wanted))
-                .collect();
+            let missing: Vec<Wanted> =
+                wanted.into_iter().filter(|wanted| !resolved.contains_key(wanted)).collect();
             if missing.is_empty() {
                 return Ok(resolved);
             }
@@ -519,22 +461,12 @@ impl Run {
         let platform = crate::platform::parse(&wanted.platform)
             .map_err(Error::registry("read the platform"))?;
         let registries = &self.build.registries;
-        let image = source::resolve(
-            &self.store,
-            registries,
-            &wanted.reference,
-            &platform,
-            self.build.pull,
-        )
-        .await;
+        let image =
+            source::resolve(&self.store, registries, &wanted.reference, &platform, self.build.pull)
+                .await;
         match &image {
             Ok(_) => self.events.emit(step, What::Finished),
-            Err(error) => self.events.emit(
-                step,
-                What::Failed {
-                    error: error.to_string(),
-                },
-            ),
+            Err(error) => self.events.emit(step, What::Failed { error: error.to_string() }),
         }
         image
     }
@@ -548,9 +480,7 @@ impl Run {
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let solver = Solver::new(self.store.clone(), worker);
-        let solved = solver
-            .solve(&lowered.graph, lowered.target, Mode::Build, &self.events)
-            .await;
+        let solved = solver.solve(&lowered.graph, lowered.target, Mode::Build, &self.events).await;
         for step in bases {
             world.end_base(step);
         }
@@ -575,13 +505,7 @@ impl Run {
             let step = plan(&self.events, name.clone());
             steps.push(step);
             let key = image_key(&image.reference, &wanted.platform);
-            images.insert(
-                key,
-                Base {
-                    snapshot: image.snapshot(),
-                    step,
-                },
-            );
+            images.insert(key, Base { snapshot: image.snapshot(), step });
         }
         let world = World {
             store: self.store.clone(),
@@ -614,12 +538,7 @@ impl Run {
 
     /// Finds the place in the Dockerfile of what the solver could not do.
     fn failed(&self, lowered: &Lowered, error: rbuild_solver::Error) -> Error {
-        let rbuild_solver::Error::Step {
-            description,
-            place,
-            source,
-        } = &error
-        else {
+        let rbuild_solver::Error::Step { description, place, source } = &error else {
             return Error::Solve(Box::new(error));
         };
         let source = match source.downcast_ref::<StepError>() {
@@ -627,11 +546,7 @@ impl Run {
             None => StepError::Other(format!("{description}: {source}")),
         };
         let span = lowered.spans.get(place).copied();
-        Error::Step {
-            file: self.prepared.file.clone(),
-            span,
-            source: Box::new(source),
-        }
+        Error::Step { file: self.prepared.file.clone(), span, source: Box::new(source) }
     }
 
     async fn export(self, mut config: ImageConfig, snapshot: Snapshot) -> Result<Built> {
@@ -641,15 +556,7 @@ impl Run {
         config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
         let config_bytes = config.to_json();
         let part = "exporting layers".to_owned();
-        self.events.emit(
-            step,
-            What::Progress {
-                part,
-                current: 0,
-                total: None,
-                done: true,
-            },
-        );
+        self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
         let image = Finished {
             id: export::manifest::digest(&config_bytes),
             config_bytes,
@@ -670,9 +577,7 @@ impl Run {
         };
         let mut manifest = None;
         for output in &outputs {
-            manifest = export::export(&exporter, &image, output)
-                .await?
-                .or(manifest);
+            manifest = export::export(&exporter, &image, output).await?.or(manifest);
         }
         self.events.emit(step, What::Finished);
         let tree = self.prepared.tree;
@@ -701,25 +606,15 @@ struct LayerFacts {
 async fn layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<LayerFacts>> {
     let (store, layers) = (store.clone(), snapshot.layers.clone());
     let facts = move |layer: &Layer| {
-        let diff_id = store
-            .diff_id(layer)
-            .map_err(Error::store("digest a layer"))?;
-        let record = store
-            .record(layer)
-            .map_err(Error::store("read the record of a layer"))?;
+        let diff_id = store.diff_id(layer).map_err(Error::store("digest a layer"))?;
+        let record = store.record(layer).map_err(Error::store("read the record of a layer"))?;
         let created = record.and_then(|record| Timestamp::from_second(record.created).ok());
-        let size = store
-            .layer_size(layer)
-            .map_err(Error::store("measure a layer"))?;
+        let size = store.layer_size(layer).map_err(Error::store("measure a layer"))?;
         let pulled = match layer {
             Layer::Pulled { blob, .. } => blob.size,
             _ => 0,
         };
-        Ok(LayerFacts {
-            diff_id,
-            created,
-            size: size.unwrap_or(pulled),
-        })
+        Ok(LayerFacts { diff_id, created, size: size.unwrap_or(pulled) })
     };
     crate::worker::fetch::blocking(move || layers.iter().map(facts).collect()).await
 }

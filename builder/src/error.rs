@@ -193,19 +193,13 @@ impl StepError {
     /// Makes the function that wraps an input or output error.
     pub(crate) fn file<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
-        move |source| Self::File {
-            doing,
-            source: Arc::new(source.into()),
-        }
+        move |source| Self::File { doing, source: Arc::new(source.into()) }
     }
 
     /// Makes the function that wraps an error of the store.
     pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Store {
-            doing,
-            source: Arc::new(source),
-        }
+        move |source| Self::Store { doing, source: Arc::new(source) }
     }
 }
 
@@ -220,9 +214,7 @@ pub struct Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -317,10 +309,7 @@ impl Error {
     /// Makes the function that wraps an error of the store.
     pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Store {
-            doing,
-            source: Box::new(source),
-        }
+        move |source| Self::Store { doing, source: Box::new(source) }
     }
 
     /// Makes the function that wraps an error of a registry.
@@ -328,26 +317,17 @@ impl Error {
         doing: impl Into<String>,
     ) -> impl FnOnce(rbuild_registry::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Registry {
-            doing,
-            source: Box::new(source),
-        }
+        move |source| Self::Registry { doing, source: Box::new(source) }
     }
 
     /// Makes the function that wraps an error of reading a document.
     pub(crate) fn malformed(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
         let what = what.into();
-        move |error| Self::Malformed {
-            what,
-            reason: error.to_string(),
-        }
+        move |error| Self::Malformed { what, reason: error.to_string() }
     }
 
     /// A document whose digest is not the one it is named by.
     pub(crate) fn wrong_digest(what: impl Into<String>, digest: &Digest) -> Self {
-        Self::Malformed {
-            what: what.into(),
-            reason: format!("its digest is not {digest}"),
-        }
+        Self::Malformed { what: what.into(), reason: format!("its digest is not {digest}") }
     }
 }

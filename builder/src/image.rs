@@ -34,11 +34,7 @@ pub struct ImageConfig {
     /// The operating system.
     pub os: String,
     /// The version of the operating system (Windows only).
-    #[serde(
-        default,
-        rename = "os.version",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
     /// The layers.
     pub rootfs: RootFs,
@@ -52,10 +48,7 @@ pub struct ImageConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerConfig {
     /// `user[:group]`, by name or number; empty is root.
-    #[serde(
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "nullable"
-    )]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
     pub user: String,
     /// Ports such as `80/tcp`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", with = "set")]
@@ -73,28 +66,16 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "BTreeSet::is_empty", with = "set")]
     pub volumes: BTreeSet<String>,
     /// The working directory.
-    #[serde(
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "nullable"
-    )]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
     pub working_dir: String,
     /// Labels.
-    #[serde(
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "nullable"
-    )]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
     pub labels: BTreeMap<String, String>,
     /// The signal that stops a container.
-    #[serde(
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "nullable"
-    )]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
     pub stop_signal: String,
     /// A legacy field that `BuildKit` sets with CMD.
-    #[serde(
-        skip_serializing_if = "std::ops::Not::not",
-        deserialize_with = "nullable"
-    )]
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "nullable")]
     pub args_escaped: bool,
     /// How to tell whether a container is well.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,11 +106,7 @@ mod set {
         deserializer: D,
     ) -> Result<BTreeSet<String>, D::Error> {
         let map = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
-        Ok(map
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect())
+        Ok(map.unwrap_or_default().into_iter().map(|(name, _)| name).collect())
     }
 }
 
@@ -190,10 +167,7 @@ pub struct RootFs {
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self {
-            kind: "layers".to_owned(),
-            diff_ids: Vec::new(),
-        }
+        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
     }
 }
 
@@ -284,9 +258,7 @@ impl ImageConfig {
 
 /// Looks a name up in an environment of `NAME=value` lines; the last one counts.
 pub fn lookup<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
-    env.iter()
-        .rev()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    env.iter().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Sets a name in an environment of `NAME=value` lines, at its old place where it had one.
@@ -308,22 +280,14 @@ mod tests {
     }
 
     fn line(empty_layer: bool, created: Option<Timestamp>) -> History {
-        History {
-            empty_layer,
-            created,
-            ..History::default()
-        }
+        History { empty_layer, created, ..History::default() }
     }
 
     #[test]
     fn lines_take_the_time_of_their_layer_and_the_others_that_of_the_layer_before() {
         let mut image = ImageConfig::scratch(&crate::platform::host());
-        image.history = vec![
-            line(false, at(1)),
-            line(true, None),
-            line(false, None),
-            line(true, None),
-        ];
+        image.history =
+            vec![line(false, at(1)), line(true, None), line(false, None), line(true, None)];
         image.date(&[None, at(9)]);
         let times: Vec<_> = image.history.iter().map(|line| line.created).collect();
         assert_eq!(times, [at(1), at(9), at(9), at(9)]);

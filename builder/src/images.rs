@@ -81,9 +81,7 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
         let reference = source::parse(&name).ok().filter(|_| !is_unnamed(&name));
         listed.push(Listed {
             repository: reference.as_ref().map(repository),
-            tag: reference
-                .as_ref()
-                .and_then(|name| name.tag().map(str::to_owned)),
+            tag: reference.as_ref().and_then(|name| name.tag().map(str::to_owned)),
             name: reference.map(|_| name),
             id: entry.config,
             digest: entry.manifest,
@@ -99,19 +97,14 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
 fn repository(reference: &Reference) -> String {
     let familiar = reference.familiar();
     let end = familiar.rfind('/').map_or(0, |slash| slash + 1);
-    let name_end = familiar[end..]
-        .find([':', '@'])
-        .map_or(familiar.len(), |at| end + at);
+    let name_end = familiar[end..].find([':', '@']).map_or(familiar.len(), |at| end + at);
     familiar[..name_end].to_owned()
 }
 
 /// The uncompressed size of an image where its layers are here, else what its maker said.
 fn size(store: &Store, entry: &ImageEntry) -> u64 {
-    let sizes: Option<u64> = entry
-        .layers
-        .iter()
-        .map(|layer| store.layer_size(layer).ok().flatten())
-        .sum();
+    let sizes: Option<u64> =
+        entry.layers.iter().map(|layer| store.layer_size(layer).ok().flatten()).sum();
     sizes.unwrap_or(entry.size)
 }
 
@@ -121,9 +114,7 @@ fn size(store: &Store, entry: &ImageEntry) -> u64 {
 /// [`Error::NoImage`], or [`Error::Ambiguous`] for the beginning of several ids.
 pub fn find(store: &Store, text: &str) -> Result<Found> {
     let all = store.images().map_err(Error::store("look for the image"))?;
-    let full = source::parse(text)
-        .ok()
-        .map(|reference| reference.to_string());
+    let full = source::parse(text).ok().map(|reference| reference.to_string());
     let by_name = all.iter().find(|(name, _)| Some(name) == full.as_ref());
     let entry = match by_name {
         Some((_, entry)) => entry.clone(),
@@ -135,11 +126,7 @@ pub fn find(store: &Store, text: &str) -> Result<Found> {
         .map(|(name, _)| name.clone())
         .collect();
     let config = source::read_config(store, &entry.config)?;
-    Ok(Found {
-        names,
-        entry,
-        config,
-    })
+    Ok(Found { names, entry, config })
 }
 
 fn by_id(all: &[(String, ImageEntry)], text: &str) -> Result<ImageEntry> {
@@ -191,16 +178,12 @@ pub(crate) fn keep_unnamed(store: &Store, entry: &ImageEntry) -> Result<()> {
     if has_name(store, &entry.config)? {
         return Ok(());
     }
-    store
-        .tag(&unnamed(&entry.config), entry)
-        .map_err(Error::store("keep the image"))
+    store.tag(&unnamed(&entry.config), entry).map_err(Error::store("keep the image"))
 }
 
 fn has_name(store: &Store, id: &Digest) -> Result<bool> {
     let all = store.images().map_err(Error::store("list the images"))?;
-    Ok(all
-        .iter()
-        .any(|(name, entry)| entry.config == *id && !is_unnamed(name)))
+    Ok(all.iter().any(|(name, entry)| entry.config == *id && !is_unnamed(name)))
 }
 
 /// The entry under which an image without a name is kept: no reference can be spelt so.
@@ -226,9 +209,7 @@ pub fn remove(
 ) -> Result<Vec<Removed>> {
     let found = find(store, text)?;
     let id = found.entry.config;
-    let full = source::parse(text)
-        .ok()
-        .map(|reference| reference.to_string());
+    let full = source::parse(text).ok().map(|reference| reference.to_string());
     let by_name = full.filter(|full| found.names.contains(full));
     let names = match &by_name {
         Some(name) => vec![name.clone()],
@@ -241,10 +222,7 @@ pub fn remove(
     };
     let is_last = names.len() == found.names.len();
     if let Some(user) = users(&id).filter(|_| is_last && !force) {
-        return Err(Error::InUse {
-            image: text.to_owned(),
-            user,
-        });
+        return Err(Error::InUse { image: text.to_owned(), user });
     }
     let failed = || Error::store(format!("remove `{text}`"));
     let mut removed = Vec::new();
@@ -289,11 +267,8 @@ async fn fetch_layers(
     events: &Events,
     step: Option<StepId>,
 ) -> Result<()> {
-    let missing: Vec<Layer> = layers
-        .iter()
-        .filter(|layer| store.layer_path(layer).is_none())
-        .cloned()
-        .collect();
+    let missing: Vec<Layer> =
+        layers.iter().filter(|layer| store.layer_path(layer).is_none()).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -317,21 +292,12 @@ pub async fn pull(
     events.emit(step, What::Started);
     let image = source::fetch(store, registries, &reference, platform).await?;
     fetch_layers(store, registries, &image.entry.layers, events, Some(step)).await?;
-    let old = store
-        .image(&name)
-        .map_err(Error::store(format!("look up `{name}`")))?;
-    let is_new = old
-        .as_ref()
-        .is_none_or(|old| old.config != image.entry.config);
+    let old = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
+    let is_new = old.as_ref().is_none_or(|old| old.config != image.entry.config);
     set_name(store, &name, &image.entry)?;
     events.emit(step, What::Finished);
     let digest = image.entry.manifest.unwrap_or(image.entry.config);
-    Ok(Pulled {
-        name,
-        digest,
-        is_new,
-        image,
-    })
+    Ok(Pulled { name, digest, is_new, image })
 }
 
 /// Pushes the image that has a name to the registry in it.
@@ -346,32 +312,18 @@ pub async fn push(
 ) -> Result<PushedImage> {
     let reference = source::parse(text)?;
     let name = reference.to_string();
-    let entry = store
-        .image(&name)
-        .map_err(Error::store(format!("look up `{name}`")))?;
+    let entry = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
     let entry = entry.ok_or_else(|| Error::NoImage(reference.familiar()))?;
     let config = store
         .read_blob(&entry.config, rbuild_registry::CONFIG_LIMIT)
         .map_err(Error::store("read the image config"))?;
     let step = events.plan(format!("push {name}"), String::new(), Vec::new());
     events.emit(step, What::Started);
-    let pushed = export::push::push(
-        store,
-        registries,
-        &reference,
-        &config,
-        &entry.layers,
-        events,
-        step,
-    )
-    .await?;
-    let entry = ImageEntry {
-        manifest: Some(pushed.digest),
-        ..entry
-    };
-    store
-        .tag(&name, &entry)
-        .map_err(Error::store(format!("name the image `{name}`")))?;
+    let pushed =
+        export::push::push(store, registries, &reference, &config, &entry.layers, events, step)
+            .await?;
+    let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
+    store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
     events.emit(step, What::Finished);
     Ok(pushed)
 }
@@ -402,25 +354,13 @@ pub async fn save(
         let config = store
             .read_blob(&found.entry.config, rbuild_registry::CONFIG_LIMIT)
             .map_err(Error::store("read the image config"))?;
-        let full = source::parse(text)
-            .ok()
-            .map(|reference| reference.to_string());
+        let full = source::parse(text).ok().map(|reference| reference.to_string());
         let names = match full {
             Some(full) if found.names.contains(&full) => vec![full],
             _ => Vec::new(),
         };
         all.push((config, names, found.entry.layers));
     }
-    export::write_archive(
-        store,
-        registries,
-        all,
-        to,
-        true,
-        Format::Docker,
-        events,
-        step,
-    )
-    .await?;
+    export::write_archive(store, registries, all, to, true, Format::Docker, events, step).await?;
     Ok(())
 }

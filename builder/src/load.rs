@@ -57,15 +57,10 @@ struct Archive<'a> {
 impl<'a> Archive<'a> {
     fn open(store: &'a Store, archive: impl Read) -> Result<Self> {
         let staged = store.stage().map_err(Error::store("unpack the archive"))?;
-        let root = File::open(staged.files()).map_err(|source| Error::Read {
-            path: staged.files().to_owned(),
-            source,
-        })?;
+        let root = File::open(staged.files())
+            .map_err(|source| Error::Read { path: staged.files().to_owned(), source })?;
         let whole = staged.files().with_file_name("archive");
-        let failed = |source| Error::Write {
-            path: whole.clone(),
-            source,
-        };
+        let failed = |source| Error::Write { path: whole.clone(), source };
         // The archive may be compressed, which its first bytes tell.
         let mut file = File::create_new(&whole).map_err(failed)?;
         let mut archive = archive;
@@ -74,19 +69,12 @@ impl<'a> Archive<'a> {
         let tar = plain(file, "").map_err(failed)?;
         rbuild_cache::unpack_into(root.as_fd(), tar, Some((0, 0)))
             .map_err(Error::store("unpack the archive"))?;
-        Ok(Self {
-            store,
-            staged,
-            root,
-        })
+        Ok(Self { store, staged, root })
     }
 
     /// Opens a file of the archive; `None` when it is not there.
     fn file(&self, name: &str) -> Result<Option<File>> {
-        let failed = |source| Error::Read {
-            path: PathBuf::from(name),
-            source,
-        };
+        let failed = |source| Error::Read { path: PathBuf::from(name), source };
         match select::resolve(self.root.as_fd(), Path::new(name)) {
             Ok(real) => File::open(self.staged.files().join(real)).map(Some).map_err(failed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -106,10 +94,7 @@ impl<'a> Archive<'a> {
         self.needed(name)?
             .take(MAX_DOCUMENT)
             .read_to_end(&mut bytes)
-            .map_err(|source| Error::Read {
-                path: PathBuf::from(name),
-                source,
-            })?;
+            .map_err(|source| Error::Read { path: PathBuf::from(name), source })?;
         Ok(bytes)
     }
 
@@ -118,9 +103,7 @@ impl<'a> Archive<'a> {
             return Ok(None);
         }
         let document = serde_json::from_slice(&self.bytes(name)?);
-        document
-            .map(Some)
-            .map_err(Error::malformed(format!("`{name}` of the archive")))
+        document.map(Some).map_err(Error::malformed(format!("`{name}` of the archive")))
     }
 
     /// The images of an OCI image layout, as `docker save` would describe them.
@@ -129,9 +112,8 @@ impl<'a> Archive<'a> {
             what: "the archive".to_owned(),
             reason: "it has neither `manifest.json` nor `index.json`".to_owned(),
         })?;
-        let blob = |digest: &dyn ToString| {
-            format!("blobs/{}", digest.to_string().replacen(':', "/", 1))
-        };
+        let blob =
+            |digest: &dyn ToString| format!("blobs/{}", digest.to_string().replacen(':', "/", 1));
         let mut saved = Vec::new();
         for descriptor in index.manifests() {
             let path = blob(descriptor.digest());
@@ -162,9 +144,8 @@ impl<'a> Archive<'a> {
             });
         }
         let layers = saved.layers.iter().zip(&config.rootfs.diff_ids);
-        let layers = layers
-            .map(|(path, diff_id)| self.layer(path, *diff_id))
-            .collect::<Result<Vec<_>>>()?;
+        let layers =
+            layers.map(|(path, diff_id)| self.layer(path, *diff_id)).collect::<Result<Vec<_>>>()?;
         let entry = ImageEntry {
             manifest: None,
             config: self
@@ -189,10 +170,7 @@ impl<'a> Archive<'a> {
     /// Keeps the file of a layer as a blob, and unpacks it: only then is its diff id proved.
     fn layer(&self, path: &str, diff_id: Digest) -> Result<Layer> {
         let failed = || Error::store(format!("keep the layer `{path}`"));
-        let unread = |source| Error::Read {
-            path: PathBuf::from(path),
-            source,
-        };
+        let unread = |source| Error::Read { path: PathBuf::from(path), source };
         let mut file = self.needed(path)?;
         let mut magic = [0; 4];
         let length = {
@@ -205,16 +183,9 @@ impl<'a> Archive<'a> {
             _ => "application/vnd.oci.image.layer.v1.tar",
         };
         let mut writer = self.store.blob_writer(None).map_err(failed())?;
-        io::copy(&mut file, &mut writer)
-            .and_then(|_| writer.flush())
-            .map_err(unread)?;
+        io::copy(&mut file, &mut writer).and_then(|_| writer.flush()).map_err(unread)?;
         let (digest, size) = writer.finish().map_err(failed())?;
-        let blob = Blob {
-            digest,
-            size,
-            media_type: media_type.to_owned(),
-            from: None,
-        };
+        let blob = Blob { digest, size, media_type: media_type.to_owned(), from: None };
         let kept = self.store.open_blob(&digest).map_err(failed())?;
         let tar = plain(kept, media_type).map_err(unread)?;
         self.store.unpack(diff_id, tar).map_err(failed())?;

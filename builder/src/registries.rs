@@ -73,8 +73,7 @@ impl Registries {
 
     /// The client, made now if it was not yet.
     pub(crate) fn client(&self) -> &Client {
-        self.client
-            .get_or_init(|| Client::new(self.settings.clone()))
+        self.client.get_or_init(|| Client::new(self.settings.clone()))
     }
 
     /// Checks a credential with a registry; gives the identity token to keep in place of the

@@ -33,19 +33,15 @@ pub(crate) fn snapshot(config: &ImageConfig, entry: &ImageEntry) -> Snapshot {
     for diff_id in &config.rootfs.diff_ids {
         hasher.id(diff_id.as_bytes());
     }
-    Snapshot {
-        content: hasher.content(),
-        layers: entry.layers.clone().into(),
-    }
+    Snapshot { content: hasher.content(), layers: entry.layers.clone().into() }
 }
 
 /// Reads the name of an image, with Docker's defaults for what is left out.
 pub(crate) fn parse(text: &str) -> Result<Reference> {
-    text.parse()
-        .map_err(|error: rbuild_registry::Error| Error::Reference {
-            reference: text.to_owned(),
-            reason: error.to_string(),
-        })
+    text.parse().map_err(|error: rbuild_registry::Error| Error::Reference {
+        reference: text.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// Finds an image for a platform; `pull` asks the registry though the store knows the name.
@@ -76,22 +72,14 @@ pub(crate) fn known(
     if let Some(entry) = named {
         let config = read_config(store, &entry.config)?;
         if config.platform() == *platform {
-            return Ok(Some(ResolvedImage {
-                reference: shown(full, &entry),
-                entry,
-                config,
-            }));
+            return Ok(Some(ResolvedImage { reference: shown(full, &entry), entry, config }));
         }
     }
     let Some(entry) = resolved()? else {
         return Ok(None);
     };
     let config = read_config(store, &entry.config)?;
-    Ok(Some(ResolvedImage {
-        reference: shown(full, &entry),
-        entry,
-        config,
-    }))
+    Ok(Some(ResolvedImage { reference: shown(full, &entry), entry, config }))
 }
 
 fn key(full: &str, platform: &Platform) -> String {
@@ -126,9 +114,7 @@ pub(crate) async fn fetch(
         .manifest_for(reference, platform)
         .await
         .map_err(Error::registry(format!("resolve `{full}` for {platform}")))?;
-    let image = manifest
-        .image()
-        .map_err(Error::malformed(format!("the manifest of `{full}`")))?;
+    let image = manifest.image().map_err(Error::malformed(format!("the manifest of `{full}`")))?;
     let descriptor = image.config();
     let config_bytes = client
         .config(reference, descriptor.digest().as_ref(), descriptor.size())
@@ -138,9 +124,7 @@ pub(crate) async fn fetch(
         .map_err(Error::malformed(format!("the config of `{full}`")))?;
     let layers = layers(&full, &image, &config)?;
     let keep = |bytes: &[u8]| {
-        store
-            .write_blob(bytes)
-            .map_err(Error::store(format!("keep the manifest of `{full}`")))
+        store.write_blob(bytes).map_err(Error::store(format!("keep the manifest of `{full}`")))
     };
     let entry = ImageEntry {
         manifest: Some(keep_manifest(&full, &manifest, keep)?),
@@ -152,11 +136,7 @@ pub(crate) async fn fetch(
     store
         .remember_resolved(&key(&full, platform), &entry)
         .map_err(Error::store(format!("remember `{full}`")))?;
-    Ok(ResolvedImage {
-        reference: shown(&full, &entry),
-        entry,
-        config,
-    })
+    Ok(ResolvedImage { reference: shown(&full, &entry), entry, config })
 }
 
 fn keep_manifest(
@@ -166,10 +146,7 @@ fn keep_manifest(
 ) -> Result<Digest> {
     let digest = keep(&manifest.bytes)?;
     if digest.to_string() != manifest.digest {
-        return Err(Error::wrong_digest(
-            format!("the manifest of `{full}`"),
-            &digest,
-        ));
+        return Err(Error::wrong_digest(format!("the manifest of `{full}`"), &digest));
     }
     Ok(digest)
 }
@@ -188,10 +165,8 @@ pub(crate) fn layers(
     image: &oci_spec::image::ImageManifest,
     config: &ImageConfig,
 ) -> Result<Vec<Layer>> {
-    let malformed = |reason: String| Error::Malformed {
-        what: format!("the manifest of `{full}`"),
-        reason,
-    };
+    let malformed =
+        |reason: String| Error::Malformed { what: format!("the manifest of `{full}`"), reason };
     if image.layers().len() != config.rootfs.diff_ids.len() {
         let reason = format!(
             "it has {} layers, but the config has {}",
@@ -210,15 +185,7 @@ pub(crate) fn layers(
             media_type: descriptor.media_type().to_string(),
             from: Some(full.to_owned()),
         };
-        Ok(Layer::Pulled {
-            diff_id: *diff_id,
-            blob,
-        })
+        Ok(Layer::Pulled { diff_id: *diff_id, blob })
     };
-    image
-        .layers()
-        .iter()
-        .zip(&config.rootfs.diff_ids)
-        .map(join)
-        .collect()
+    image.layers().iter().zip(&config.rootfs.diff_ids).map(join).collect()
 }

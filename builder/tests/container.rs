@@ -30,9 +30,8 @@ fn main() -> ExitCode {
     rbuild::init_if_asked();
     rbuild::container::monitor_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((stage::TOOL, rest)) = arguments
-        .split_first()
-        .map(|(first, rest)| (first.as_str(), rest))
+    if let Some((stage::TOOL, rest)) =
+        arguments.split_first().map(|(first, rest)| (first.as_str(), rest))
     {
         return stage::tool(rest);
     }

@@ -37,15 +37,10 @@ impl Store {
         let mut file = self.open_blob(digest)?;
         let size = file.metadata().map_err(Error::file("read", &path))?.len();
         if size > limit {
-            return Err(Error::TooLarge {
-                digest: *digest,
-                size,
-                limit,
-            });
+            return Err(Error::TooLarge { digest: *digest, size, limit });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.read_to_end(&mut bytes)
-            .map_err(Error::file("read", &path))?;
+        file.read_to_end(&mut bytes).map_err(Error::file("read", &path))?;
         Ok(bytes)
     }
 
@@ -60,13 +55,7 @@ impl Store {
     pub fn blob_writer(&self, expected: Option<(Digest, u64)>) -> Result<BlobWriter> {
         let (path, file) = self.temporary_file()?;
         let unfinished = Unfinished { path, file };
-        Ok(BlobWriter {
-            store: self.clone(),
-            unfinished,
-            expected,
-            hash: Sha256::new(),
-            size: 0,
-        })
+        Ok(BlobWriter { store: self.clone(), unfinished, expected, hash: Sha256::new(), size: 0 })
     }
 }
 
@@ -112,11 +101,7 @@ impl BlobWriter {
         if let Some((digest, expected)) = self.expected
             && size > expected
         {
-            return Err(Error::WrongSize {
-                digest,
-                expected,
-                found: size,
-            });
+            return Err(Error::WrongSize { digest, expected, found: size });
         }
         let Unfinished { path, file } = &mut self.unfinished;
         file.write_all(bytes).map_err(Error::file("write", path))?;
@@ -131,17 +116,10 @@ fn check(expected: Option<(Digest, u64)>, found: Digest, found_size: u64) -> Res
         return Ok(());
     };
     if size != found_size {
-        return Err(Error::WrongSize {
-            digest,
-            expected: size,
-            found: found_size,
-        });
+        return Err(Error::WrongSize { digest, expected: size, found: found_size });
     }
     if digest != found {
-        return Err(Error::WrongDigest {
-            expected: digest,
-            found,
-        });
+        return Err(Error::WrongDigest { expected: digest, found });
     }
     Ok(())
 }
@@ -182,10 +160,7 @@ mod tests {
         assert_eq!(store.write_blob(b"hello").unwrap(), hello());
         assert!(store.has_blob(&hello()));
         assert_eq!(store.read_blob(&hello(), 5).unwrap(), b"hello");
-        assert!(matches!(
-            store.read_blob(&hello(), 4),
-            Err(Error::TooLarge { size: 5, .. })
-        ));
+        assert!(matches!(store.read_blob(&hello(), 4), Err(Error::TooLarge { size: 5, .. })));
         assert_eq!(leftovers(&store), 1);
     }
 

@@ -100,11 +100,7 @@ pub fn copy(
     destination: BorrowedFd<'_>,
     options: &Options<'_>,
 ) -> Result<Copied> {
-    let copier = Copier {
-        source,
-        destination,
-        options: *options,
-    };
+    let copier = Copier { source, destination, options: *options };
     let mut copied = Copied::default();
     let mut times = Vec::new();
     for run in runs(items) {
@@ -133,10 +129,7 @@ fn is_before(first: &Path, second: &Path) -> bool {
 }
 
 fn below_of(path: &Path, above: &Path) -> bool {
-    let rest = path
-        .as_os_str()
-        .as_bytes()
-        .strip_prefix(above.as_os_str().as_bytes());
+    let rest = path.as_os_str().as_bytes().strip_prefix(above.as_os_str().as_bytes());
     rest.is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
@@ -160,10 +153,7 @@ impl<'a> Copier<'a> {
         Open {
             source: Parents::new(self.source, no_links()),
             destination: Parents::new(self.destination, ResolveFlags::IN_ROOT),
-            previous: self
-                .options
-                .previous
-                .map(|layer| Parents::new(layer, no_links())),
+            previous: self.options.previous.map(|layer| Parents::new(layer, no_links())),
         }
     }
 
@@ -175,10 +165,7 @@ impl<'a> Copier<'a> {
             self.share(&files)?
         } else {
             let shares = shares(&files);
-            let copied = shares
-                .into_par_iter()
-                .with_max_len(1)
-                .map(|share| self.share(share));
+            let copied = shares.into_par_iter().with_max_len(1).map(|share| self.share(share));
             copied.try_reduce(Copied::default, |sum, copied| Ok(sum + copied))?
         };
         let mut parents = [self.open().destination, self.open().destination];
@@ -191,9 +178,7 @@ impl<'a> Copier<'a> {
 
     fn share(&self, items: &[&Item<'_>]) -> Result<Copied> {
         let mut open = self.open();
-        items.iter().try_fold(Copied::default(), |sum, item| {
-            Ok(sum + self.item(&mut open, item)?)
-        })
+        items.iter().try_fold(Copied::default(), |sum, item| Ok(sum + self.item(&mut open, item)?))
     }
 
     fn owner(&self, node: &Node) -> (u32, u32) {
@@ -205,9 +190,7 @@ impl<'a> Copier<'a> {
 
     fn mode(&self, node: &Node) -> u32 {
         let change = self.options.mode;
-        change.map_or(node.mode, |change| {
-            change.apply(node.mode, node.is_directory())
-        })
+        change.map_or(node.mode, |change| change.apply(node.mode, node.is_directory()))
     }
 }
 
@@ -247,14 +230,8 @@ fn shares<'s, 'i, 'a>(files: &'s [&'i Item<'a>]) -> Vec<&'s [&'i Item<'a>]> {
 }
 
 fn timestamps(time: Time) -> rustix::fs::Timestamps {
-    let time = rustix::fs::Timespec {
-        tv_sec: time.seconds,
-        tv_nsec: time.nanoseconds.into(),
-    };
-    rustix::fs::Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
+    let time = rustix::fs::Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
+    rustix::fs::Timestamps { last_access: time, last_modification: time }
 }
 
 /// The error of a copy that failed while `doing` something to its destination.
@@ -277,12 +254,7 @@ fn conflict(item: &Item<'_>, existing: &'static str) -> Error {
         _ => "the file",
     };
     let (origin, destination) = (item.source.clone(), item.destination.components().collect());
-    Error::Conflict {
-        kind,
-        origin,
-        existing,
-        destination,
-    }
+    Error::Conflict { kind, origin, existing, destination }
 }
 
 impl std::ops::Add for Copied {

@@ -165,10 +165,6 @@ impl Error {
         doing: &'static str,
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {
-        move |source| Self::File {
-            doing,
-            path: path.as_ref().to_owned(),
-            source: source.into(),
-        }
+        move |source| Self::File { doing, path: path.as_ref().to_owned(), source: source.into() }
     }
 }

@@ -21,11 +21,7 @@ pub(crate) fn open(
     flags: OFlags,
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     for _ in 0..TRIES {
         match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -52,10 +48,7 @@ pub(crate) fn split(path: &Path) -> (&Path, &OsStr) {
         None => (&bytes[..0], bytes),
     };
     let name = if name.is_empty() { b"." } else { name };
-    (
-        Path::new(OsStr::from_bytes(parent)),
-        OsStr::from_bytes(name),
-    )
+    (Path::new(OsStr::from_bytes(parent)), OsStr::from_bytes(name))
 }
 
 /// Opens the parents of paths, and keeps the last one open: neighbours mostly share it.
@@ -69,11 +62,7 @@ pub(crate) struct Parents<'a> {
 impl<'a> Parents<'a> {
     /// Parents below `root`, found by the rule `resolve`.
     pub(crate) fn new(root: BorrowedFd<'a>, resolve: ResolveFlags) -> Self {
-        Self {
-            root,
-            resolve,
-            last: None,
-        }
+        Self { root, resolve, last: None }
     }
 
     /// The open parent of `path`, and the name of `path` in it.
@@ -83,17 +72,10 @@ impl<'a> Parents<'a> {
             return Ok((self.root, name));
         }
         // Bytes are compared, since comparing the components of a path is ten times slower.
-        let known = self
-            .last
-            .as_ref()
-            .is_some_and(|(path, _)| path.as_os_str() == parent.as_os_str());
+        let known =
+            self.last.as_ref().is_some_and(|(path, _)| path.as_os_str() == parent.as_os_str());
         if !known {
-            let fd = open(
-                self.root,
-                parent,
-                OFlags::PATH | OFlags::DIRECTORY,
-                self.resolve,
-            )?;
+            let fd = open(self.root, parent, OFlags::PATH | OFlags::DIRECTORY, self.resolve)?;
             self.last = Some((parent.into(), fd));
         }
         let (_, fd) = self.last.as_ref().expect("it was opened above or earlier");
@@ -125,9 +107,7 @@ pub(crate) fn xattrs(fd: BorrowedFd<'_>, keep: fn(&[u8]) -> bool) -> io::Result<
 }
 
 fn read_names(list: &[u8], keep: fn(&[u8]) -> bool) -> Vec<Box<OsStr>> {
-    let names = list
-        .split(|&byte| byte == 0)
-        .filter(|name| !name.is_empty() && keep(name));
+    let names = list.split(|&byte| byte == 0).filter(|name| !name.is_empty() && keep(name));
     names.map(|name| OsStr::from_bytes(name).into()).collect()
 }
 

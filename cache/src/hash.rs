@@ -36,10 +36,7 @@ pub struct Hasher {
 impl Hasher {
     /// Starts a hash of the kind of thing that `domain` names.
     pub fn new(domain: &'static str) -> Self {
-        let mut hasher = Self {
-            bytes: Vec::with_capacity(256),
-            hashed: None,
-        };
+        let mut hasher = Self { bytes: Vec::with_capacity(256), hashed: None };
         hasher.str(domain);
         hasher
     }

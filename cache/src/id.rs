@@ -183,12 +183,7 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        for text in [
-            "",
-            "sha256:",
-            "sha512:00",
-            &format!("sha256:{}", "AB".repeat(32)),
-        ] {
+        for text in ["", "sha256:", "sha512:00", &format!("sha256:{}", "AB".repeat(32))] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
         assert!("é".repeat(32).parse::<Digest>().is_err());

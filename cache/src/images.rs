@@ -45,22 +45,13 @@ impl Store {
 
     fn write_image(&self, folder: &'static str, name: &str, image: &ImageEntry) -> Result<()> {
         self.folder(folder)?;
-        let named = Named {
-            name: name.to_owned(),
-            image: image.clone(),
-        };
-        self.replace(
-            &self.image_path(folder, name),
-            &to_json("image name", &named)?,
-            true,
-        )
+        let named = Named { name: name.to_owned(), image: image.clone() };
+        self.replace(&self.image_path(folder, name), &to_json("image name", &named)?, true)
     }
 
     fn read_image(&self, folder: &str, name: &str) -> Result<Option<ImageEntry>> {
         let named: Option<Named> = read_json(&self.image_path(folder, name))?;
-        Ok(named
-            .filter(|named| named.name == name)
-            .map(|named| named.image))
+        Ok(named.filter(|named| named.name == name).map(|named| named.image))
     }
 
     /// Remembers what a reference stood for when a registry was last asked.
@@ -122,13 +113,7 @@ mod tests {
     fn image(byte: u8) -> ImageEntry {
         let digest = Digest::from_bytes([byte; 32]);
         let layers = vec![Layer::Made(crate::LayerId::from_bytes([byte; 16]))];
-        ImageEntry {
-            manifest: Some(digest),
-            config: digest,
-            layers,
-            size: 7,
-            created: -1,
-        }
+        ImageEntry { manifest: Some(digest), config: digest, layers, size: 7, created: -1 }
     }
 
     #[test]

@@ -103,9 +103,7 @@ impl From<sled::Error> for Failure {
                         | io::ErrorKind::IsADirectory
                 ) =>
             {
-                Self::Other(Error::Index {
-                    reason: error.to_string(),
-                })
+                Self::Other(Error::Index { reason: error.to_string() })
             }
             _ => Self::Damaged(error.to_string()),
         }
@@ -129,15 +127,7 @@ impl Index {
 
     fn with_limit(root: &Path, rows: Rows, large: u64) -> Self {
         let (root, state, changed) = (root.to_owned(), Mutex::default(), Condvar::new());
-        Self {
-            shared: Arc::new(Shared {
-                root,
-                rows,
-                large,
-                state,
-                changed,
-            }),
-        }
+        Self { shared: Arc::new(Shared { root, rows, large, state, changed }) }
     }
 
     /// Reads the values of rows; a row that is missing or damaged has none.
@@ -147,9 +137,7 @@ impl Index {
         }
         self.with(|db| {
             let get = |key: &Vec<u8>| {
-                Ok(db
-                    .get(key)?
-                    .and_then(|value| Some(unseal(key, &value)?.to_vec())))
+                Ok(db.get(key)?.and_then(|value| Some(unseal(key, &value)?.to_vec())))
             };
             keys.iter().map(get).collect()
         })
@@ -186,11 +174,7 @@ impl Index {
     /// Works in a session, the one that is open or a new one.
     fn with<T>(&self, work: impl Fn(&sled::Db) -> Result<T, Failure>) -> Result<T> {
         let mut state = self.shared.state();
-        if state
-            .session
-            .as_ref()
-            .is_some_and(|session| session.opened.elapsed() > AGE)
-        {
+        if state.session.as_ref().is_some_and(|session| session.opened.elapsed() > AGE) {
             close(state.session.take());
             drop(state);
             // Long enough for a process that waits for the lock to be woken and to take it.
@@ -338,9 +322,7 @@ impl Shared {
     }
 
     fn remake(&self, session: Session) -> Result<Session> {
-        let Session {
-            db, _lock: lock, ..
-        } = session;
+        let Session { db, _lock: lock, .. } = session;
         close_files(db);
         self.make_new(lock, &(self.rows)(&self.root))
     }
@@ -362,10 +344,7 @@ impl Shared {
             put(&db, rows)?;
             let length = |row: &Change| row.0.len() + row.1.as_ref().map_or(0, Vec::len);
             let size = rows.iter().map(length).sum::<usize>() as u64;
-            put(
-                &db,
-                &[(COMPLETE.to_vec(), Some(size.to_le_bytes().to_vec()))],
-            )?;
+            put(&db, &[(COMPLETE.to_vec(), Some(size.to_le_bytes().to_vec()))])?;
             db.flush()?;
             Ok(db)
         });
@@ -375,15 +354,8 @@ impl Shared {
     fn lock(&self) -> Result<File> {
         let path = self.root.join("index.lock");
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        let file = file
-            .open(&path)
-            .map_err(Error::file("open the lock", &path))?;
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = file.open(&path).map_err(Error::file("open the lock", &path))?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Err(rustix::io::Errno::INTR) => {}
@@ -393,10 +365,8 @@ impl Shared {
     }
 
     fn open(&self) -> Result<sled::Db, Failure> {
-        let config = sled::Config::new()
-            .path(self.folder())
-            .cache_capacity(MEMORY)
-            .flush_every_ms(None);
+        let config =
+            sled::Config::new().path(self.folder()).cache_capacity(MEMORY).flush_every_ms(None);
         let mut tries = 0;
         loop {
             // Threads of the last session may hold its files for a moment longer.
@@ -435,11 +405,6 @@ fn busy(error: &io::Error) -> bool {
 impl Session {
     fn new(db: sled::Db, lock: File) -> Self {
         let now = Instant::now();
-        Self {
-            db,
-            opened: now,
-            used: now,
-            _lock: lock,
-        }
+        Self { db, opened: now, used: now, _lock: lock }
     }
 }

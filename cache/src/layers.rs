@@ -78,11 +78,7 @@ impl Store {
         let size = self.pack(&Layer::Made(id), &mut hash)?;
         self.set_layer_note(&Layer::Made(id), SIZE, &size)?;
         let digest = Digest::from_bytes(hash.0.finalize().into());
-        self.replace(
-            &folder.join(DIFF_ID),
-            format!("{digest}\n").as_bytes(),
-            false,
-        )?;
+        self.replace(&folder.join(DIFF_ID), format!("{digest}\n").as_bytes(), false)?;
         self.link_diff_id(&digest, id)?;
         Ok(digest)
     }
@@ -177,15 +173,7 @@ pub struct StagedLayer {
 impl StagedLayer {
     fn fill(store: Store, id: LayerId, folder: PathBuf, alive: OwnedFd) -> Result<Self> {
         let (files, work) = (folder.join("files"), folder.join(WORK));
-        let staged = Self {
-            store,
-            id,
-            folder,
-            files,
-            work,
-            committed: false,
-            _alive: alive,
-        };
+        let staged = Self { store, id, folder, files, work, committed: false, _alive: alive };
         for path in [&staged.files, &staged.work] {
             fs::create_dir(path).map_err(Error::file("make the folder", path))?;
         }
@@ -254,9 +242,7 @@ impl StagedLayer {
     /// A file beside the files that says something about them.
     pub(crate) fn mark(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
-        File::create(&path)
-            .map(drop)
-            .map_err(Error::file("create", &path))
+        File::create(&path).map(drop).map_err(Error::file("create", &path))
     }
 }
 
@@ -284,9 +270,8 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -306,10 +291,7 @@ mod tests {
         assert_eq!(staged.commit(Some(&record)).unwrap(), layer);
         let files = store.layer_path(&layer).unwrap();
         assert_eq!(fs::read_to_string(files.join("file")).unwrap(), "content");
-        assert_eq!(
-            fs::metadata(&files).unwrap().permissions().mode() & 0o7777,
-            0o755
-        );
+        assert_eq!(fs::metadata(&files).unwrap().permissions().mode() & 0o7777, 0o755);
         assert_eq!(names(files.parent().unwrap()), ["files", RECORD, "work"]);
         assert_eq!(store.sweep().unwrap(), 1);
         assert_eq!(names(files.parent().unwrap()), ["files", RECORD]);
@@ -335,32 +317,21 @@ mod tests {
         let store = Store::temporary().unwrap();
         let layer = made(&store, "content");
         let ids: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| store.diff_id(&layer).unwrap()))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| store.diff_id(&layer).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let mut tar = Vec::new();
         assert_eq!(store.pack(&layer, &mut tar).unwrap(), tar.len() as u64);
         let expected = Digest::from_bytes(Sha256::digest(&tar).into());
         assert!(ids.iter().all(|id| *id == expected));
-        let Layer::Made(id) = layer else {
-            panic!("{layer:?}")
-        };
+        let Layer::Made(id) = layer else { panic!("{layer:?}") };
         assert_eq!(store.unpacked(&expected), Some(id));
 
         // What is remembered is not computed again, and the first layer of a diff id stays.
         fs::remove_file(store.layer_path(&layer).unwrap().join("file")).unwrap();
         assert_eq!(store.diff_id(&layer).unwrap(), expected);
-        assert_eq!(
-            store
-                .link_diff_id(&expected, LayerId::from_bytes([1; 16]))
-                .unwrap(),
-            id
-        );
+        assert_eq!(store.link_diff_id(&expected, LayerId::from_bytes([1; 16])).unwrap(), id);
         assert_ne!(made(&store, "other"), layer);
         assert_ne!(store.diff_id(&made(&store, "other")).unwrap(), expected);
     }
@@ -368,14 +339,9 @@ mod tests {
     #[test]
     fn a_folder_outside_is_no_layer() {
         let store = Store::temporary().unwrap();
-        let folder = Layer::Folder {
-            name: "context".into(),
-        };
+        let folder = Layer::Folder { name: "context".into() };
         assert_eq!(store.layer_path(&folder), None);
         assert!(matches!(store.diff_id(&folder), Err(Error::NotALayer(_))));
-        assert!(matches!(
-            store.pack(&folder, io::sink()),
-            Err(Error::NotALayer(_))
-        ));
+        assert!(matches!(store.pack(&folder, io::sink()), Err(Error::NotALayer(_))));
     }
 }

@@ -52,9 +52,7 @@ impl Store {
     }
 
     fn lock_path(&self, name: &str) -> Result<PathBuf> {
-        Ok(self
-            .folder("locks")?
-            .join(blake3::hash(name.as_bytes()).to_hex().as_str()))
+        Ok(self.folder("locks")?.join(blake3::hash(name.as_bytes()).to_hex().as_str()))
     }
 }
 
@@ -62,15 +60,8 @@ impl Store {
 fn acquire(path: &Path, how: FlockOperation) -> Result<Option<Lock>> {
     loop {
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        let mut file = file
-            .open(path)
-            .map_err(Error::file("open the lock", path))?;
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = file.open(path).map_err(Error::file("open the lock", path))?;
         match flock(&file, how) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -82,9 +73,7 @@ fn acquire(path: &Path, how: FlockOperation) -> Result<Option<Lock>> {
         if links == 0 {
             continue;
         }
-        let written = file
-            .set_len(0)
-            .and_then(|()| write!(file, "{}", std::process::id()));
+        let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         written.map_err(Error::file("write", path))?;
         return Ok(Some(Lock { file }));
     }

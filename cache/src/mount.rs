@@ -44,11 +44,7 @@ impl Store {
             [_] => folders.push(self.empty()?),
             _ => {}
         }
-        Overlay {
-            lower: &folders,
-            upper: None,
-        }
-        .mount()
+        Overlay { lower: &folders, upper: None }.mount()
     }
 
     /// Shows layers, lowest first, as one tree whose changes go into a staged layer.
@@ -77,15 +73,7 @@ impl Store {
             Some(top) => copy_root(top, files)?,
             None => folders.push(self.empty()?),
         }
-        Overlay {
-            lower: &folders,
-            upper: Some(Upper {
-                files,
-                work,
-                lasting,
-            }),
-        }
-        .mount()
+        Overlay { lower: &folders, upper: Some(Upper { files, work, lasting }) }.mount()
     }
 
     /// Shows folders that need not be layers, topmost first, as one tree. Changes go into a staged
@@ -96,20 +84,13 @@ impl Store {
             work: staged.work(),
             lasting: false,
         });
-        Overlay {
-            lower: folders,
-            upper,
-        }
-        .mount()
+        Overlay { lower: folders, upper }.mount()
     }
 
     /// The folders of the layers, topmost first.
     fn folders(&self, layers: &[Layer]) -> Result<Vec<PathBuf>> {
         if layers.len() > MOST_LAYERS {
-            return Err(Error::TooManyLayers {
-                layers: layers.len(),
-                limit: MOST_LAYERS,
-            });
+            return Err(Error::TooManyLayers { layers: layers.len(), limit: MOST_LAYERS });
         }
         let mut folders = Vec::with_capacity(layers.len());
         for layer in layers.iter().rev() {
@@ -203,11 +184,8 @@ impl Overlay<'_> {
                 .map_err(|error| (format!("{option}={value}"), error.into()))
         };
         // Layers are packed into tars, which know nothing of these ways to point elsewhere.
-        for (option, value) in [
-            ("redirect_dir", "nofollow"),
-            ("metacopy", "off"),
-            ("index", "off"),
-        ] {
+        for (option, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")]
+        {
             set(option, value)?;
         }
         let folder = |option: &str, path: &Path| {
@@ -241,19 +219,13 @@ struct Nameable<'a> {
 fn nameable(path: &Path) -> io::Result<Nameable<'_>> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() <= LONGEST_OPTION && !bytes.contains(&b'\\') {
-        return Ok(Nameable {
-            path: Cow::Borrowed(path),
-            _open: None,
-        });
+        return Ok(Nameable { path: Cow::Borrowed(path), _open: None });
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&open);
     let path = Cow::Owned(PathBuf::from(format!("/proc/self/fd/{number}")));
-    Ok(Nameable {
-        path,
-        _open: Some(open),
-    })
+    Ok(Nameable { path, _open: Some(open) })
 }
 
 /// What the kernel wrote about the mount, one message after the other.

@@ -44,11 +44,7 @@ pub fn pack(files: BorrowedFd<'_>, out: &mut dyn Write) -> Result<u64> {
     let is_small = bytes <= FEW_BYTES && found.len() <= FEW_FILES;
     let nodes = found.into_iter().map(|found| found.node);
     let render = |stream: &mut Stream<'_>| Packer::new(files, stream).pack(nodes);
-    if is_small {
-        stream::here(out, render)
-    } else {
-        stream::ahead(out, render)
-    }
+    if is_small { stream::here(out, render) } else { stream::ahead(out, render) }
 }
 
 /// The attributes that are packed or that decide how something is packed.
@@ -72,11 +68,7 @@ struct Packer<'a, 's, 'o> {
 
 impl<'a, 's, 'o> Packer<'a, 's, 'o> {
     fn new(files: BorrowedFd<'a>, stream: &'s mut Stream<'o>) -> Self {
-        Self {
-            parents: Parents::new(files, no_links()),
-            stream,
-            linked: HashMap::new(),
-        }
+        Self { parents: Parents::new(files, no_links()), stream, linked: HashMap::new() }
     }
 
     fn pack(mut self, nodes: impl Iterator<Item = Node>) -> Result<()> {
@@ -89,23 +81,14 @@ impl<'a, 's, 'o> Packer<'a, 's, 'o> {
     fn node(&mut self, node: &Node) -> Result<()> {
         let name = folder::split(&node.path).1.as_bytes();
         if name.starts_with(WHITEOUT) {
-            return Err(unpackable(
-                node,
-                "names that begin with `.wh.` stand for removed files",
-            ));
+            return Err(unpackable(node, "names that begin with `.wh.` stand for removed files"));
         }
         match &node.kind {
             Kind::Directory => self.directory(node),
             Kind::File => self.file(node),
             Kind::Symlink { target } => {
                 let link = target.as_os_str().as_bytes();
-                self.entry(
-                    node,
-                    Entry {
-                        link,
-                        ..Entry::new(node, Type::Symlink)
-                    },
-                )
+                self.entry(node, Entry { link, ..Entry::new(node, Type::Symlink) })
             }
             Kind::CharDevice if node.is_whiteout() => self.whiteout(node),
             Kind::CharDevice => self.entry(node, Entry::new(node, Type::CharDevice)),
@@ -122,14 +105,7 @@ impl<'a, 's, 'o> Packer<'a, 's, 'o> {
             let mut path = node.path.as_os_str().as_bytes().to_vec();
             path.push(b'/');
             let xattrs = &node.xattrs;
-            self.entry(
-                node,
-                Entry {
-                    path: &path,
-                    xattrs,
-                    ..Entry::new(node, Type::Directory)
-                },
-            )?;
+            self.entry(node, Entry { path: &path, xattrs, ..Entry::new(node, Type::Directory) })?;
         }
         if tree::is_opaque(node) {
             self.mark(node, &node.path, OPAQUE)?;
@@ -147,56 +123,28 @@ impl<'a, 's, 'o> Packer<'a, 's, 'o> {
         let path = directory.join(OsStr::from_bytes(name));
         let path = path.as_os_str().as_bytes();
         let file = Entry::new(node, Type::File);
-        self.entry(
-            node,
-            Entry {
-                path,
-                mode: 0o600,
-                uid: 0,
-                gid: 0,
-                size: 0,
-                ..file
-            },
-        )
+        self.entry(node, Entry { path, mode: 0o600, uid: 0, gid: 0, size: 0, ..file })
     }
 
     fn file(&mut self, node: &Node) -> Result<()> {
         if node.links > 1 {
-            let first = self
-                .linked
-                .entry((node.dev, node.ino))
-                .or_insert_with(|| node.path.clone());
+            let first =
+                self.linked.entry((node.dev, node.ino)).or_insert_with(|| node.path.clone());
             if **first != *node.path {
                 let first = first.clone();
                 let link = first.as_os_str().as_bytes();
-                return self.entry(
-                    node,
-                    Entry {
-                        link,
-                        size: 0,
-                        ..Entry::new(node, Type::Link)
-                    },
-                );
+                return self.entry(node, Entry { link, size: 0, ..Entry::new(node, Type::Link) });
             }
         }
         let doing = |doing| Error::file(doing, &node.path);
-        let (parent, name) = self
-            .parents
-            .of(&node.path)
-            .map_err(doing("open the parent of"))?;
+        let (parent, name) = self.parents.of(&node.path).map_err(doing("open the parent of"))?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(parent, name, flags, Mode::empty())
             .map_err(|error| doing("open")(error.into()))?;
         let xattrs =
             folder::xattrs(file.as_fd(), concerns_pack).map_err(doing("read the attributes of"))?;
         refuse_renamed(node, &xattrs)?;
-        self.entry(
-            node,
-            Entry {
-                xattrs: &xattrs,
-                ..Entry::new(node, Type::File)
-            },
-        )?;
+        self.entry(node, Entry { xattrs: &xattrs, ..Entry::new(node, Type::File) })?;
         self.stream.file(&file.into(), node)
     }
 
@@ -210,9 +158,7 @@ impl<'a, 's, 'o> Packer<'a, 's, 'o> {
 fn refuse_renamed(node: &Node, xattrs: &[Xattr]) -> Result<()> {
     let elsewhere = |xattr: &Xattr| {
         let name = xattr.name.as_bytes();
-        let kind = name
-            .strip_prefix(b"trusted.overlay.")
-            .or(name.strip_prefix(b"user.overlay."));
+        let kind = name.strip_prefix(b"trusted.overlay.").or(name.strip_prefix(b"user.overlay."));
         matches!(kind, Some(b"redirect" | b"metacopy"))
     };
     if xattrs.iter().any(elsewhere) {
@@ -222,10 +168,7 @@ fn refuse_renamed(node: &Node, xattrs: &[Xattr]) -> Result<()> {
 }
 
 fn unpackable(node: &Node, reason: &'static str) -> Error {
-    Error::Unpackable {
-        path: node.path.to_path_buf(),
-        reason,
-    }
+    Error::Unpackable { path: node.path.to_path_buf(), reason }
 }
 
 #[cfg(test)]

@@ -40,9 +40,7 @@ impl Other {
 
     fn wait_for(&mut self, start: &str) -> String {
         let mut lines = self.lines.by_ref().map(Result::unwrap);
-        lines
-            .find(|line| line.starts_with(start))
-            .expect("the other process says so")
+        lines.find(|line| line.starts_with(start)).expect("the other process says so")
     }
 
     fn kill(mut self) -> Vec<String> {
@@ -146,9 +144,6 @@ fn two_processes_share_an_index() {
         assert!(store.find(&[record.definition]).unwrap()[0].is_some());
     }
     assert!(other.child.wait().unwrap().success());
-    let keys: Vec<_> = (0..200)
-        .chain(1000..1200)
-        .map(|number| key(1, number))
-        .collect();
+    let keys: Vec<_> = (0..200).chain(1000..1200).map(|number| key(1, number)).collect();
     assert!(store.find(&keys).unwrap().iter().all(Option::is_some));
 }

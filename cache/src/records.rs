@@ -28,11 +28,7 @@ impl Store {
     /// Leaves a note beside a layer, in place of an older one of this name.
     pub fn set_layer_note(&self, layer: &Layer, name: &str, note: &impl Serialize) -> Result<()> {
         let files = self.files_of(layer)?;
-        self.replace(
-            &files.with_file_name(name),
-            &to_json("note on a layer", note)?,
-            false,
-        )
+        self.replace(&files.with_file_name(name), &to_json("note on a layer", note)?, false)
     }
 
     /// The bytes of a layer's uncompressed tar, where the layer is here and was measured.

@@ -37,9 +37,7 @@ impl Store {
             sweep(&dead)?;
         }
         for folder in [TEMPORARY, LOCKS] {
-            list(&self.root().join(folder))?
-                .iter()
-                .try_for_each(|path| sweep(path))?;
+            list(&self.root().join(folder))?.iter().try_for_each(|path| sweep(path))?;
         }
         Ok(removed)
     }
@@ -51,9 +49,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(Error::file("list", folder))?,
     };
-    let paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<_>>();
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
     paths.map_err(Error::file("list", folder))
 }
 

@@ -39,14 +39,11 @@ impl Store {
     }
 
     fn is_here(&self, outputs: &Outputs) -> bool {
-        outputs
-            .iter()
-            .flat_map(|snapshot| snapshot.layers.iter())
-            .all(|layer| match layer {
-                Layer::Made(_) => self.layer_path(layer).is_some(),
-                Layer::Pulled { .. } => true,
-                Layer::Folder { .. } => false,
-            })
+        outputs.iter().flat_map(|snapshot| snapshot.layers.iter()).all(|layer| match layer {
+            Layer::Made(_) => self.layer_path(layer).is_some(),
+            Layer::Pulled { .. } => true,
+            Layer::Folder { .. } => false,
+        })
     }
 
     /// Remembers the result of a step under both of its keys.
@@ -67,8 +64,7 @@ impl Store {
 
     /// Remembers the digest of a part of a tree.
     pub fn remember_part(&self, whole: ContentId, select: Key, part: ContentId) -> Result<()> {
-        self.index()
-            .write(&[(part_row(whole, select), Some(to_json("part", &part)?))])
+        self.index().write(&[(part_row(whole, select), Some(to_json("part", &part)?))])
     }
 
     /// What the step at a place in a Dockerfile was made of when it last ran.
@@ -78,8 +74,7 @@ impl Store {
 
     /// Remembers what the step at a place in a Dockerfile is made of.
     pub fn remember_last(&self, place: &str, parts: &[Part]) -> Result<()> {
-        self.index()
-            .write(&[(last_row(place), Some(to_json("parts", &parts)?))])
+        self.index().write(&[(last_row(place), Some(to_json("parts", &parts)?))])
     }
 
     /// Makes the index again from the records beside the layers; returns its number of rows.
@@ -89,11 +84,7 @@ impl Store {
 
     fn value<T: DeserializeOwned>(&self, row: Vec<u8>) -> Result<Option<T>> {
         let found = self.index().read(&[row])?;
-        Ok(found
-            .into_iter()
-            .flatten()
-            .next()
-            .and_then(|value| decode(&value)))
+        Ok(found.into_iter().flatten().next().and_then(|value| decode(&value)))
     }
 }
 
@@ -121,10 +112,7 @@ fn last_row(place: &str) -> Vec<u8> {
 fn result_rows(record: &Record) -> Result<Vec<Change>> {
     let outputs = to_json("outputs", &record.outputs)?;
     let rows = [record.definition, record.content];
-    Ok(rows
-        .iter()
-        .map(|key| (result_row(key), Some(outputs.clone())))
-        .collect())
+    Ok(rows.iter().map(|key| (result_row(key), Some(outputs.clone()))).collect())
 }
 
 /// All rows that the records beside the layers give: the later of two for one key wins.
@@ -136,17 +124,11 @@ pub(crate) fn rows_of_records(root: &Path) -> Vec<Change> {
     let read = |folder: &std::path::PathBuf| -> Option<Record> {
         let name = folder.file_name()?.to_str()?;
         let committed = !name.starts_with(STAGED);
-        committed
-            .then(|| read_json(&folder.join(RECORD)).ok().flatten())
-            .flatten()
+        committed.then(|| read_json(&folder.join(RECORD)).ok().flatten()).flatten()
     };
     let mut records: Vec<Record> = folders.par_iter().filter_map(read).collect();
     records.sort_by_key(|record| record.created);
-    records
-        .iter()
-        .filter_map(|record| result_rows(record).ok())
-        .flatten()
-        .collect()
+    records.iter().filter_map(|record| result_rows(record).ok()).flatten().collect()
 }
 
 #[cfg(test)]

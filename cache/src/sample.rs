@@ -106,8 +106,7 @@ impl Folder {
     /// Sets when a file, but no link, was changed last.
     pub(crate) fn mtime(&self, path: impl AsRef<Path>, seconds: u64) -> &Self {
         let file = File::open(self.path(path)).expect("it is there");
-        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
-            .expect("it is ours");
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).expect("it is ours");
         self
     }
 
@@ -132,18 +131,9 @@ impl Folder {
 /// What a random folder has at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Thing {
-    File {
-        data: Vec<u8>,
-        mode: u32,
-        owner: u32,
-        comment: Option<u8>,
-    },
-    Directory {
-        mode: u32,
-    },
-    Link {
-        target: String,
-    },
+    File { data: Vec<u8>, mode: u32, owner: u32, comment: Option<u8> },
+    Directory { mode: u32 },
+    Link { target: String },
     Pipe,
 }
 
@@ -179,21 +169,14 @@ fn complete(list: Vec<(String, Thing)>) -> Things {
     let mut things = Things::new();
     for (path, thing) in list {
         let path = PathBuf::from(path);
-        let parents: Vec<&Path> = path
-            .ancestors()
-            .skip(1)
-            .filter(|p| p.parent().is_some())
-            .collect();
+        let parents: Vec<&Path> =
+            path.ancestors().skip(1).filter(|p| p.parent().is_some()).collect();
         let is_free = |path: &&Path| {
-            things
-                .get(*path)
-                .is_none_or(|thing| matches!(thing, Thing::Directory { .. }))
+            things.get(*path).is_none_or(|thing| matches!(thing, Thing::Directory { .. }))
         };
         if !things.contains_key(&path) && parents.iter().all(is_free) {
             for parent in parents {
-                things
-                    .entry(parent.into())
-                    .or_insert(Thing::Directory { mode: 0o755 });
+                things.entry(parent.into()).or_insert(Thing::Directory { mode: 0o755 });
             }
             things.insert(path, thing);
         }
@@ -206,16 +189,8 @@ pub(crate) fn build(things: &Things) -> Folder {
     let folder = Folder::new();
     for (path, thing) in things {
         match thing {
-            Thing::File {
-                data,
-                mode,
-                owner,
-                comment,
-            } => {
-                folder
-                    .file(path, data)
-                    .owner(path, *owner, 0)
-                    .mode(path, *mode);
+            Thing::File { data, mode, owner, comment } => {
+                folder.file(path, data).owner(path, *owner, 0).mode(path, *mode);
                 if let Some(comment) = comment {
                     folder.xattr(path, "user.comment", &[*comment]);
                 }

@@ -60,33 +60,20 @@ impl Store {
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         let path = std::path::absolute(root).map_err(Error::file("find the full path of", root))?;
-        Ok(Self::at(Root {
-            path,
-            temporary: false,
-        }))
+        Ok(Self::at(Root { path, temporary: false }))
     }
 
     /// Opens a store in a new folder that is removed when the last clone of the store is dropped.
     pub fn temporary() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("rbuild-{}", random_name()?));
         make_folder(&path)?;
-        Ok(Self::at(Root {
-            path,
-            temporary: true,
-        }))
+        Ok(Self::at(Root { path, temporary: true }))
     }
 
     fn at(root: Root) -> Self {
         let index = Index::new(&root.path, rows_of_records);
         let (packing, unpacking) = (Turns::default(), Turns::default());
-        Self {
-            inner: Arc::new(Inner {
-                index,
-                packing,
-                unpacking,
-                root,
-            }),
-        }
+        Self { inner: Arc::new(Inner { index, packing, unpacking, root }) }
     }
 
     /// The folder of the store, as an absolute path.
@@ -121,12 +108,7 @@ impl Store {
         loop {
             let path = self.folder(TEMPORARY)?.join(random_name()?);
             let mut options = OpenOptions::new();
-            let file = options
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path);
+            let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
             let file = file.map_err(Error::file("create", &path))?;
             if claim(&file).map_err(Error::file("lock", &path))? {
                 return Ok((path, file));
@@ -137,9 +119,8 @@ impl Store {
     /// Replaces the file `path` of the store with `bytes`, whole or not at all.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         let (temporary, mut file) = self.temporary_file()?;
-        let written = file
-            .write_all(bytes)
-            .and_then(|()| if durable { file.sync_all() } else { Ok(()) });
+        let written =
+            file.write_all(bytes).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
         let written = written
             .map_err(Error::file("write", &temporary))
             .and_then(|()| fs::rename(&temporary, path).map_err(Error::file("rename into", path)));
@@ -242,12 +223,7 @@ pub(crate) mod tests {
         let disk = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).expect("this test needs root");
         fsconfig_set_string(&disk, "size", "1m").unwrap();
         fsconfig_create(&disk).unwrap();
-        fsmount(
-            &disk,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )
-        .unwrap()
+        fsmount(&disk, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap()
     }
 
     pub(crate) fn path_of(folder: &OwnedFd) -> PathBuf {
@@ -260,10 +236,7 @@ pub(crate) mod tests {
         let root = place.path().join("a/b");
         let store = Store::open(&root).unwrap();
         assert!(store.images().unwrap().is_empty());
-        assert_eq!(
-            store.find(&[crate::Key::from_bytes([1; 32])]).unwrap(),
-            [None]
-        );
+        assert_eq!(store.find(&[crate::Key::from_bytes([1; 32])]).unwrap(), [None]);
         assert_eq!(store.sweep().unwrap(), 0);
         assert!(!place.path().join("a").exists());
         store.write_blob(b"x").unwrap();
@@ -289,15 +262,8 @@ pub(crate) mod tests {
         store.replace(&path, b"one", false).unwrap();
         store.replace(&path, b"two", true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert!(
-            store
-                .replace(&store.root().join("no/file"), b"x", false)
-                .is_err()
-        );
-        assert_eq!(
-            fs::read_dir(store.root().join(TEMPORARY)).unwrap().count(),
-            0
-        );
+        assert!(store.replace(&store.root().join("no/file"), b"x", false).is_err());
+        assert_eq!(fs::read_dir(store.root().join(TEMPORARY)).unwrap().count(), 0);
     }
 
     #[test]

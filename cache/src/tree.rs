@@ -71,12 +71,7 @@ pub enum Owners {
 impl Default for Options<'_> {
     /// The whole folder with its owners, without a stat cache.
     fn default() -> Self {
-        Self {
-            keep: &|_, _| Keep::Take,
-            roots: &[],
-            owners: Owners::Keep,
-            stat_cache: None,
-        }
+        Self { keep: &|_, _| Keep::Take, roots: &[], owners: Owners::Keep, stat_cache: None }
     }
 }
 
@@ -159,9 +154,7 @@ impl Tree {
 
     fn index(&self, path: &Path) -> Option<usize> {
         // The order of paths by component is the order of the nodes.
-        self.nodes
-            .binary_search_by(|node| (*node.path).cmp(path))
-            .ok()
+        self.nodes.binary_search_by(|node| (*node.path).cmp(path)).ok()
     }
 }
 

@@ -37,11 +37,10 @@ impl Store {
     /// become what overlayfs takes for them. A tar that reaches out of its folder, that is
     /// malformed, or that has another digest leaves nothing behind.
     pub fn unpack(&self, diff_id: Digest, tar: impl Read) -> Result<LayerId> {
-        self.unpacking()
-            .take(diff_id, || match self.unpacked(&diff_id) {
-                Some(id) => Ok(id),
-                None => self.unpack_new(&diff_id, tar),
-            })
+        self.unpacking().take(diff_id, || match self.unpacked(&diff_id) {
+            Some(id) => Ok(id),
+            None => self.unpack_new(&diff_id, tar),
+        })
     }
 
     fn unpack_new(&self, diff_id: &Digest, tar: impl Read) -> Result<LayerId> {
@@ -55,10 +54,7 @@ impl Store {
             Ok(marks)
         })?;
         if found != *diff_id {
-            return Err(Error::WrongDigest {
-                expected: *diff_id,
-                found,
-            });
+            return Err(Error::WrongDigest { expected: *diff_id, found });
         }
         for mark in marks {
             staged.mark(mark)?;
@@ -93,16 +89,11 @@ fn extract(
         }
         entries += 1;
         if entries > MOST_ENTRIES {
-            return Err(Error::Tar(format!(
-                "it has more than {MOST_ENTRIES} entries"
-            )));
+            return Err(Error::Tar(format!("it has more than {MOST_ENTRIES} entries")));
         }
         extractor.make(&entry, archive)?;
     }
     let whiteouts = extractor.finish()?;
     let marks = [(PLAIN, whiteouts.none), (OPAQUE, whiteouts.all)];
-    Ok(marks
-        .into_iter()
-        .filter_map(|(mark, is_set)| is_set.then_some(mark))
-        .collect())
+    Ok(marks.into_iter().filter_map(|(mark, is_set)| is_set.then_some(mark)).collect())
 }

@@ -52,11 +52,7 @@ impl Diagnostic<'_> {
             seen = text;
             next = cause.source();
         }
-        Self {
-            message: error.to_string(),
-            causes: kept,
-            ..Self::default()
-        }
+        Self { message: error.to_string(), causes: kept, ..Self::default() }
     }
 
     /// The text, which ends with a line end.
@@ -87,11 +83,7 @@ impl Place<'_> {
         let mut text = format!("{}:{first}\n{RULE}\n", self.file);
         let shown = first.saturating_sub(AROUND)..=last.saturating_add(AROUND);
         for (number, line) in self.numbered().filter(|(number, _)| shown.contains(number)) {
-            let mark = if (first..=last).contains(&number) {
-                ">>>"
-            } else {
-                "   "
-            };
+            let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
             let _ = writeln!(text, "{number:4} | {mark} {line}");
         }
         text.push_str(RULE);
@@ -112,11 +104,7 @@ impl Place<'_> {
             .take(start.saturating_sub(1))
             .map(|character| if character == '\t' { '\t' } else { ' ' })
             .collect();
-        let end = if self.lines.1 > number {
-            length + 1
-        } else {
-            end.min(length + 1)
-        };
+        let end = if self.lines.1 > number { length + 1 } else { end.min(length + 1) };
         let marks = "^".repeat(end.saturating_sub(start).max(1));
         let mut text = format!("{:width$}--> {}:{number}:{start}\n", "", self.file);
         let _ = writeln!(text, "{:width$} |", "");
@@ -126,10 +114,7 @@ impl Place<'_> {
     }
 
     fn numbered(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.source
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.source.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 }
 
@@ -140,12 +125,7 @@ mod tests {
     const SOURCE: &str = "FROM alpine:3\n\nCOPY . /src\nRUN cargo build \\\n  --release\nUSER me\n";
 
     fn place(lines: (usize, usize), columns: Option<(usize, usize)>) -> Place<'static> {
-        Place {
-            file: "Dockerfile",
-            source: SOURCE,
-            lines,
-            columns,
-        }
+        Place { file: "Dockerfile", source: SOURCE, lines, columns }
     }
 
     #[test]
@@ -189,15 +169,10 @@ mod tests {
 
     #[test]
     fn a_place_outside_the_file_shows_nothing() {
-        let diagnostic = Diagnostic {
-            place: Some(place((99, 99), Some((1, 2)))),
-            ..Diagnostic::default()
-        };
+        let diagnostic =
+            Diagnostic { place: Some(place((99, 99), Some((1, 2)))), ..Diagnostic::default() };
         assert_eq!(diagnostic.render(), "error: \n");
-        let start = Place {
-            lines: (0, 0),
-            ..place((1, 1), None)
-        };
+        let start = Place { lines: (0, 0), ..place((1, 1), None) };
         assert!(start.excerpt().starts_with("Dockerfile:0\n"));
     }
 
@@ -208,9 +183,6 @@ mod tests {
         struct Outer(#[source] std::io::Error);
         let error = Outer(std::io::Error::other("connection refused"));
         let shown = Diagnostic::of(&error).render();
-        assert_eq!(
-            shown,
-            "error: fetch `alpine`\n  caused by: connection refused\n"
-        );
+        assert_eq!(shown, "error: fetch `alpine`\n  caused by: connection refused\n");
     }
 }

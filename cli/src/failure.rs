@@ -78,10 +78,7 @@ impl Failure {
 
     /// The same with a hint.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// The same as `docker run` reports it: its own codes start at 125.
@@ -134,9 +131,7 @@ impl Failure {
 
 /// Words are underlined where they are wrong; a step that failed is marked as a whole.
 fn columns(kind: ErrorKind, span: rbuild::dockerfile::Span, text: &str) -> Option<(usize, usize)> {
-    let words = text
-        .get(span.start..span.end)
-        .map_or(1, |words| words.chars().count());
+    let words = text.get(span.start..span.end).map_or(1, |words| words.chars().count());
     (kind == ErrorKind::Dockerfile).then_some((span.column, span.column + words))
 }
 
@@ -160,11 +155,7 @@ impl<E: Into<Cause>> From<E> for Failure {
             Cause::Canceled => INTERRUPTED,
             Cause::Container(_) | Cause::Failed(_) => FAILED,
         };
-        Self {
-            cause: Box::new(cause),
-            hint: None,
-            code,
-        }
+        Self { cause: Box::new(cause), hint: None, code }
     }
 }
 

@@ -15,10 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs a future to its end. An interrupt, or a polite request to end, drops it: that is how
 /// everything in the library is canceled.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(Failure::io("start threads"))?;
     let result = runtime.block_on(async {
         tokio::select! {
@@ -36,10 +33,7 @@ fn end(runtime: Runtime) {
 
 /// Waits for a reason to stop.
 async fn stopped() -> Failure {
-    let signals = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    );
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
         // Without handlers the signals end us as they always do.
         return std::future::pending().await;
@@ -63,9 +57,5 @@ fn end_us_next_time() {
             std::process::exit(i32::from(INTERRUPTED));
         }
     };
-    drop(
-        std::thread::Builder::new()
-            .name("interrupt".to_owned())
-            .spawn(wait),
-    );
+    drop(std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait));
 }

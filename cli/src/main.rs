@@ -47,26 +47,15 @@ fn run(argv: Vec<OsString>) -> u8 {
 /// Writes what the developers of rbuild want to know to standard error, where they ask for it.
 fn log() {
     if let Some(filter) = config::log() {
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         log.init();
     }
 }
 
-fn act(
-    Cli {
-        global, command, ..
-    }: Cli,
-) -> Result<u8, Failure> {
+fn act(Cli { global, command, .. }: Cli) -> Result<u8, Failure> {
     if let Some(flag) = global.refused() {
         return Err(Failure::unsupported(flag));
     }
     log();
-    commands::run(
-        command,
-        &Session {
-            config: Config::new(global),
-        },
-    )
+    commands::run(command, &Session { config: Config::new(global) })
 }

@@ -13,11 +13,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.width() + GAP)
-            .max()
-            .unwrap_or(0)
-            .max(NARROWEST)
+        cells.map(|cell| cell.width() + GAP).max().unwrap_or(0).max(NARROWEST)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -102,10 +98,7 @@ pub(crate) fn shorten(text: &str, characters: usize) -> String {
     if text.chars().count() <= characters {
         return text.to_owned();
     }
-    text.chars()
-        .take(characters.saturating_sub(1))
-        .chain(['…'])
-        .collect()
+    text.chars().take(characters.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// The first twelve digits of an id, without the name of its algorithm.
@@ -132,10 +125,7 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_docker_makes_them() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = [
-            row(["REPOSITORY", "TAG", "SIZE"]),
-            row(["alpine", "latest", "8.3MB"]),
-        ];
+        let rows = [row(["REPOSITORY", "TAG", "SIZE"]), row(["alpine", "latest", "8.3MB"])];
         insta::assert_snapshot!(table(&rows), @r"
         REPOSITORY   TAG       SIZE
         alpine       latest    8.3MB
@@ -145,21 +135,9 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits() {
-        let shown = [
-            0,
-            1,
-            999,
-            1000,
-            7_800_000,
-            8_317_000,
-            128_400_000,
-            999_499,
-            999_500,
-        ]
-        .map(size);
-        let expected = [
-            "0B", "1B", "999B", "1kB", "7.8MB", "8.32MB", "128MB", "999kB", "1MB",
-        ];
+        let shown =
+            [0, 1, 999, 1000, 7_800_000, 8_317_000, 128_400_000, 999_499, 999_500].map(size);
+        let expected = ["0B", "1B", "999B", "1kB", "7.8MB", "8.32MB", "128MB", "999kB", "1MB"];
         assert_eq!(shown, expected);
         assert_eq!(size(1_999_000_000), "2GB");
         assert_eq!(size(u64::MAX), "18.4EB");
@@ -196,10 +174,7 @@ mod tests {
 
     #[test]
     fn long_things_are_cut() {
-        assert_eq!(
-            shorten("\"/bin/sh -c 'sleep 1'\"", 20),
-            "\"/bin/sh -c 'sleep …"
-        );
+        assert_eq!(shorten("\"/bin/sh -c 'sleep 1'\"", 20), "\"/bin/sh -c 'sleep …");
         assert_eq!(shorten("ä", 1), "ä");
         assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
         assert_eq!(short_id("abc"), "abc");

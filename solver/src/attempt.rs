@@ -62,9 +62,7 @@ impl Attempt {
         };
         let known = context.plan.known(&found);
         let rows = keys.into_iter().zip(found);
-        let rows = rows
-            .filter_map(|(key, outputs)| Some((key, outputs?)))
-            .collect();
+        let rows = rows.filter_map(|(key, outputs)| Some((key, outputs?))).collect();
         Ok(Self {
             shared: Arc::clone(shared),
             context: context.clone(),
@@ -83,10 +81,7 @@ impl Attempt {
     fn lane(&self, key: Key, own: bool) -> Lane {
         // A build that only looks fails where others would run.
         let own = own || self.context.mode == Mode::Check;
-        Lane {
-            key,
-            build: own.then_some(self.context.number),
-        }
+        Lane { key, build: own.then_some(self.context.number) }
     }
 
     fn report(&self, step: Option<StepId>) -> Report {
@@ -100,10 +95,7 @@ impl Attempt {
         }
         let node = self.node(index);
         let lane = self.lane(node.definition, node.tainted);
-        let (handle, leads) = self
-            .shared
-            .solving
-            .join(lane, || Arc::clone(self).fly(index));
+        let (handle, leads) = self.shared.solving.join(lane, || Arc::clone(self).fly(index));
         let first = !self.asked[index].swap(true, Ordering::Relaxed);
         let outputs = if leads || !first {
             handle.clone().await?
@@ -138,13 +130,10 @@ impl Attempt {
 
     async fn input(self: &Arc<Self>, edge: &Edge) -> Result<Snapshot, Error> {
         let outputs = self.solve(edge.vertex.index()).await?;
-        outputs
-            .get(edge.output)
-            .cloned()
-            .ok_or_else(|| Error::NoOutput {
-                description: self.node(edge.vertex.index()).vertex.description.clone(),
-                output: edge.output,
-            })
+        outputs.get(edge.output).cloned().ok_or_else(|| Error::NoOutput {
+            description: self.node(edge.vertex.index()).vertex.description.clone(),
+            output: edge.output,
+        })
     }
 
     /// Joins the one flight that looks up the content key, and runs what it does not find.
@@ -219,11 +208,7 @@ impl Attempt {
         }
         let digest = || self.shared.worker.digest(whole, select, self.context.mode);
         // A folder outside the store was just walked to pin it: its worker knows all parts of it.
-        if whole
-            .layers
-            .iter()
-            .any(|layer| matches!(layer, Layer::Folder { .. }))
-        {
+        if whole.layers.iter().any(|layer| matches!(layer, Layer::Folder { .. })) {
             return digest().await.map(Some);
         }
         let (store, content, select) = (&self.shared.store, whole.content, key::select(select));
@@ -234,9 +219,7 @@ impl Attempt {
         }
         let part = digest().await?;
         let keep = store.clone();
-        let kept = blocking("remember a digest", move || {
-            keep.remember_part(content, select, part)
-        });
+        let kept = blocking("remember a digest", move || keep.remember_part(content, select, part));
         if let Err(error) = kept.await {
             tracing::warn!(?error, "a digest is not remembered");
         }
@@ -248,10 +231,7 @@ impl Attempt {
         let holds = |outputs: &Outputs| outputs.iter().any(|output| output.layers.contains(lost));
         let keys: Vec<Key> = {
             let rows = lock(&self.rows);
-            rows.iter()
-                .filter(|(_, outputs)| holds(outputs))
-                .map(|(key, _)| *key)
-                .collect()
+            rows.iter().filter(|(_, outputs)| holds(outputs)).map(|(key, _)| *key).collect()
         };
         let (store, some) = (self.shared.store.clone(), !keys.is_empty());
         blocking("forget lost results", move || store.forget(&keys)).await?;
@@ -266,9 +246,7 @@ async fn follow<T: Clone>(
     by: CachedBy,
 ) -> Result<T, Error> {
     if handle.peek().is_none() {
-        report.say(What::Waiting {
-            on: "another step, which does the same".to_owned(),
-        });
+        report.say(What::Waiting { on: "another step, which does the same".to_owned() });
     }
     let result = handle.clone().await?;
     report.end(What::Cached { by });

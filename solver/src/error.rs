@@ -104,9 +104,6 @@ impl Error {
 
     /// Makes the function that says what was being done in the store when it failed.
     pub(crate) fn cache(doing: &'static str) -> impl FnOnce(rbuild_cache::Error) -> Self {
-        move |source| Self::Cache {
-            doing,
-            source: Arc::new(source),
-        }
+        move |source| Self::Cache { doing, source: Arc::new(source) }
     }
 }

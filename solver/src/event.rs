@@ -115,11 +115,7 @@ pub struct Events {
 impl Events {
     /// Sends every event of one build to a function; the build begins now.
     pub fn new(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self {
-            began: Instant::now(),
-            next: Arc::default(),
-            sink: Arc::new(sink),
-        }
+        Self { began: Instant::now(), next: Arc::default(), sink: Arc::new(sink) }
     }
 
     /// Throws every event away.
@@ -130,24 +126,13 @@ impl Events {
     /// Makes a step known and gives it its number.
     pub fn plan(&self, name: String, digest: String, inputs: Vec<StepId>) -> StepId {
         let step = StepId(self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        self.emit(
-            step,
-            What::Planned {
-                name,
-                digest,
-                inputs,
-            },
-        );
+        self.emit(step, What::Planned { name, digest, inputs });
         step
     }
 
     /// Says what happened to a step.
     pub fn emit(&self, step: StepId, what: What) {
-        (self.sink)(Event {
-            at: self.began.elapsed(),
-            step,
-            what,
-        });
+        (self.sink)(Event { at: self.began.elapsed(), step, what });
     }
 }
 
@@ -161,10 +146,7 @@ pub(crate) struct Report {
 impl Report {
     /// Reports a step that has a number; one without is not spoken of.
     pub(crate) fn new(events: &Events, step: Option<StepId>) -> Self {
-        Self {
-            to: step.map(|step| (events.clone(), step)),
-            begun: false,
-        }
+        Self { to: step.map(|step| (events.clone(), step)), begun: false }
     }
 
     /// Says something after which the step goes on.
@@ -182,9 +164,7 @@ impl Report {
     /// Says that the step failed, and passes the error on.
     pub(crate) fn fail(self, error: Error) -> Error {
         if !matches!(error, Error::Lost(_)) {
-            let cause = error
-                .source()
-                .map_or_else(|| error.to_string(), ToString::to_string);
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             self.end(What::Failed { error: cause });
         }
         error
@@ -207,8 +187,6 @@ impl Drop for Report {
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events")
-            .field("began", &self.began)
-            .finish_non_exhaustive()
+        f.debug_struct("Events").field("began", &self.began).finish_non_exhaustive()
     }
 }

@@ -59,10 +59,7 @@ struct Table<K, T> {
 
 impl<K, T> Default for Flights<K, T> {
     fn default() -> Self {
-        Self(Mutex::new(Table {
-            flights: HashMap::new(),
-            next_sweep: FIRST_SWEEP,
-        }))
+        Self(Mutex::new(Table { flights: HashMap::new(), next_sweep: FIRST_SWEEP }))
     }
 }
 
@@ -101,10 +98,7 @@ impl<K: Hash + Eq, T: Clone> Table<K, T> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where a task gets the handle that owns it"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is where a task gets the handle that owns it")]
 fn spawn<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Flight<T> {
@@ -128,10 +122,7 @@ mod tests {
         let (flights, runs) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
         let join = || {
             let runs = Arc::clone(&runs);
-            flights.join(
-                1,
-                || async move { Ok(runs.fetch_add(1, Ordering::Relaxed)) },
-            )
+            flights.join(1, || async move { Ok(runs.fetch_add(1, Ordering::Relaxed)) })
         };
         let (handle, started) = join();
         assert!(started);

@@ -30,20 +30,12 @@ pub struct Edge {
 impl Edge {
     /// All of the first result of a vertex.
     pub fn all(vertex: VertexId) -> Self {
-        Self {
-            vertex,
-            output: 0,
-            select: Select::All,
-        }
+        Self { vertex, output: 0, select: Select::All }
     }
 
     /// A part of the first result of a vertex.
     pub fn part(vertex: VertexId, select: Select) -> Self {
-        Self {
-            vertex,
-            output: 0,
-            select,
-        }
+        Self { vertex, output: 0, select }
     }
 }
 
@@ -84,34 +76,17 @@ pub enum Work {
 impl Vertex {
     /// A vertex that is there already; quiet, since callers show how they find it.
     pub fn source(source: Source, description: impl Into<String>) -> Self {
-        Self {
-            quiet: true,
-            ..Self::new(Work::Source(source), description.into())
-        }
+        Self { quiet: true, ..Self::new(Work::Source(source), description.into()) }
     }
 
     /// A vertex that is made from others.
     pub fn op(op: Op, inputs: Vec<Edge>, description: impl Into<String>) -> Self {
-        Self::new(
-            Work::Op {
-                op,
-                inputs,
-                fresh: false,
-            },
-            description.into(),
-        )
+        Self::new(Work::Op { op, inputs, fresh: false }, description.into())
     }
 
     fn new(work: Work, description: String) -> Self {
         let (name, digest, place) = (description.clone(), String::new(), String::new());
-        Self {
-            work,
-            name,
-            digest,
-            description,
-            place,
-            quiet: false,
-        }
+        Self { work, name, digest, description, place, quiet: false }
     }
 
     /// The source that this vertex is, if it is one.
@@ -155,19 +130,10 @@ impl Graph {
         if let Work::Op { op, inputs, .. } = &vertex.work {
             let early = |edge: &Edge| edge.vertex.0 < self.vertices.len();
             if let Some(input) = inputs.iter().position(|edge| !early(edge)) {
-                return Err(Error::NoVertex {
-                    description: description(),
-                    input,
-                });
+                return Err(Error::NoVertex { description: description(), input });
             }
-            if let Some(input) = inputs_of(op)
-                .into_iter()
-                .find(|input| *input >= inputs.len())
-            {
-                return Err(Error::NoInput {
-                    description: description(),
-                    input,
-                });
+            if let Some(input) = inputs_of(op).into_iter().find(|input| *input >= inputs.len()) {
+                return Err(Error::NoInput { description: description(), input });
             }
         }
         self.vertices.push(Arc::new(vertex));
@@ -181,10 +147,7 @@ impl Graph {
 
     /// All vertices, in the order in which they were added.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> {
-        self.vertices
-            .iter()
-            .enumerate()
-            .map(|(index, vertex)| (VertexId(index), vertex.as_ref()))
+        self.vertices.iter().enumerate().map(|(index, vertex)| (VertexId(index), vertex.as_ref()))
     }
 
     /// The number of vertices.

@@ -54,10 +54,7 @@ pub fn content_of(base: ContentId, layer: ContentId) -> ContentId {
 
 /// The empty tree.
 pub fn scratch() -> Snapshot {
-    Snapshot {
-        content: ContentId::from_bytes([0; 32]),
-        layers: Arc::from([]),
-    }
+    Snapshot { content: ContentId::from_bytes([0; 32]), layers: Arc::from([]) }
 }
 
 /// The layers of all snapshots on each other, the first at the bottom.
@@ -67,12 +64,7 @@ pub(crate) fn stack(snapshots: &[Snapshot]) -> Snapshot {
         () if above.layers.is_empty() => below,
         () => Snapshot {
             content: content_of(below.content, above.content),
-            layers: below
-                .layers
-                .iter()
-                .chain(above.layers.iter())
-                .cloned()
-                .collect(),
+            layers: below.layers.iter().chain(above.layers.iter()).cloned().collect(),
         },
     })
 }
@@ -92,10 +84,7 @@ pub(crate) fn by_definition<'a>(
     let mut hasher = Hasher::new("rbuild definition");
     hash_parts(&mut hasher, op);
     for (index, edge, definition) in inputs {
-        hasher
-            .u64(index as u64)
-            .id(definition.as_bytes())
-            .u64(edge.output as u64);
+        hasher.u64(index as u64).id(definition.as_bytes()).u64(edge.output as u64);
         hasher.id(select(&edge.select).as_bytes());
     }
     hasher.key()
@@ -120,11 +109,7 @@ pub(crate) fn select(select: &Select) -> Key {
     match select {
         Select::All => hasher.str("all"),
         Select::Nothing => hasher.str("nothing"),
-        Select::Paths {
-            patterns,
-            exclude,
-            parents,
-        } => {
+        Select::Paths { patterns, exclude, parents } => {
             let texts = |hasher: &mut Hasher, texts: &Vec<String>| {
                 hasher.sequence(texts, |hasher, text| {
                     hasher.str(text);
@@ -145,15 +130,8 @@ pub(crate) fn input(op: &Op, index: usize, content: ContentId) -> Part {
         Op::Exec(_) | Op::Copy(_) | Op::Files(_) => true,
         Op::Stack => false,
     };
-    let name = if has_base && index == 0 {
-        BASE.to_owned()
-    } else {
-        format!("{INPUT}{index}")
-    };
-    Part {
-        name,
-        value: content.hex(),
-    }
+    let name = if has_base && index == 0 { BASE.to_owned() } else { format!("{INPUT}{index}") };
+    Part { name, value: content.hex() }
 }
 
 /// Everything in an op that is part of its keys.
@@ -187,15 +165,10 @@ fn exec_parts(exec: &Exec) -> Vec<Part> {
         platform,
     } = exec;
     let mut parts = vec![part(KIND, "exec"), json_part("instruction", args)];
-    parts.extend(
-        env.iter()
-            .map(|(name, value)| part(&format!("env {name}"), value)),
-    );
+    parts.extend(env.iter().map(|(name, value)| part(&format!("env {name}"), value)));
     parts.extend([part("working directory", cwd), part("user", user)]);
     parts.extend(
-        mounts
-            .iter()
-            .map(|Mount { target, kind }| json_part(&format!("mount {target}"), kind)),
+        mounts.iter().map(|Mount { target, kind }| json_part(&format!("mount {target}"), kind)),
     );
     parts.extend([
         json_part("network", network),
@@ -207,17 +180,7 @@ fn exec_parts(exec: &Exec) -> Vec<Part> {
 }
 
 fn copy_parts(copy: &Copy) -> Vec<Part> {
-    let Copy {
-        items,
-        destination,
-        chown,
-        chmod,
-        parents,
-        exclude,
-        unpack,
-        add,
-        link,
-    } = copy;
+    let Copy { items, destination, chown, chmod, parents, exclude, unpack, add, link } = copy;
     let mut parts = vec![part(KIND, "copy")];
     parts.extend(items.iter().map(|item| json_part("source", item)));
     parts.extend([
@@ -240,18 +203,12 @@ fn file_part(action: &FileAction) -> Part {
 }
 
 fn part(name: &str, value: &str) -> Part {
-    Part {
-        name: name.to_owned(),
-        value: bounded(value.to_owned()),
-    }
+    Part { name: name.to_owned(), value: bounded(value.to_owned()) }
 }
 
 fn json_part(name: &str, value: &impl Serialize) -> Part {
     let json = serde_json::to_string(value).expect("texts, numbers and lists are always json");
-    Part {
-        name: name.to_owned(),
-        value: bounded(json),
-    }
+    Part { name: name.to_owned(), value: bounded(json) }
 }
 
 /// The value, or its digest when it is long, or when it could be taken for one.

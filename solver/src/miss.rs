@@ -49,11 +49,7 @@ pub(crate) fn explain(last: Option<&[Part]>, now: &[Part], inputs: &[Edge]) -> M
         return miss;
     }
     let changed = |part: &&Part| !last.contains(part);
-    let changed: Vec<&str> = now
-        .iter()
-        .filter(changed)
-        .map(|part| part.name.as_str())
-        .collect();
+    let changed: Vec<&str> = now.iter().filter(changed).map(|part| part.name.as_str()).collect();
     if last == now {
         return Miss::ResultGone;
     }
@@ -64,18 +60,11 @@ pub(crate) fn explain(last: Option<&[Part]>, now: &[Part], inputs: &[Edge]) -> M
     if changed.contains(&key::BASE) {
         return Miss::BaseChanged;
     }
-    let indexes = changed
-        .iter()
-        .filter_map(|name| name.strip_prefix(key::INPUT)?.parse().ok());
-    let paths: Vec<String> = indexes
-        .filter_map(|index: usize| inputs.get(index))
-        .flat_map(paths_of)
-        .collect();
+    let indexes = changed.iter().filter_map(|name| name.strip_prefix(key::INPUT)?.parse().ok());
+    let paths: Vec<String> =
+        indexes.filter_map(|index: usize| inputs.get(index)).flat_map(paths_of).collect();
     let count = paths.len();
-    Miss::FilesChanged {
-        paths: paths.into_iter().take(SHOWN_PATHS).collect(),
-        count,
-    }
+    Miss::FilesChanged { paths: paths.into_iter().take(SHOWN_PATHS).collect(), count }
 }
 
 /// The first part of the op that is another than last time, added, or gone.
@@ -87,11 +76,7 @@ fn op_changed(last: &[Part], now: &[Part]) -> Option<Miss> {
     let old = gone.find(|old| new.is_none_or(|new| new.name == old.name));
     let value = |part: Option<&Part>| part.map(|part| part.value.clone()).unwrap_or_default();
     let part = new.or(old)?.name.clone();
-    Some(Miss::OpChanged {
-        part,
-        old: value(old),
-        new: value(new),
-    })
+    Some(Miss::OpChanged { part, old: value(old), new: value(new) })
 }
 
 /// The paths by which a vertex uses an input.

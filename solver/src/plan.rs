@@ -67,24 +67,12 @@ impl Plan {
         let sources = vertices.iter().zip(&wanted).zip(&steps);
         let sources = sources.filter(|((_, wanted), _)| **wanted);
         let pins = sources.filter_map(|((vertex, _), step)| {
-            Some(pin(
-                vertex,
-                vertex.as_source()?,
-                Report::new(events, *step),
-                worker,
-            ))
+            Some(pin(vertex, vertex.as_source()?, Report::new(events, *step), worker))
         });
         let mut pins = try_join_all(pins).await?.into_iter();
-        let mut plan = Self {
-            graph: graph.clone(),
-            nodes: Vec::new(),
-            targets,
-        };
+        let mut plan = Self { graph: graph.clone(), nodes: Vec::new(), targets };
         for ((vertex, wanted), step) in vertices.iter().zip(wanted).zip(steps) {
-            let pin = vertex
-                .as_source()
-                .filter(|_| wanted)
-                .and_then(|_| pins.next());
+            let pin = vertex.as_source().filter(|_| wanted).and_then(|_| pins.next());
             let node = wanted.then(|| plan.define(vertex, step, pin));
             plan.nodes.push(node);
         }
@@ -92,16 +80,11 @@ impl Plan {
     }
 
     fn define(&self, vertex: &Arc<Vertex>, step: Option<StepId>, pin: Option<Snapshot>) -> Node {
-        let inputs = || {
-            vertex
-                .inputs()
-                .map(|(at, edge)| (at, edge, self.node(edge.vertex.index())))
-        };
+        let inputs =
+            || vertex.inputs().map(|(at, edge)| (at, edge, self.node(edge.vertex.index())));
         let (definition, fresh) = match &vertex.work {
             Work::Source(_) => {
-                let pin = pin
-                    .as_ref()
-                    .expect("the pins of all wanted sources are there");
+                let pin = pin.as_ref().expect("the pins of all wanted sources are there");
                 (key::of_source(pin.content), false)
             }
             Work::Op { op, fresh, .. } => {
@@ -111,20 +94,12 @@ impl Plan {
         };
         let tainted = fresh || inputs().any(|(_, _, node)| node.tainted);
         let pin = pin.map(|snapshot| Outputs::from([snapshot]));
-        Node {
-            vertex: Arc::clone(vertex),
-            step,
-            definition,
-            tainted,
-            pin,
-        }
+        Node { vertex: Arc::clone(vertex), step, definition, tainted, pin }
     }
 
     /// A vertex that some target needs.
     pub(crate) fn node(&self, index: usize) -> &Node {
-        self.nodes[index]
-            .as_ref()
-            .expect("whatever feeds a target is in its plan")
+        self.nodes[index].as_ref().expect("whatever feeds a target is in its plan")
     }
 
     /// The indexes of the targets.
@@ -138,10 +113,7 @@ impl Plan {
     }
 
     fn iter(&self) -> impl Iterator<Item = (usize, &Node)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter_map(|(index, node)| Some((index, node.as_ref()?)))
+        self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)))
     }
 
     /// The keys that may lead to results in the store.
@@ -175,9 +147,7 @@ impl Plan {
         let cached =
             |index: usize, node: &Node| node.op().is_some() && !(needed[index] && unknown(index));
         for (_, node) in self.iter().filter(|(index, node)| cached(*index, node)) {
-            Report::new(events, node.step).end(What::Cached {
-                by: CachedBy::Definition,
-            });
+            Report::new(events, node.step).end(What::Cached { by: CachedBy::Definition });
         }
     }
 }
@@ -243,12 +213,8 @@ async fn pin(
 
 /// The result of a stack whose inputs are all known.
 fn stacked(vertex: &Vertex, known: &[Option<Outputs>]) -> Option<Outputs> {
-    let input = |(_, edge): (usize, &Edge)| {
-        known[edge.vertex.index()]
-            .as_ref()?
-            .get(edge.output)
-            .cloned()
-    };
+    let input =
+        |(_, edge): (usize, &Edge)| known[edge.vertex.index()].as_ref()?.get(edge.output).cloned();
     let inputs: Vec<Snapshot> = vertex.inputs().map(input).collect::<Option<_>>()?;
     Some(Outputs::from([key::stack(&inputs)]))
 }

@@ -53,13 +53,8 @@ impl Job {
         };
         match answer {
             Ok(outputs) => {
-                report.end(What::Cached {
-                    by: CachedBy::Content,
-                });
-                Ok(Found {
-                    outputs,
-                    ran: false,
-                })
+                report.end(What::Cached { by: CachedBy::Content });
+                Ok(Found { outputs, ran: false })
             }
             Err((miss, lock)) => {
                 let outputs = self.run(miss, lock, report).await?;
@@ -124,19 +119,10 @@ impl Job {
             });
             let _ = give.send(lock);
         };
-        waiter
-            .spawn(wait)
-            .map_err(Error::failed)
-            .map_err(|error| error.of(&self.vertex))?;
+        waiter.spawn(wait).map_err(Error::failed).map_err(|error| error.of(&self.vertex))?;
         if let Ok(pid) = told.await {
-            let who = if pid == 0 {
-                "another process".to_owned()
-            } else {
-                format!("pid {pid}")
-            };
-            report.say(What::Waiting {
-                on: format!("{who}, which is running this step"),
-            });
+            let who = if pid == 0 { "another process".to_owned() } else { format!("pid {pid}") };
+            report.say(What::Waiting { on: format!("{who}, which is running this step") });
         }
         let lock = given.await.map_err(|_| Error::Canceled)?;
         lock.map_err(Error::cache("wait for another process"))
@@ -149,17 +135,11 @@ impl Job {
         lock: Option<Lock>,
         mut report: Report,
     ) -> Result<Outputs, Error> {
-        let Vertex {
-            description, place, ..
-        } = self.vertex.as_ref();
+        let Vertex { description, place, .. } = self.vertex.as_ref();
         if self.mode == Mode::Check {
             report.end(What::Missed(miss.clone()));
             let (description, place) = (description.clone(), place.clone());
-            return Err(Error::Miss {
-                description,
-                place,
-                miss,
-            });
+            return Err(Error::Miss { description, place, miss });
         }
         report.say(What::Missed(miss));
         report.say(What::Started);
@@ -194,18 +174,12 @@ impl Job {
             job.store.remember_last(&job.vertex.place, &job.task.parts)
         });
         if let Err(error) = remembered.await {
-            tracing::warn!(
-                step = self.vertex.description,
-                ?error,
-                "a result is not remembered"
-            );
+            tracing::warn!(step = self.vertex.description, ?error, "a result is not remembered");
         }
     }
 
     fn record(&self, outputs: Outputs, cost: Duration) -> Record {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let parts: Vec<Part> = self.task.parts.clone();
         Record {
             definition: self.task.definition,

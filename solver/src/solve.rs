@@ -41,15 +41,7 @@ impl Solver {
     pub fn new(store: Store, worker: Arc<dyn Worker>) -> Self {
         let (solving, running) = (Flights::default(), Flights::default());
         let builds = AtomicU64::new(0);
-        Self {
-            shared: Arc::new(Shared {
-                store,
-                worker,
-                solving,
-                running,
-                builds,
-            }),
-        }
+        Self { shared: Arc::new(Shared { store, worker, solving, running, builds }) }
     }
 
     /// Finds or makes the results of one vertex. Dropping the future stops what no other build
@@ -75,23 +67,14 @@ impl Solver {
     ) -> Result<Vec<Outputs>, Error> {
         let plan = Plan::make(graph, targets, self.shared.worker.as_ref(), events).await?;
         let number = self.shared.builds.fetch_add(1, Ordering::Relaxed);
-        let context = Context {
-            plan: Arc::new(plan),
-            mode,
-            events: events.clone(),
-            number,
-        };
+        let context = Context { plan: Arc::new(plan), mode, events: events.clone(), number };
         let mut attempt = 1;
         loop {
             let this = Arc::new(Attempt::new(&self.shared, &context).await?);
             if attempt == 1 {
                 context.plan.report_cached(&this.known, events);
             }
-            let targets = context
-                .plan
-                .targets()
-                .iter()
-                .map(|target| this.solve(*target));
+            let targets = context.plan.targets().iter().map(|target| this.solve(*target));
             match try_join_all(targets).await {
                 Err(Error::Lost(layer)) if attempt < ATTEMPTS => {
                     tracing::info!(?layer, attempt, "a layer of a known result is gone");
@@ -109,9 +92,7 @@ impl Solver {
 
 impl fmt::Debug for Solver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Solver")
-            .field("store", &self.shared.store)
-            .finish_non_exhaustive()
+        f.debug_struct("Solver").field("store", &self.shared.store).finish_non_exhaustive()
     }
 }
 

@@ -58,10 +58,7 @@ struct Reply {
 impl Auth {
     /// Proves oneself with this credential, whatever the settings find.
     pub(crate) fn with(credential: Credential) -> Self {
-        Self {
-            credential: OnceCell::new_with(Some(Some(credential))),
-            ..Self::default()
-        }
+        Self { credential: OnceCell::new_with(Some(Some(credential))), ..Self::default() }
     }
 
     /// The credential that was used, once one was looked for.
@@ -95,16 +92,12 @@ impl Auth {
         challenges: Vec<Challenge>,
         scopes: &Scopes,
     ) -> Result<Option<HeaderValue>> {
-        let bearer = challenges
-            .iter()
-            .find(|one| matches!(one, Challenge::Bearer { .. }));
+        let bearer = challenges.iter().find(|one| matches!(one, Challenge::Bearer { .. }));
         let Some(challenge) = bearer.or(challenges.first()).cloned() else {
             return Ok(None);
         };
         let mut state = self.state.lock().await;
-        let header = self
-            .header(&mut state, endpoint, &challenge, scopes)
-            .await?;
+        let header = self.header(&mut state, endpoint, &challenge, scopes).await?;
         state.challenge = header.is_some().then_some(challenge);
         Ok(header)
     }
@@ -131,34 +124,18 @@ impl Auth {
         let credential = self.credential(endpoint).await;
         match challenge {
             Challenge::Basic => Ok(credential.and_then(basic)),
-            Challenge::Bearer {
-                realm,
-                service,
-                scope,
-            } => {
-                if let Some(Credential {
-                    secret: Secret::Bearer(token),
-                    ..
-                }) = credential
-                {
+            Challenge::Bearer { realm, service, scope } => {
+                if let Some(Credential { secret: Secret::Bearer(token), .. }) = credential {
                     return Ok(sensitive(&format!("Bearer {token}")));
                 }
                 let scopes = scopes.clone().with(scope.as_deref().unwrap_or_default());
                 let now = Instant::now();
                 state.tokens.retain(|token| token.until > now);
-                if let Some(token) = state
-                    .tokens
-                    .iter()
-                    .find(|token| token.scopes.cover(&scopes))
-                {
+                if let Some(token) = state.tokens.iter().find(|token| token.scopes.cover(&scopes)) {
                     return Ok(Some(token.header.clone()));
                 }
-                let grant = Grant {
-                    realm,
-                    service: service.as_deref(),
-                    scopes: &scopes,
-                    credential,
-                };
+                let grant =
+                    Grant { realm, service: service.as_deref(), scopes: &scopes, credential };
                 let (task, body) = endpoint.token(&grant).await?;
                 state.keep(&task, scopes, &body).map(Some)
             }
@@ -169,10 +146,7 @@ impl Auth {
     async fn credential(&self, endpoint: &Endpoint) -> Option<&Credential> {
         let look = || async {
             let (credentials, key) = endpoint.credentials();
-            tokio::task::spawn_blocking(move || credentials(&key))
-                .await
-                .ok()
-                .flatten()
+            tokio::task::spawn_blocking(move || credentials(&key)).await.ok().flatten()
         };
         self.credential.get_or_init(look).await.as_ref()
     }
@@ -185,10 +159,7 @@ impl State {
             .map_err(|_| {
                 Error::malformed(task, "the token server's answer is not the JSON of a token")
             })?;
-        let token = reply
-            .token
-            .filter(|text| !text.is_empty())
-            .or(reply.access_token);
+        let token = reply.token.filter(|text| !text.is_empty()).or(reply.access_token);
         let header = token.and_then(|token| sensitive(&format!("Bearer {token}")));
         let header = header
             .ok_or_else(|| Error::malformed(task, "the token server's answer has no token"))?;
@@ -198,11 +169,7 @@ impl State {
         if self.tokens.len() == TOKENS {
             self.tokens.remove(0);
         }
-        self.tokens.push(Token {
-            scopes,
-            header: header.clone(),
-            until,
-        });
+        self.tokens.push(Token { scopes, header: header.clone(), until });
         self.refresh = reply.refresh_token.or(self.refresh.take());
         Ok(header)
     }

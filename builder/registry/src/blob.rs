@@ -161,11 +161,7 @@ impl Download {
         }
         let task = self.sources[0].task("fetch blob", format!("of {}", self.repository));
         let (task, expected) = (Box::new(task), self.digest.clone());
-        Err(Error::Corrupt {
-            task,
-            expected,
-            got,
-        })
+        Err(Error::Corrupt { task, expected, got })
     }
 
     /// The next bytes of the open body; opens one if there is none.
@@ -180,11 +176,7 @@ impl Download {
             Some(Err(error)) => return Err(source.failed(error, task)),
             None => {
                 let (got, size) = (self.next, self.end);
-                return Err(Error::Truncated {
-                    task: Box::new(task.clone()),
-                    got,
-                    size,
-                });
+                return Err(Error::Truncated { task: Box::new(task.clone()), got, size });
             }
         };
         let skipped = open.skip.min(bytes.len() as u64);
@@ -216,11 +208,7 @@ impl Download {
         } else {
             self.next
         };
-        Ok(Open {
-            body: response.bytes_stream().boxed(),
-            skip,
-            _slot: slot,
-        })
+        Ok(Open { body: response.bytes_stream().boxed(), skip, _slot: slot })
     }
 
     /// Waits until the download may go on, from another source where that is better.
@@ -249,14 +237,7 @@ impl Download {
 
 /// The first byte of `bytes 5-9/10`.
 fn range_start(header: &str) -> Option<u64> {
-    header
-        .trim()
-        .strip_prefix("bytes ")?
-        .split_once('-')?
-        .0
-        .trim()
-        .parse()
-        .ok()
+    header.trim().strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -32,9 +32,7 @@ pub struct Login {
 
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login")
-            .field("identity_token", &self.identity_token.is_some())
-            .finish()
+        f.debug_struct("Login").field("identity_token", &self.identity_token.is_some()).finish()
     }
 }
 
@@ -45,24 +43,15 @@ impl Client {
     }
 
     pub(crate) fn with_clock(settings: Settings, clock: Clock) -> Self {
-        let shared = Shared {
-            settings,
-            clock,
-            roots: Arc::default(),
-        };
-        Self {
-            shared: Arc::new(shared),
-            endpoints: Arc::default(),
-        }
+        let shared = Shared { settings, clock, roots: Arc::default() };
+        Self { shared: Arc::new(shared), endpoints: Arc::default() }
     }
 
     /// Finds out whether a registry (`host[:port]`, `docker.io`) accepts a credential.
     pub async fn login(&self, registry: &str, credential: Credential) -> Result<Login> {
         let endpoint = Endpoint::login(&self.shared, registry, credential);
         self.retrying(|| root(&endpoint, "log in to")).await?;
-        Ok(Login {
-            identity_token: endpoint.identity().await,
-        })
+        Ok(Login { identity_token: endpoint.identity().await })
     }
 
     /// Finds out whether a registry (`host[:port]`, `docker.io`) is there and lets the settings'
@@ -79,12 +68,7 @@ impl Client {
 
     /// The mirrors of a registry, then the registry itself.
     pub(crate) fn sources(&self, registry: &str) -> Vec<Arc<Endpoint>> {
-        let mirrors = self
-            .shared
-            .settings
-            .mirrors
-            .iter()
-            .filter(|one| one.registry == registry);
+        let mirrors = self.shared.settings.mirrors.iter().filter(|one| one.registry == registry);
         let mut sources: Vec<_> = mirrors
             .map(|mirror| {
                 let name = format!("{registry} {}", mirror.endpoint);
@@ -96,14 +80,8 @@ impl Client {
     }
 
     fn endpoint(&self, name: &str, make: impl FnOnce() -> Endpoint) -> Arc<Endpoint> {
-        let mut endpoints = self
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        endpoints
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(make()))
-            .clone()
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.entry(name.to_owned()).or_insert_with(|| Arc::new(make())).clone()
     }
 
     /// Tries each mirror once, and the registry as often as the settings say.
@@ -116,9 +94,7 @@ impl Client {
         F: Future<Output = Result<T>>,
     {
         let mut sources = self.sources(registry);
-        let upstream = sources
-            .pop()
-            .expect("the registry itself is always a source");
+        let upstream = sources.pop().expect("the registry itself is always a source");
         for mirror in sources {
             match work(mirror).await {
                 Ok(found) => return Ok(found),

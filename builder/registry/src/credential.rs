@@ -33,11 +33,7 @@ impl Credential {
         origin: impl Into<String>,
     ) -> Self {
         let secret = Secret::Password(password.into());
-        Self {
-            username: username.into(),
-            secret,
-            origin: origin.into(),
-        }
+        Self { username: username.into(), secret, origin: origin.into() }
     }
 
     /// Names the credential without what it proves itself by.
@@ -52,11 +48,8 @@ impl Credential {
         } else {
             format!(" of `{}`", self.username)
         };
-        let origin = if self.origin.is_empty() {
-            String::new()
-        } else {
-            format!(" from {}", self.origin)
-        };
+        let origin =
+            if self.origin.is_empty() { String::new() } else { format!(" from {}", self.origin) };
         format!("{what}{user}{origin}")
     }
 }

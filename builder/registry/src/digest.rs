@@ -25,22 +25,13 @@ pub(crate) fn check(digest: &str, task: &Task) -> Result<()> {
     if is_sha256(digest) {
         return Ok(());
     }
-    let shown: String = digest
-        .chars()
-        .take(100)
-        .filter(|c| !c.is_control())
-        .collect();
-    Err(Error::malformed(
-        task,
-        format!("`{shown}` is not a sha256 digest"),
-    ))
+    let shown: String = digest.chars().take(100).filter(|c| !c.is_control()).collect();
+    Err(Error::malformed(task, format!("`{shown}` is not a sha256 digest")))
 }
 
 /// Whether the text is a sha256 digest in its one valid spelling.
 pub(crate) fn is_sha256(digest: &str) -> bool {
-    digest
-        .strip_prefix("sha256:")
-        .is_some_and(|hex| is_lower_hex(hex, 64))
+    digest.strip_prefix("sha256:").is_some_and(|hex| is_lower_hex(hex, 64))
 }
 
 /// Whether the text is that many lower case hexadecimal digits.
@@ -60,14 +51,9 @@ mod tests {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert!(is_sha256(&empty));
-        for wrong in [
-            "",
-            "sha256:",
-            "sha256:../../x",
-            &empty[7..],
-            &empty.to_uppercase(),
-            "sha512:00",
-        ] {
+        for wrong in
+            ["", "sha256:", "sha256:../../x", &empty[7..], &empty.to_uppercase(), "sha512:00"]
+        {
             assert!(!is_sha256(wrong), "{wrong}");
         }
     }

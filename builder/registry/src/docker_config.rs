@@ -75,20 +75,12 @@ pub fn parse_helper(text: &str, origin: &str) -> Option<Credential> {
             origin,
         });
     }
-    Some(Credential {
-        username,
-        secret: Secret::Password(secret),
-        origin,
-    })
+    Some(Credential { username, secret: Secret::Password(secret), origin })
 }
 
 /// The key under which Docker keeps a registry's credential.
 pub fn key(registry: &str) -> &str {
-    if registry == DOCKER_HUB {
-        DOCKER_HUB_KEY
-    } else {
-        registry
-    }
+    if registry == DOCKER_HUB { DOCKER_HUB_KEY } else { registry }
 }
 
 impl DockerConfig {
@@ -96,15 +88,9 @@ impl DockerConfig {
     /// registry comes first, then the store for all, then the file; `origin` names the file.
     pub fn lookup(&self, registry: &str, origin: &str) -> Lookup {
         let key = key(registry);
-        let helper = self
-            .cred_helpers
-            .iter()
-            .find(|(known, _)| same(known, registry));
+        let helper = self.cred_helpers.iter().find(|(known, _)| same(known, registry));
         if let Some((_, name)) = helper.filter(|(_, name)| is_helper(name)) {
-            return Lookup::Helper {
-                name: name.clone(),
-                key: key.to_owned(),
-            };
+            return Lookup::Helper { name: name.clone(), key: key.to_owned() };
         }
         let kept = self.auths.get(key).into_iter();
         let alike = self.auths.iter().filter(|(known, _)| same(known, registry));
@@ -113,10 +99,7 @@ impl DockerConfig {
             return Lookup::Found(found);
         }
         match self.creds_store.as_ref().filter(|name| is_helper(name)) {
-            Some(name) => Lookup::Helper {
-                name: name.clone(),
-                key: key.to_owned(),
-            },
+            Some(name) => Lookup::Helper { name: name.clone(), key: key.to_owned() },
             None => Lookup::Nothing,
         }
     }
@@ -128,18 +111,12 @@ impl Auth {
         let decoded = given(&self.pair).and_then(|pair| decode(&pair));
         let (user, password) = decoded.unzip();
         let username = user.or_else(|| given(&self.username)).unwrap_or_default();
-        let password = password
-            .filter(|text| !text.is_empty())
-            .or_else(|| given(&self.password));
+        let password = password.filter(|text| !text.is_empty()).or_else(|| given(&self.password));
         let secret = given(&self.registrytoken)
             .map(Secret::Bearer)
             .or_else(|| given(&self.identitytoken).map(Secret::Identity))
             .or_else(|| password.map(Secret::Password))?;
-        Some(Credential {
-            username,
-            secret,
-            origin: origin.to_owned(),
-        })
+        Some(Credential { username, secret, origin: origin.to_owned() })
     }
 }
 
@@ -154,16 +131,12 @@ fn decode(auth: &str) -> Option<(String, String)> {
 /// The name becomes part of a program's name: no path may hide in it.
 fn is_helper(name: &str) -> bool {
     !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Old files have URLs as keys; only the host counts.
 fn same(known: &str, registry: &str) -> bool {
-    let host = known
-        .strip_prefix("https://")
-        .or_else(|| known.strip_prefix("http://"));
+    let host = known.strip_prefix("https://").or_else(|| known.strip_prefix("http://"));
     let host = host.unwrap_or(known);
     let host = host.split('/').next().unwrap_or(host);
     match host {
@@ -210,10 +183,7 @@ mod tests {
     }
 
     fn helper(name: &str, key: &str) -> Lookup {
-        Lookup::Helper {
-            name: name.to_owned(),
-            key: key.to_owned(),
-        }
+        Lookup::Helper { name: name.to_owned(), key: key.to_owned() }
     }
 
     #[test]
@@ -232,51 +202,27 @@ mod tests {
     #[test]
     fn helpers_are_named_and_not_run() {
         assert_eq!(lookup("ecr.example"), helper("ecr-login", "ecr.example"));
-        assert_eq!(
-            lookup("stored.example"),
-            helper("secretservice", "stored.example")
-        );
-        assert_eq!(
-            lookup("broken.example"),
-            helper("secretservice", "broken.example")
-        );
-        assert_eq!(
-            lookup("evil.example"),
-            helper("secretservice", "evil.example")
-        );
+        assert_eq!(lookup("stored.example"), helper("secretservice", "stored.example"));
+        assert_eq!(lookup("broken.example"), helper("secretservice", "broken.example"));
+        assert_eq!(lookup("evil.example"), helper("secretservice", "evil.example"));
         let config = parse(r#"{"credsStore":"pass"}"#).unwrap();
-        assert_eq!(
-            config.lookup("docker.io", "f"),
-            helper("pass", DOCKER_HUB_KEY)
-        );
-        assert_eq!(
-            parse("{}").unwrap().lookup("docker.io", "f"),
-            Lookup::Nothing
-        );
+        assert_eq!(config.lookup("docker.io", "f"), helper("pass", DOCKER_HUB_KEY));
+        assert_eq!(parse("{}").unwrap().lookup("docker.io", "f"), Lookup::Nothing);
         assert!(parse("[").is_err());
     }
 
     #[test]
     fn a_helper_answers_a_password_or_a_token() {
         let reply = r#"{"ServerURL":"x","Username":"u","Secret":"s"}"#;
-        assert_eq!(
-            parse_helper(reply, "h"),
-            Some(Credential::password("u", "s", "h"))
-        );
+        assert_eq!(parse_helper(reply, "h"), Some(Credential::password("u", "s", "h")));
         let token = parse_helper(r#"{"Username":"<token>","Secret":"t"}"#, "h").unwrap();
         assert_eq!(token.secret, Secret::Identity("t".to_owned()));
-        assert_eq!(
-            parse_helper("credentials not found in native keychain", "h"),
-            None
-        );
+        assert_eq!(parse_helper("credentials not found in native keychain", "h"), None);
     }
 
     #[test]
     fn what_is_printed_tells_no_secret() {
         let printed = format!("{:?}", parse(FILE).unwrap());
-        assert!(
-            !printed.contains("bWU6") && !printed.contains("idt"),
-            "{printed}"
-        );
+        assert!(!printed.contains("bWU6") && !printed.contains("idt"), "{printed}");
     }
 }

@@ -65,22 +65,14 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// The registry itself.
     pub(crate) fn upstream(shared: &Arc<Shared>, registry: &str) -> Self {
-        let host = if registry == DOCKER_HUB {
-            "registry-1.docker.io"
-        } else {
-            registry
-        };
+        let host = if registry == DOCKER_HUB { "registry-1.docker.io" } else { registry };
         let insecure = shared.settings.insecure.iter().any(|name| name == registry);
         Self::new(shared, registry, host, insecure)
     }
 
     /// The registry, as this user and nobody else.
     pub(crate) fn login(shared: &Arc<Shared>, registry: &str, credential: Credential) -> Self {
-        Self {
-            auth: Auth::with(credential),
-            login: true,
-            ..Self::upstream(shared, registry)
-        }
+        Self { auth: Auth::with(credential), login: true, ..Self::upstream(shared, registry) }
     }
 
     /// A mirror of a registry.
@@ -94,26 +86,14 @@ impl Endpoint {
         let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let insecure = mirror.insecure || shared.settings.insecure.iter().any(|name| name == host);
         let found = Self::new(shared, &mirror.registry, host, insecure);
-        let prefix = if prefix.is_empty() {
-            String::new()
-        } else {
-            format!("{prefix}/")
-        };
-        Self {
-            mirror: true,
-            plain: plain.unwrap_or(found.plain),
-            prefix,
-            ..found
-        }
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Self { mirror: true, plain: plain.unwrap_or(found.plain), prefix, ..found }
     }
 
     fn new(shared: &Arc<Shared>, registry: &str, host: &str, insecure: bool) -> Self {
         let secured = shared.settings.trust.contains_key(host);
-        let plain = if insecure || (is_loopback(host) && !secured) {
-            Plain::Perhaps
-        } else {
-            Plain::Never
-        };
+        let plain =
+            if insecure || (is_loopback(host) && !secured) { Plain::Perhaps } else { Plain::Never };
         Self {
             shared: shared.clone(),
             registry: registry.to_owned(),
@@ -134,11 +114,7 @@ impl Endpoint {
     /// Says what is being done here.
     pub(crate) fn task(&self, verb: &'static str, subject: impl Into<String>) -> Task {
         if self.mirror {
-            Task::new(
-                verb,
-                subject,
-                &format!("{} (mirror {})", self.registry, self.host),
-            )
+            Task::new(verb, subject, &format!("{} (mirror {})", self.registry, self.host))
         } else {
             Task::new(verb, subject, &self.registry)
         }
@@ -146,11 +122,7 @@ impl Endpoint {
 
     /// The finder of credentials, and what to ask it for.
     pub(crate) fn credentials(&self) -> (Credentials, String) {
-        let key = if self.mirror {
-            &self.host
-        } else {
-            &self.registry
-        };
+        let key = if self.mirror { &self.host } else { &self.registry };
         (self.shared.settings.credentials.clone(), key.clone())
     }
 
@@ -256,11 +228,7 @@ impl fmt::Debug for Endpoint {
 }
 
 async fn place(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    slots
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed")
+    slots.clone().acquire_owned().await.expect("the semaphore is never closed")
 }
 
 /// What servers say, with status 400, to plain http on their https port.
@@ -276,15 +244,12 @@ fn wants_https(body: &[u8]) -> bool {
 }
 
 fn is_connect(source: &crate::error::Cause) -> bool {
-    source
-        .downcast_ref::<reqwest::Error>()
-        .is_some_and(reqwest::Error::is_connect)
+    source.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
 }
 
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Whether a host (`host[:port]`) is this machine.
@@ -294,9 +259,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
         None => host.split(':').next().unwrap_or(host),
     };
     name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -19,11 +19,7 @@ pub struct Task {
 
 impl Task {
     pub(crate) fn new(verb: &'static str, subject: impl Into<String>, registry: &str) -> Self {
-        Self {
-            verb,
-            subject: subject.into(),
-            registry: registry.to_owned(),
-        }
+        Self { verb, subject: subject.into(), registry: registry.to_owned() }
     }
 
     /// The deed, such as `fetch blob`.
@@ -217,17 +213,10 @@ impl Error {
     }
 
     pub(crate) fn malformed(task: &Task, reason: impl Into<String>) -> Self {
-        Self::Malformed {
-            task: Box::new(task.clone()),
-            reason: reason.into(),
-            source: None,
-        }
+        Self::Malformed { task: Box::new(task.clone()), reason: reason.into(), source: None }
     }
 
     pub(crate) fn too_long(task: &Task, limit: u64) -> Self {
-        Self::TooLong {
-            task: Box::new(task.clone()),
-            limit,
-        }
+        Self::TooLong { task: Box::new(task.clone()), limit }
     }
 }

@@ -88,11 +88,7 @@ impl Client {
         if !manifest.is_index() {
             return Ok(manifest);
         }
-        let task = Task::new(
-            "choose image of",
-            reference.within_registry(),
-            reference.registry(),
-        );
+        let task = Task::new("choose image of", reference.within_registry(), reference.registry());
         let index = manifest.index().map_err(|error| unreadable(&task, error))?;
         let Some(chosen) = select(&index, platform) else {
             let offered = index.manifests().iter().filter_map(platform_of).take(50);
@@ -105,10 +101,7 @@ impl Client {
         let image = reference.with_digest(chosen.digest().as_ref())?;
         let manifest = self.manifest(&image, false).await?;
         if manifest.is_index() {
-            return Err(Error::malformed(
-                &task,
-                "the index names another index for the platform",
-            ));
+            return Err(Error::malformed(&task, "the index names another index for the platform"));
         }
         Ok(manifest)
     }
@@ -121,30 +114,20 @@ impl Client {
             let response = ask(&endpoint, Method::HEAD, reference, true, &task).await?;
             let digest = header(&response, CONTENT_DIGEST).filter(|text| digest::is_sha256(text));
             let media_type = header(&response, CONTENT_TYPE).map(essence);
-            Ok(digest.map(|digest| Pin {
-                digest: digest.to_owned(),
-                media_type,
-            }))
+            Ok(digest.map(|digest| Pin { digest: digest.to_owned(), media_type }))
         });
         if let Some(pin) = found.await? {
             return Ok(pin);
         }
         let manifest = self.manifest(reference, true).await?;
-        Ok(Pin {
-            digest: manifest.digest,
-            media_type: Some(manifest.media_type),
-        })
+        Ok(Pin { digest: manifest.digest, media_type: Some(manifest.media_type) })
     }
 
     /// Fetches an image's config, or another small document, whole and verified. It may have at
     /// most [`CONFIG_LIMIT`] bytes.
     pub async fn config(&self, reference: &Reference, digest: &str, size: u64) -> Result<Bytes> {
         if size > CONFIG_LIMIT {
-            let task = Task::new(
-                "fetch config of",
-                reference.repository(),
-                reference.registry(),
-            );
+            let task = Task::new("fetch config of", reference.repository(), reference.registry());
             return Err(Error::too_long(&task, CONFIG_LIMIT));
         }
         let parts: Vec<Bytes> = self.blob(reference, digest, size, 0).try_collect().await?;
@@ -179,10 +162,7 @@ impl Client {
             match stated {
                 Some(stated) => same(digest, stated, task),
                 None if response.status() == 201 => Ok(()),
-                None => Err(Error::malformed(
-                    task,
-                    "the registry does not say that it took it",
-                )),
+                None => Err(Error::malformed(task, "the registry does not say that it took it")),
             }
         })
         .await?;
@@ -202,12 +182,8 @@ async fn ask(
     let place = Place::Repository(reference.repository(), &rest);
     let mut call = Call::new(method, place, &scopes, task);
     let images = [OCI_MANIFEST, DOCKER_MANIFEST];
-    for media_type in images
-        .iter()
-        .chain([OCI_INDEX, DOCKER_LIST].iter().filter(|_| indexes))
-    {
-        call.headers
-            .append(ACCEPT, HeaderValue::from_static(media_type));
+    for media_type in images.iter().chain([OCI_INDEX, DOCKER_LIST].iter().filter(|_| indexes)) {
+        call.headers.append(ACCEPT, HeaderValue::from_static(media_type));
     }
     endpoint.expect(&call, &[200]).await
 }
@@ -227,21 +203,12 @@ async fn receive(
         same(&expected, &digest, task)?;
     }
     let media_type = media_type(said.as_deref(), &bytes, task)?;
-    Ok(Manifest {
-        bytes,
-        media_type,
-        digest,
-    })
+    Ok(Manifest { bytes, media_type, digest })
 }
 
 /// The media type without its parameters.
 fn essence(header: &str) -> String {
-    header
-        .split(';')
-        .next()
-        .unwrap_or(header)
-        .trim()
-        .to_ascii_lowercase()
+    header.split(';').next().unwrap_or(header).trim().to_ascii_lowercase()
 }
 
 fn same(expected: &str, got: &str, task: &Task) -> Result<()> {
@@ -249,11 +216,7 @@ fn same(expected: &str, got: &str, task: &Task) -> Result<()> {
         return Ok(());
     }
     let (expected, got) = (expected.to_owned(), got.to_owned());
-    Err(Error::Corrupt {
-        task: Box::new(task.clone()),
-        expected,
-        got,
-    })
+    Err(Error::Corrupt { task: Box::new(task.clone()), expected, got })
 }
 
 fn unreadable(task: &Task, error: serde_json::Error) -> Error {
@@ -280,23 +243,13 @@ struct Shape {
 fn media_type(said: Option<&str>, bytes: &[u8], task: &Task) -> Result<String> {
     let shape: Shape = serde_json::from_slice(bytes).map_err(|error| unreadable(task, error))?;
     if shape.fs_layers.is_some() {
-        return Err(Error::malformed(
-            task,
-            "the image has a schema 1 manifest: push it again",
-        ));
+        return Err(Error::malformed(task, "the image has a schema 1 manifest: push it again"));
     }
     let index = shape.manifests.is_some();
     if index == (shape.layers.is_some() || shape.config.is_some()) {
-        return Err(Error::malformed(
-            task,
-            "the document is not plainly an image or an index",
-        ));
+        return Err(Error::malformed(task, "the document is not plainly an image or an index"));
     }
-    let kinds = if index {
-        [OCI_INDEX, DOCKER_LIST]
-    } else {
-        [OCI_MANIFEST, DOCKER_MANIFEST]
-    };
+    let kinds = if index { [OCI_INDEX, DOCKER_LIST] } else { [OCI_MANIFEST, DOCKER_MANIFEST] };
     let known = |text: &&str| kinds.contains(text);
     if let Some(own) = shape.media_type.as_deref() {
         let fits = known(&own).then(|| own.to_owned());

@@ -22,15 +22,9 @@ impl Platform {
     /// Puts a platform together from its names.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let os = os.to_ascii_lowercase();
-        let os = if os == "macos" {
-            "darwin".to_owned()
-        } else {
-            os
-        };
+        let os = if os == "macos" { "darwin".to_owned() } else { os };
         let architecture = architecture.to_ascii_lowercase();
-        let variant = variant
-            .filter(|text| !text.is_empty())
-            .map(str::to_ascii_lowercase);
+        let variant = variant.filter(|text| !text.is_empty()).map(str::to_ascii_lowercase);
         let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
             ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
             ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", variant),
@@ -44,11 +38,7 @@ impl Platform {
             (other, variant) => (other, variant),
         };
         let (architecture, variant) = (architecture.to_owned(), variant.map(str::to_owned));
-        Self {
-            os,
-            architecture,
-            variant,
-        }
+        Self { os, architecture, variant }
     }
 
     /// The operating system, such as `linux`.
@@ -91,9 +81,7 @@ impl Platform {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant
-            .iter()
-            .try_for_each(|variant| write!(f, "/{variant}"))
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
     }
 }
 
@@ -113,9 +101,7 @@ impl FromStr for Platform {
             [os, architecture, variant @ ..] if variant.len() < 2 && parts.iter().all(word) => {
                 Ok(Self::new(os, architecture, variant.first().copied()))
             }
-            _ => Err(Error::Platform {
-                text: text.chars().take(100).collect(),
-            }),
+            _ => Err(Error::Platform { text: text.chars().take(100).collect() }),
         }
     }
 }
@@ -127,9 +113,7 @@ pub fn select<'a>(index: &'a ImageIndex, platform: &Platform) -> Option<&'a Desc
         .manifests()
         .iter()
         .filter_map(|descriptor| Some((platform.distance(&platform_of(descriptor)?)?, descriptor)));
-    let best = fitting
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, descriptor)| descriptor);
+    let best = fitting.min_by_key(|(distance, _)| *distance).map(|(_, descriptor)| descriptor);
     best.or_else(|| match index.manifests().as_slice() {
         [only] if only.platform().is_none() => Some(only),
         _ => None,
@@ -140,11 +124,7 @@ pub fn select<'a>(index: &'a ImageIndex, platform: &Platform) -> Option<&'a Desc
 pub(crate) fn platform_of(descriptor: &Descriptor) -> Option<Platform> {
     let platform = descriptor.platform().as_ref()?;
     let architecture = platform.architecture().to_string();
-    Some(Platform::new(
-        &platform.os().to_string(),
-        &architecture,
-        platform.variant().as_deref(),
-    ))
+    Some(Platform::new(&platform.os().to_string(), &architecture, platform.variant().as_deref()))
 }
 
 #[cfg(test)]
@@ -169,15 +149,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), canonical);
         }
-        for wrong in [
-            "",
-            "linux",
-            "linux/",
-            "/amd64",
-            "linux/arm/v7/x",
-            "linux/a b",
-            "linux//v7",
-        ] {
+        for wrong in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/a b", "linux//v7"] {
             assert!(wrong.parse::<Platform>().is_err(), "{wrong}");
         }
     }
@@ -214,13 +186,8 @@ mod tests {
 
     #[test]
     fn the_nearest_variant_is_chosen() {
-        let common = [
-            "linux/amd64",
-            "linux/arm/v5",
-            "linux/arm/v7",
-            "linux/arm64/v8",
-            "linux/arm/v6",
-        ];
+        let common =
+            ["linux/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8", "linux/arm/v6"];
         check(&common, "linux/amd64", Some(0));
         check(&common, "linux/amd64/v3", Some(0));
         check(&common, "linux/arm64", Some(3));
@@ -231,29 +198,17 @@ mod tests {
         check(&common, "windows/amd64", None);
         check(&["linux/arm/v7"], "linux/arm/v6", None);
         check(&["linux/amd64/v2", "linux/amd64/v3"], "linux/amd64", None);
-        check(
-            &["linux/amd64", "linux/amd64/v2"],
-            "linux/amd64/v4",
-            Some(1),
-        );
+        check(&["linux/amd64", "linux/amd64/v2"], "linux/amd64/v4", Some(1));
         check(&["linux/arm64"], "linux/arm", None);
     }
 
     #[test]
     fn odd_entries_are_passed_over() {
-        check(
-            &["unknown/unknown", "linux/amd64", "linux/amd64"],
-            "linux/amd64",
-            Some(1),
-        );
+        check(&["unknown/unknown", "linux/amd64", "linux/amd64"], "linux/amd64", Some(1));
         check(&["unknown/unknown"], "linux/amd64", None);
         check(&[""], "linux/amd64", Some(0));
         check(&["", ""], "linux/amd64", None);
         check(&[], "linux/amd64", None);
-        check(
-            &["linux/arm/99999999999", "linux/arm/v"],
-            "linux/arm/v7",
-            None,
-        );
+        check(&["linux/arm/99999999999", "linux/arm/v"], "linux/arm/v7", None);
     }
 }

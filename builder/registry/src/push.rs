@@ -77,11 +77,7 @@ impl Client {
 
 impl Upload<'_> {
     async fn run(&self) -> Result<Pushed> {
-        if self
-            .endpoint
-            .has(self.repository, self.digest, &self.scopes)
-            .await?
-        {
+        if self.endpoint.has(self.repository, self.digest, &self.scopes).await? {
             return Ok(Pushed::Existed);
         }
         let started = self.start().await?;
@@ -98,11 +94,7 @@ impl Upload<'_> {
             None => "blobs/uploads/".to_owned(),
             Some(from) => format!("blobs/uploads/?mount={}&from={from}", self.digest),
         };
-        let expected: &[u16] = if self.from.is_some() {
-            &[201, 202]
-        } else {
-            &[202]
-        };
+        let expected: &[u16] = if self.from.is_some() { &[201, 202] } else { &[202] };
         let place = Place::Repository(self.repository, &rest);
         let call = Call::new(Method::POST, place, &self.scopes, &self.task);
         self.endpoint.expect(&call, expected).await
@@ -124,11 +116,7 @@ impl Upload<'_> {
             let own = started.url();
             url = started
                 .url()
-                .join(&format!(
-                    "{}?{}",
-                    url.path(),
-                    url.query().unwrap_or_default()
-                ))
+                .join(&format!("{}?{}", url.path(), url.query().unwrap_or_default()))
                 .map_err(|_| {
                     Error::malformed(&self.task, format!("no address at {}", own.path()))
                 })?;

@@ -60,20 +60,13 @@ impl Reference {
     /// The same repository at another tag; a digest is dropped.
     pub fn with_tag(&self, tag: &str) -> Result<Self> {
         check_tag(tag).map_err(|reason| refused(tag, reason))?;
-        Ok(Self {
-            tag: Some(tag.to_owned()),
-            digest: None,
-            ..self.clone()
-        })
+        Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
     /// The same repository at a digest; the tag is kept for people to read.
     pub fn with_digest(&self, digest: &str) -> Result<Self> {
         check_digest(digest).map_err(|reason| refused(digest, reason))?;
-        Ok(Self {
-            digest: Some(digest.to_owned()),
-            ..self.clone()
-        })
+        Ok(Self { digest: Some(digest.to_owned()), ..self.clone() })
     }
 
     /// The shortest form that parses to the same reference: `alpine:latest`, `me/tool:1`.
@@ -82,19 +75,12 @@ impl Reference {
         let hub = full.strip_prefix("docker.io/");
         let short = [hub.and_then(|rest| rest.strip_prefix(OFFICIAL)), hub];
         let same = |text: &&str| text.parse::<Self>().is_ok_and(|parsed| parsed == *self);
-        short
-            .into_iter()
-            .flatten()
-            .find(same)
-            .map_or_else(|| full.clone(), str::to_owned)
+        short.into_iter().flatten().find(same).map_or_else(|| full.clone(), str::to_owned)
     }
 
     /// What a manifest is asked for by: the digest if there is one, else the tag.
     pub(crate) fn wanted(&self) -> &str {
-        self.digest
-            .as_deref()
-            .or(self.tag.as_deref())
-            .unwrap_or("latest")
+        self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
     }
 
     /// Repository and tag or digest, for errors that name the registry themselves.
@@ -126,14 +112,8 @@ impl FromStr for Reference {
 }
 
 fn refused(text: &str, reason: &'static str) -> Error {
-    let shown = text
-        .chars()
-        .take(300)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    Error::Reference {
-        text: shown.collect(),
-        reason,
-    }
+    let shown = text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    Error::Reference { text: shown.collect(), reason }
 }
 
 fn parse(text: &str) -> Result<Reference, &'static str> {
@@ -160,11 +140,7 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     }
     tag.map_or(Ok(()), check_tag)?;
     digest.map_or(Ok(()), check_digest)?;
-    let tag = tag.or(if digest.is_none() {
-        Some("latest")
-    } else {
-        None
-    });
+    let tag = tag.or(if digest.is_none() { Some("latest") } else { None });
     Ok(Reference {
         registry: registry.to_owned(),
         repository,
@@ -187,11 +163,7 @@ fn split_registry(name: &str) -> (&str, &str) {
         Some((first, rest)) if is_registry(first) => (first, rest),
         _ => (DOCKER_HUB, name),
     };
-    if registry == "index.docker.io" {
-        (DOCKER_HUB, path)
-    } else {
-        (registry, path)
-    }
+    if registry == "index.docker.io" { (DOCKER_HUB, path) } else { (registry, path) }
 }
 
 fn is_registry(first: &str) -> bool {
@@ -202,20 +174,10 @@ fn is_registry(first: &str) -> bool {
 
 fn check_registry(registry: &str) -> Result<(), &'static str> {
     const REASON: &str = "the registry is not host[:port]";
-    let (host, port) = match registry
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
+    let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) => {
             address.parse::<std::net::Ipv6Addr>().map_err(|_| REASON)?;
-            (
-                None,
-                if port.is_empty() {
-                    None
-                } else {
-                    Some(port.strip_prefix(':').ok_or(REASON)?)
-                },
-            )
+            (None, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(REASON)?) })
         }
         None => match registry.split_once(':') {
             Some((host, port)) => (Some(host), Some(port)),
@@ -271,25 +233,15 @@ fn check_tag(tag: &str) -> Result<(), &'static str> {
     let valid = tag.len() <= TAG_LIMIT
         && tag.bytes().next().is_some_and(word)
         && tag.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'));
-    if valid {
-        Ok(())
-    } else {
-        Err("the tag is not 1 to 128 letters, digits, `_`, `.`, `-`")
-    }
+    if valid { Ok(()) } else { Err("the tag is not 1 to 128 letters, digits, `_`, `.`, `-`") }
 }
 
 fn check_digest(digest: &str) -> Result<(), &'static str> {
     let known = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
     let valid = digest.split_once(':').is_some_and(|(algorithm, hex)| {
-        known
-            .iter()
-            .any(|&(name, length)| name == algorithm && is_lower_hex(hex, length))
+        known.iter().any(|&(name, length)| name == algorithm && is_lower_hex(hex, length))
     });
-    if valid {
-        Ok(())
-    } else {
-        Err("the digest is not sha256: and 64 hexadecimal digits")
-    }
+    if valid { Ok(()) } else { Err("the digest is not sha256: and 64 hexadecimal digits") }
 }
 
 #[cfg(test)]

@@ -27,11 +27,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self {
-            count: 5,
-            delay: Duration::from_secs(1),
-            longest: Duration::from_mins(1),
-        }
+        Self { count: 5, delay: Duration::from_secs(1), longest: Duration::from_mins(1) }
     }
 }
 
@@ -49,9 +45,7 @@ impl Retry {
         if let Some(asked) = error.retry_after() {
             return (asked <= self.longest).then_some(asked);
         }
-        let doubled = 1_u32
-            .checked_shl(failures.saturating_sub(1))
-            .unwrap_or(u32::MAX);
+        let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let full = self.delay.saturating_mul(doubled).min(self.longest);
         let less = (full / 2).mul_f64(f64::from((random >> 32) as u32) / f64::from(u32::MAX));
         Some(full.saturating_sub(less))
@@ -69,13 +63,9 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let then = httpdate::parse_http_date(text).ok()?;
-    let date = headers
-        .get(DATE)
-        .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-    Some(
-        then.duration_since(date.unwrap_or_else(SystemTime::now))
-            .unwrap_or_default(),
-    )
+    let date =
+        headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    Some(then.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
 }
 
 /// What waits. Tests put their own in its place, so that none waits for real.
@@ -125,10 +115,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_then_end() {
-        let retry = Retry {
-            count: 9,
-            ..Retry::default()
-        };
+        let retry = Retry { count: 9, ..Retry::default() };
         let pauses = |random| {
             let seconds = |failures| {
                 retry
@@ -149,25 +136,16 @@ mod tests {
             .filter(|&code| Retry::default().pause(1, &status(code, None)).is_some())
             .collect();
         assert!(
-            [408, 429, 500, 502, 503, 504]
-                .iter()
-                .all(|code| tried.contains(code)),
+            [408, 429, 500, 502, 503, 504].iter().all(|code| tried.contains(code)),
             "{tried:?}"
         );
-        assert!(
-            [400, 401, 403, 404, 405, 416, 501]
-                .iter()
-                .all(|code| !tried.contains(code))
-        );
+        assert!([400, 401, 403, 404, 405, 416, 501].iter().all(|code| !tried.contains(code)));
     }
 
     #[test]
     fn the_server_is_waited_for_as_long_as_it_asks() {
         let retry = Retry::default();
-        assert_eq!(
-            retry.pause(1, &status(429, Some(7))),
-            Some(Duration::from_secs(7))
-        );
+        assert_eq!(retry.pause(1, &status(429, Some(7))), Some(Duration::from_secs(7)));
         assert_eq!(retry.pause(1, &status(429, Some(3600))), None);
         assert_eq!(retry.pause(6, &status(429, Some(7))), None);
     }

@@ -50,10 +50,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
+        Self { status, ..Self::default() }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -176,9 +173,7 @@ impl Server {
     /// What was asked, without the probe for plain http.
     pub(crate) fn log(&self) -> Vec<Request> {
         let log = self.shared.log.lock().unwrap().clone();
-        log.into_iter()
-            .skip_while(|request| request.path == "/v2/")
-            .collect()
+        log.into_iter().skip_while(|request| request.path == "/v2/").collect()
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -187,26 +182,14 @@ impl Server {
 
     /// What was asked, all of it.
     pub(crate) fn all_lines(&self) -> Vec<String> {
-        self.shared
-            .log
-            .lock()
-            .unwrap()
-            .iter()
-            .map(Request::line)
-            .collect()
+        self.shared.log.lock().unwrap().iter().map(Request::line).collect()
     }
 
     /// A client for this server that tells its pauses.
     pub(crate) fn client(&self, settings: Settings) -> (Client, Pauses) {
         let pauses = Pauses::default();
-        let settings = Settings {
-            stall: STALL,
-            ..settings
-        };
-        (
-            Client::with_clock(settings, pauses.clock(&self.shared.holds)),
-            pauses,
-        )
+        let settings = Settings { stall: STALL, ..settings };
+        (Client::with_clock(settings, pauses.clock(&self.shared.holds)), pauses)
     }
 }
 
@@ -251,9 +234,7 @@ fn read(from: &mut impl BufRead) -> Option<Request> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
-        from.read_line(&mut line)
-            .ok()
-            .filter(|&length| length > 0)?;
+        from.read_line(&mut line).ok().filter(|&length| length > 0)?;
         if line.trim().is_empty() {
             break;
         }
@@ -266,17 +247,10 @@ fn read(from: &mut impl BufRead) -> Option<Request> {
         Some((name.to_ascii_lowercase(), value.trim().to_owned()))
     };
     let headers: BTreeMap<_, _> = lines[1..].iter().filter_map(header).collect();
-    let length = headers
-        .get("content-length")
-        .map_or(0, |text| text.parse().unwrap());
+    let length = headers.get("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     from.read_exact(&mut body).ok()?;
-    Some(Request {
-        method,
-        path,
-        headers,
-        body,
-    })
+    Some(Request { method, path, headers, body })
 }
 
 /// The pauses that a client made between tries. They take no time.
@@ -305,8 +279,5 @@ impl Pauses {
 /// Settings with one user, whoever asks.
 pub(crate) fn as_user(name: &'static str, password: &'static str) -> Settings {
     let credential = Credential::password(name, password, "the test");
-    Settings {
-        credentials: Arc::new(move |_| Some(credential.clone())),
-        ..Settings::default()
-    }
+    Settings { credentials: Arc::new(move |_| Some(credential.clone())), ..Settings::default() }
 }

@@ -34,10 +34,7 @@ impl SystemRoots {
 #[derive(Debug)]
 pub(crate) enum Trusted {
     /// The system's authorities and these.
-    Roots {
-        system: Arc<SystemRoots>,
-        extra: Vec<CertificateDer<'static>>,
-    },
+    Roots { system: Arc<SystemRoots>, extra: Vec<CertificateDer<'static>> },
     /// Whoever answers: the user says that the registry is insecure.
     Anyone,
 }
@@ -45,11 +42,7 @@ pub(crate) enum Trusted {
 /// Puts the TLS of one registry together.
 pub(crate) fn config(trusted: Trusted, identity: Option<&Identity>) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier {
-        trusted,
-        provider: provider.clone(),
-        made: OnceLock::new(),
-    };
+    let verifier = Verifier { trusted, provider: provider.clone(), made: OnceLock::new() };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused("TLS", &error))?
@@ -81,10 +74,7 @@ pub(crate) fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<
 }
 
 fn refused(name: &str, reason: &dyn std::fmt::Display) -> Error {
-    Error::Setting {
-        name: name.to_owned(),
-        reason: reason.to_string(),
-    }
+    Error::Setting { name: name.to_owned(), reason: reason.to_string() }
 }
 
 /// Finds the certificate error in what HTTP reports, through every wrapping.
@@ -97,9 +87,7 @@ pub(crate) fn certificate_error<'a>(
             return Some(found);
         }
         // `source` of an io error passes over the error that it wraps.
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = match inner {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -129,9 +117,7 @@ impl Verifier {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(system.get().iter().chain(extra).cloned());
         if roots.is_empty() {
-            return Err(rustls::Error::InvalidCertificate(
-                CertificateError::UnknownIssuer,
-            ));
+            return Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
         }
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
             .build()

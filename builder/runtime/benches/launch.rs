@@ -27,10 +27,7 @@ fn main() {
     let started = Instant::now();
     prepare().expect("needs root");
     once(folder.path(), &|_| {});
-    println!(
-        "first, with the helper's start: {:.2} ms",
-        milliseconds(started.elapsed())
-    );
+    println!("first, with the helper's start: {:.2} ms", milliseconds(started.elapsed()));
     measure("host network", folder.path(), &|_| {});
     measure("private network", folder.path(), &|container| {
         container.network = Namespace::Private;
@@ -38,14 +35,10 @@ fn main() {
     measure("host network, no filter", folder.path(), &|container| {
         container.process.seccomp = Seccomp::None;
     });
-    measure(
-        "host network, nothing masked",
-        folder.path(),
-        &|container| {
-            container.masked_paths.clear();
-            container.read_only_paths.clear();
-        },
-    );
+    measure("host network, nothing masked", folder.path(), &|container| {
+        container.masked_paths.clear();
+        container.read_only_paths.clear();
+    });
 }
 
 fn measure(name: &str, folder: &Path, change: &dyn Fn(&mut Container)) {
@@ -55,11 +48,7 @@ fn measure(name: &str, folder: &Path, change: &dyn Fn(&mut Container)) {
         let at = |percent: usize| milliseconds(which(&times[ROUNDS * percent / 100]));
         format!("p10 {:.2} p50 {:.2} p90 {:.2} ms", at(10), at(50), at(90))
     };
-    println!(
-        "{name}: to the program {}; to its end {}",
-        column(|t| t.0),
-        column(|t| t.1)
-    );
+    println!("{name}: to the program {}; to its end {}", column(|t| t.0), column(|t| t.1));
 }
 
 fn once(folder: &Path, change: &dyn Fn(&mut Container)) -> (Duration, Duration) {
@@ -88,12 +77,8 @@ fn overlay(folder: &Path) -> OwnedFd {
         fsconfig_set_string(&context, key, &path).expect("overlay takes the folder");
     }
     fsconfig_create(&context).expect("overlay is made");
-    fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::empty(),
-    )
-    .expect("overlay is mounted")
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .expect("overlay is mounted")
 }
 
 fn milliseconds(time: Duration) -> f64 {

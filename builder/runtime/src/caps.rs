@@ -81,9 +81,7 @@ pub struct Capabilities(u64);
 impl Capabilities {
     /// The fourteen of Docker's default sandbox.
     pub fn docker_default() -> Self {
-        DEFAULT
-            .iter()
-            .fold(Self::none(), |set, name| set.with_bit(number(name)))
+        DEFAULT.iter().fold(Self::none(), |set, name| set.with_bit(number(name)))
     }
 
     /// Everything that this process could give: `--privileged`, `RUN --security=insecure`.
@@ -172,10 +170,7 @@ impl FromStr for Capabilities {
 
 impl fmt::Debug for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = NAMES
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| self.0 >> bit & 1 == 1);
+        let held = NAMES.iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 == 1);
         f.debug_set().entries(held.map(|(_, name)| name)).finish()
     }
 }

@@ -53,14 +53,10 @@ impl Cgroup {
     /// controller for one of them.
     pub fn create(name: &str, limits: &Limits) -> Result<Self> {
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
-            return Err(Error::Invalid(format!(
-                "{name:?} is no name for a control group"
-            )));
+            return Err(Error::Invalid(format!("{name:?} is no name for a control group")));
         }
         let mounts = fs::read_to_string("/proc/self/mounts").doing(|| "read the mounts")?;
-        let mut group = Self {
-            folders: Vec::new(),
-        };
+        let mut group = Self { folders: Vec::new() };
         for setting in settings(limits) {
             let controller = setting.controller;
             let tree = Tree::of(&mounts, controller).ok_or_else(|| {
@@ -83,11 +79,8 @@ impl Cgroup {
     /// The files for [`Container::cgroups`](crate::Container::cgroups).
     pub fn procs(&self) -> Result<Vec<OwnedFd>> {
         let open = |folder: &PathBuf| {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(folder.join("cgroup.procs"));
-            file.map(OwnedFd::from)
-                .doing(|| format!("open {}", folder.display()))
+            let file = OpenOptions::new().write(true).open(folder.join("cgroup.procs"));
+            file.map(OwnedFd::from).doing(|| format!("open {}", folder.display()))
         };
         self.folders.iter().map(open).collect()
     }
@@ -109,10 +102,7 @@ pub(crate) fn of_process(pid: u32) -> Result<Vec<OwnedFd>> {
     let read = |path: String| fs::read_to_string(&path).doing(|| format!("read {path}"));
     let groups = read(format!("/proc/{pid}/cgroup"))?;
     let mounts = read("/proc/self/mounts".into())?;
-    let folders = groups
-        .lines()
-        .filter_map(|line| folder_of(line, &mounts))
-        .collect();
+    let folders = groups.lines().filter_map(|line| folder_of(line, &mounts)).collect();
     Cgroup { folders }.procs()
 }
 
@@ -120,21 +110,14 @@ pub(crate) fn of_process(pid: u32) -> Result<Vec<OwnedFd>> {
 fn folder_of(line: &str, mounts: &str) -> Option<PathBuf> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?);
-    let name = path
-        .strip_prefix('/')?
-        .strip_prefix(PARENT)?
-        .strip_prefix('/')?;
+    let name = path.strip_prefix('/')?.strip_prefix(PARENT)?.strip_prefix('/')?;
     let root = match controllers.split(',').next()? {
         "" => mounts.lines().find_map(|mount| {
             let mut fields = mount.split(' ').skip(1);
             let (root, kind) = (fields.next()?, fields.next()?);
             (kind == "cgroup2").then(|| PathBuf::from(root))
         })?,
-        controller => {
-            Tree::of(mounts, controller)
-                .filter(|tree| !tree.unified)?
-                .root
-        }
+        controller => Tree::of(mounts, controller).filter(|tree| !tree.unified)?.root,
     };
     Some(root.join(PARENT).join(name))
 }
@@ -143,30 +126,16 @@ fn settings(limits: &Limits) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut set = |controller, first: &'static str, unified: &'static str, values: [String; 2]| {
         let [old, new] = values;
-        settings.push(Setting {
-            controller,
-            first: (first, old),
-            unified: (unified, new),
-        });
+        settings.push(Setting { controller, first: (first, old), unified: (unified, new) });
     };
     if let Some(bytes) = limits.memory {
         let value = bytes.to_string();
-        set(
-            "memory",
-            "memory.limit_in_bytes",
-            "memory.max",
-            [value.clone(), value],
-        );
+        set("memory", "memory.limit_in_bytes", "memory.max", [value.clone(), value]);
     }
     if let Some(total) = limits.memory_and_swap {
         let swap = total.saturating_sub(limits.memory.unwrap_or(0));
         let values = [total.to_string(), swap.to_string()];
-        set(
-            "memory",
-            "memory.memsw.limit_in_bytes",
-            "memory.swap.max",
-            values,
-        );
+        set("memory", "memory.memsw.limit_in_bytes", "memory.swap.max", values);
     }
     if let Some(count) = limits.processes {
         let value = count.to_string();
@@ -178,12 +147,7 @@ fn settings(limits: &Limits) -> Vec<Setting> {
         set("cpu", "cpu.cfs_quota_us", "cpu.max", values);
     }
     if let Some(numbers) = &limits.processors {
-        set(
-            "cpuset",
-            "cpuset.cpus",
-            "cpuset.cpus",
-            [numbers.clone(), numbers.clone()],
-        );
+        set("cpuset", "cpuset.cpus", "cpuset.cpus", [numbers.clone(), numbers.clone()]);
     }
     settings
 }
@@ -202,10 +166,7 @@ impl Tree {
                 "cgroup2" => has_word(&root.join("cgroup.controllers"), controller),
                 _ => false,
             };
-            has.then_some(Self {
-                root,
-                unified: kind == "cgroup2",
-            })
+            has.then_some(Self { root, unified: kind == "cgroup2" })
         })
     }
 
@@ -226,11 +187,7 @@ impl Tree {
                 inherit(folder, "cpuset.mems")?;
             }
         }
-        let (file, value) = if self.unified {
-            &setting.unified
-        } else {
-            &setting.first
-        };
+        let (file, value) = if self.unified { &setting.unified } else { &setting.first };
         write(&folder, file, value)
     }
 }
@@ -275,10 +232,7 @@ mod tests {
         let found: Vec<_> = settings(&limits)
             .into_iter()
             .map(|setting| {
-                format!(
-                    "{} {}={}",
-                    setting.controller, setting.unified.0, setting.unified.1
-                )
+                format!("{} {}={}", setting.controller, setting.unified.0, setting.unified.1)
             })
             .collect();
         let expected = [
@@ -310,18 +264,9 @@ mod tests {
     fn groups_of_a_process() {
         let mounts = "cgroup /c/cpu cgroup rw,cpu,cpuacct 0 0\ncgroup2 /u cgroup2 rw 0 0\n";
         let folder = |line| folder_of(line, mounts);
-        assert_eq!(
-            folder("3:cpu,cpuacct:/rbuild/x"),
-            Some("/c/cpu/rbuild/x".into())
-        );
+        assert_eq!(folder("3:cpu,cpuacct:/rbuild/x"), Some("/c/cpu/rbuild/x".into()));
         assert_eq!(folder("0::/rbuild/x"), Some("/u/rbuild/x".into()));
-        for line in [
-            "0::/",
-            "0::/rbuilder/x",
-            "1:name=systemd:/rbuild/x",
-            "0::/user.slice",
-            "",
-        ] {
+        for line in ["0::/", "0::/rbuilder/x", "1:name=systemd:/rbuild/x", "0::/user.slice", ""] {
             assert_eq!(folder(line), None, "{line}");
         }
     }
@@ -329,10 +274,7 @@ mod tests {
     #[test]
     fn names_are_one_component() {
         for name in ["", "..", "a/b", ".x"] {
-            assert!(
-                Cgroup::create(name, &Limits::default()).is_err(),
-                "{name:?}"
-            );
+            assert!(Cgroup::create(name, &Limits::default()).is_err(), "{name:?}");
         }
     }
 }

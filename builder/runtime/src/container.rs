@@ -10,10 +10,8 @@ pub use mount::{Device, Mount, MountSource};
 pub use process::{DEFAULT_PATH, Limit, Process, Resource, Seccomp, Stdio, Stream, WindowSize};
 
 /// The sysctls that `docker run` sets in a private network: anyone may ping and bind port 80.
-pub const DOCKER_SYSCTLS: [(&str, &str); 2] = [
-    ("net.ipv4.ip_unprivileged_port_start", "0"),
-    ("net.ipv4.ping_group_range", "0 2147483647"),
-];
+pub const DOCKER_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
 
 const MASKED: [&str; 11] = [
     "/proc/acpi",
@@ -29,13 +27,8 @@ const MASKED: [&str; 11] = [
     "/sys/firmware",
 ];
 const MASKED_POWER: &str = "/sys/devices/virtual/powercap";
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// One container: a root, what is mounted in it, how it is fenced off, and its process.
 ///
@@ -53,10 +46,7 @@ const READ_ONLY: [&str; 5] = [
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of its own to users"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own to users")]
 pub struct Container {
     /// The root: a detached mount (the caller's overlay), or any directory.
     pub root: OwnedFd,
@@ -114,11 +104,7 @@ impl Container {
             uts: Namespace::Private,
             devices: Vec::new(),
             all_devices: false,
-            masked_paths: MASKED
-                .iter()
-                .chain([&MASKED_POWER])
-                .map(|&path| path.into())
-                .collect(),
+            masked_paths: MASKED.iter().chain([&MASKED_POWER]).map(|&path| path.into()).collect(),
             read_only_paths: READ_ONLY.map(String::from).to_vec(),
             writable_sys: false,
             shm_size: 64 << 20,

@@ -39,16 +39,8 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 /// What of the host's `/dev` is never a device for a container.
-const NOT_DEVICES: [&str; 8] = [
-    "pts",
-    "shm",
-    "fd",
-    "mqueue",
-    "console",
-    ".udev",
-    ".lxc",
-    ".lxd-mounts",
-];
+const NOT_DEVICES: [&str; 8] =
+    ["pts", "shm", "fd", "mqueue", "console", ".udev", ".lxc", ".lxd-mounts"];
 const DEPTH_LIMIT: usize = 8;
 const TEMPORARY: &str = ".new";
 
@@ -57,13 +49,7 @@ pub(crate) fn new_dev() -> Result<OwnedFd, Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = new_mount("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
     for (name, major, minor) in STANDARD {
-        make(
-            dev.as_fd(),
-            name,
-            FileType::CharacterDevice,
-            makedev(major, minor),
-            0o666,
-        )?;
+        make(dev.as_fd(), name, FileType::CharacterDevice, makedev(major, minor), 0o666)?;
     }
     for (name, goal) in LINKS {
         symlinkat(goal, &dev, name)?;
@@ -91,26 +77,14 @@ pub(crate) fn make_nodes(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
         return Ok(());
     }
     let added = sandbox.devices.iter().map(|node| &*node.path);
-    let paths: Vec<_> = STANDARD
-        .iter()
-        .map(|(name, ..)| *name)
-        .chain(added)
-        .collect();
+    let paths: Vec<_> = STANDARD.iter().map(|(name, ..)| *name).chain(added).collect();
     let fenced = || -> Result<(), Errno> {
         let open = |path| open_in_root(dev, path, OFlags::PATH, Mode::empty());
-        let nodes: Result<Vec<_>, Errno> = paths
-            .iter()
-            .map(|path| clone_mount(open(path)?, false))
-            .collect();
+        let nodes: Result<Vec<_>, Errno> =
+            paths.iter().map(|path| clone_mount(open(path)?, false)).collect();
         sys::set_mount_attributes(dev, libc::MOUNT_ATTR_NODEV, false)?;
         for (path, node) in paths.iter().zip(nodes?) {
-            move_mount(
-                node,
-                "",
-                dev,
-                *path,
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-            )?;
+            move_mount(node, "", dev, *path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         }
         Ok(())
     };
@@ -124,34 +98,20 @@ fn make_node(dev: BorrowedFd<'_>, node: &Node) -> Result<(), Errno> {
             made => made?,
         }
     }
-    let kind = if node.block {
-        FileType::BlockDevice
-    } else {
-        FileType::CharacterDevice
-    };
+    let kind = if node.block { FileType::BlockDevice } else { FileType::CharacterDevice };
     match make(dev, &node.path, kind, node.device, node.mode) {
         // A standard one, which the caller need not have named.
         Err(Errno::EXIST) => return Ok(()),
         made => made?,
     }
     let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    chownat(
-        dev,
-        &*node.path,
-        Some(uid),
-        Some(gid),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
+    chownat(dev, &*node.path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// The working null device of a mounted `/dev` that nobody else has had a hand in.
 pub(crate) fn null(dev: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let null = openat(
-        dev,
-        "null",
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let null =
+        openat(dev, "null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let is_null = rustix::fs::fstat(&null)?.st_rdev == makedev(1, 3);
     if is_null { Ok(null) } else { Err(Errno::NODEV) }
 }
@@ -167,8 +127,7 @@ pub(crate) fn file_of_bytes(
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(dev, TEMPORARY, flags, Mode::from_raw_mode(0o600))?;
     let mut file = std::fs::File::from(file);
-    file.write_all(bytes)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    file.write_all(bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
     clone_mount(&file, false)
@@ -186,16 +145,10 @@ pub(crate) fn node_of(device: &Device) -> Result<Node> {
     let is_device = metadata.file_type().is_char_device() || metadata.file_type().is_block_device();
     let path = device.path.strip_prefix("/dev/").unwrap_or_default();
     if !is_device {
-        return Err(Error::Invalid(format!(
-            "{} is not a device",
-            device.host.display()
-        )));
+        return Err(Error::Invalid(format!("{} is not a device", device.host.display())));
     }
     if path.is_empty() || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
-        return Err(Error::Invalid(format!(
-            "device {:?} is not below /dev",
-            device.path
-        )));
+        return Err(Error::Invalid(format!("device {:?} is not below /dev", device.path)));
     }
     Ok(Node {
         path: path.to_owned(),

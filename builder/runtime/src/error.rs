@@ -72,9 +72,6 @@ pub(crate) trait Doing<T> {
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| Error::Sandbox {
-            doing: doing().into(),
-            source: error.into(),
-        })
+        self.map_err(|error| Error::Sandbox { doing: doing().into(), source: error.into() })
     }
 }

@@ -65,9 +65,7 @@ pub(crate) fn send(order: &Order, fds: &[BorrowedFd<'_>]) -> Result<()> {
     let bytes = serde_json::to_vec(order).map_err(io::Error::from);
     let bytes = bytes.doing(|| "write the order for a container")?;
     if fds.len() > MAX_FDS {
-        return Err(Error::Invalid(format!(
-            "more than {MAX_FDS} files and mounts"
-        )));
+        return Err(Error::Invalid(format!("more than {MAX_FDS} files and mounts")));
     }
     let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(live) = &*helper
@@ -114,9 +112,7 @@ impl Helper {
 
 /// This program, by a mount of its own through which nobody can write to it.
 fn sealed_program() -> io::Result<OwnedFd> {
-    let path = PROGRAM
-        .get()
-        .map_or("/proc/self/exe".as_ref(), |path| path.as_path());
+    let path = PROGRAM.get().map_or("/proc/self/exe".as_ref(), |path| path.as_path());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let program = open_tree(rustix::fs::CWD, path, flags)?;
     sys::set_mount_attributes(&program, libc::MOUNT_ATTR_RDONLY, false)?;
@@ -159,13 +155,7 @@ impl Server {
         sys::reset_signals();
         let own_pids = File::open("/proc/self/ns/pid").ok().map(OwnedFd::from);
         let secluded = hidden.doing(|| "hide the helper").and_then(|()| seclude());
-        Self {
-            orders,
-            watched: Vec::new(),
-            own_pids,
-            filters: Vec::new(),
-            secluded,
-        }
+        Self { orders, watched: Vec::new(), own_pids, filters: Vec::new(), secluded }
     }
 
     /// Carries orders out until the launching process has closed its end.
@@ -177,11 +167,7 @@ impl Server {
                 .and_then(|order| self.carry_out(&order, fds));
             if let (Err(error), Some(answers)) = (result, answers) {
                 // The launching process may have gone; then there is nobody to tell.
-                let _ = send_report(
-                    answers.as_fd(),
-                    &Report::Failed(init::failure(&error)),
-                    None,
-                );
+                let _ = send_report(answers.as_fd(), &Report::Failed(init::failure(&error)), None);
             }
         }
         for process in &self.watched {
@@ -223,9 +209,7 @@ impl Server {
         }
         let back = self.come_back();
         if let Cloned::Parent { pid, pidfd } = cloned.doing(|| "make a process")? {
-            let report = Report::Started {
-                pid: pid.as_raw_nonzero().get(),
-            };
+            let report = Report::Started { pid: pid.as_raw_nonzero().get() };
             let told = send_report(fds[ANSWERS].as_fd(), &report, Some(pidfd.as_fd()));
             // Watched also when nobody could be told: the launching process has just died then.
             if !order.outlives {
@@ -252,9 +236,7 @@ impl Server {
         };
         if let NamespaceOrder::Join(slot) = joined.pid {
             let target = fds.get(slot).map(AsFd::as_fd);
-            let target = target
-                .ok_or(Errno::BADF)
-                .doing(|| "find the process namespace")?;
+            let target = target.ok_or(Errno::BADF).doing(|| "find the process namespace")?;
             move_into_link_name_space(target, Some(LinkNameSpaceType::ProcessID))
                 .doing(|| "join the process namespace")?;
         }
@@ -264,9 +246,7 @@ impl Server {
             (joined.pid, libc::CLONE_NEWPID),
             (joined.uts, libc::CLONE_NEWUTS),
         ];
-        let private = kinds
-            .iter()
-            .filter(|(kind, _)| *kind == NamespaceOrder::Private);
+        let private = kinds.iter().filter(|(kind, _)| *kind == NamespaceOrder::Private);
         Ok(private.fold(libc::CLONE_NEWNS, |flags, (_, flag)| flags | flag))
     }
 
@@ -285,10 +265,7 @@ impl Server {
             Seccomp::Default => order.process.capabilities,
             Seccomp::None => Capabilities::none(),
         };
-        let known = self
-            .filters
-            .iter()
-            .position(|(capabilities, _)| *capabilities == held);
+        let known = self.filters.iter().position(|(capabilities, _)| *capabilities == held);
         known.unwrap_or_else(|| {
             self.filters.push((held, seccomp::program(held)));
             self.filters.len() - 1

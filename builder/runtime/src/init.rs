@@ -64,16 +64,11 @@ pub(crate) fn failure(error: &Error) -> Failure {
     let errno = |source: &std::io::Error| source.raw_os_error().unwrap_or(libc::EIO);
     match error {
         Error::NotFound { .. } => Failure::NotFound,
-        Error::NotExecutable { source, .. } => Failure::NotExecutable {
-            errno: errno(source),
-        },
-        Error::Sandbox { doing, source } => Failure::Step {
-            doing: doing.clone(),
-            errno: errno(source),
-        },
-        other => Failure::Invalid {
-            reason: other.to_string(),
-        },
+        Error::NotExecutable { source, .. } => Failure::NotExecutable { errno: errno(source) },
+        Error::Sandbox { doing, source } => {
+            Failure::Step { doing: doing.clone(), errno: errno(source) }
+        }
+        other => Failure::Invalid { reason: other.to_string() },
     }
 }
 
@@ -103,14 +98,7 @@ fn enter_new(
     pivot(root.as_fd()).doing(|| "change the root")?;
     own_streams(&order.process);
     let (process, init, proc) = (&order.process, sandbox.init, mounts.proc.as_fd());
-    Entry {
-        order: process,
-        filter,
-        proc,
-        init,
-        answers,
-    }
-    .enter()
+    Entry { order: process, filter, proc, init, answers }.enter()
 }
 
 /// Everything between the standard file systems and the change of root.
@@ -149,11 +137,7 @@ fn furnish(
 }
 
 fn attach_root(root: &OwnedFd, sandbox: &Sandbox) -> Result<(), Errno> {
-    let fence = if sandbox.all_devices {
-        0
-    } else {
-        libc::MOUNT_ATTR_NODEV
-    };
+    let fence = if sandbox.all_devices { 0 } else { libc::MOUNT_ATTR_NODEV };
     sys::set_mount_attributes(root, fence, false)?;
     let place = rustix::fs::open(ROOT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     attach(root, place)
@@ -259,12 +243,5 @@ fn enter_existing(
     let proc = new_mount("proc", &[], MountAttrFlags::empty());
     let proc = proc.doing(|| "make a proc file system")?;
     let (process, proc) = (&order.process, proc.as_fd());
-    Entry {
-        order: process,
-        filter,
-        proc,
-        init: false,
-        answers,
-    }
-    .enter()
+    Entry { order: process, filter, proc, init: false, answers }.enter()
 }

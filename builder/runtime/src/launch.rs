@@ -47,11 +47,7 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
     // The outer of two places first, as it would hide the inner one.
     mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
-    let mut nodes = container
-        .devices
-        .iter()
-        .map(devices::node_of)
-        .collect::<Result<Vec<_>>>()?;
+    let mut nodes = container.devices.iter().map(devices::node_of).collect::<Result<Vec<_>>>()?;
     if container.all_devices {
         nodes.extend(devices::host_nodes());
     }
@@ -73,23 +69,14 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
         read_only_paths: container.read_only_paths,
         writable_sys: container.writable_sys,
         cgroup_tree: has_cgroup_tree(),
-        cgroups: container
-            .cgroups
-            .into_iter()
-            .map(|procs| fds.add(procs))
-            .collect(),
+        cgroups: container.cgroups.into_iter().map(|procs| fds.add(procs)).collect(),
         shm_size: container.shm_size,
         sysctls: container.sysctls,
         read_only_root: container.read_only_root,
         init: container.init,
     };
     let stdio = fds.stdio(stdio)?;
-    let order = Order {
-        place: Place::New(Box::new(sandbox)),
-        process,
-        stdio,
-        outlives,
-    };
+    let order = Order { place: Place::New(Box::new(sandbox)), process, stdio, outlives };
     start(&order, fds, root_fd, program)
 }
 
@@ -98,11 +85,7 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
 /// `pid` is the host's number of the container's first process, `pidfd` refers to the same. The
 /// process is in the container's control groups, too.
 pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> Result<Running> {
-    let root = open(
-        format!("/proc/{pid}/root"),
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
+    let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = root.doing(|| format!("open the root of process {pid}"))?;
     let program = process.argv.first().cloned().unwrap_or_default();
     let mut fds = Descriptors::with_answers()?;
@@ -112,22 +95,9 @@ pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> 
     // Only if the process is still there was the number its.
     crate::sys::send_signal_by_fd(pidfd, 0).doing(|| format!("find process {pid}"))?;
     let cgroups = groups.into_iter().map(|procs| fds.add(procs)).collect();
-    let place = Place::Existing {
-        target: fds.add(target),
-        cgroups,
-    };
+    let place = Place::Existing { target: fds.add(target), cgroups };
     let stdio = fds.stdio(stdio)?;
-    start(
-        &Order {
-            place,
-            process,
-            stdio,
-            outlives: false,
-        },
-        fds,
-        root,
-        program,
-    )
+    start(&Order { place, process, stdio, outlives: false }, fds, root, program)
 }
 
 fn start(order: &Order, fds: Descriptors, root: OwnedFd, program: String) -> Result<Running> {
@@ -143,35 +113,20 @@ fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder>
         return Err(Error::Invalid("there is no program to run".into()));
     }
     if !process.cwd.starts_with('/') {
-        return Err(Error::Invalid(format!(
-            "directory {:?} is not absolute",
-            process.cwd
-        )));
+        return Err(Error::Invalid(format!("directory {:?} is not absolute", process.cwd)));
     }
     let texts = process.argv.iter().chain(&process.env);
-    if texts
-        .into_iter()
-        .any(|text| CString::new(text.as_bytes()).is_err())
-    {
-        return Err(Error::Invalid(
-            "an argument or variable has a zero byte".into(),
-        ));
+    if texts.into_iter().any(|text| CString::new(text.as_bytes()).is_err()) {
+        return Err(Error::Invalid("an argument or variable has a zero byte".into()));
     }
     let mut user = user::resolve(root, &process.user)?;
-    user.groups
-        .extend(user::resolve_groups(root, &process.groups)?);
+    user.groups.extend(user::resolve_groups(root, &process.groups)?);
     let mut env = process.env;
-    if !env
-        .iter()
-        .any(|variable| variable.starts_with("HOME=") && variable != "HOME=")
-    {
+    if !env.iter().any(|variable| variable.starts_with("HOME=") && variable != "HOME=") {
         env.retain(|variable| variable != "HOME=");
         env.push(format!("HOME={}", user.home));
     }
-    let capabilities = process
-        .capabilities
-        .within_own()
-        .doing(|| "read own capabilities")?;
+    let capabilities = process.capabilities.within_own().doing(|| "read own capabilities")?;
     Ok(ProcessOrder {
         argv: process.argv,
         env,
@@ -187,13 +142,9 @@ fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder>
 
 /// Whether the host's `/sys/fs/cgroup` is the one tree of version 2, and not a mixture.
 fn has_cgroup_tree() -> bool {
-    open(
-        "/sys/fs/cgroup",
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .and_then(fstatfs)
-    .is_ok_and(|system| system.f_type == CGROUP2_SUPER_MAGIC)
+    open("/sys/fs/cgroup", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .and_then(fstatfs)
+        .is_ok_and(|system| system.f_type == CGROUP2_SUPER_MAGIC)
 }
 
 /// What travels with an order, and this end of the answers.
@@ -204,17 +155,10 @@ struct Descriptors {
 
 impl Descriptors {
     fn with_answers() -> Result<Self> {
-        let pair = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        );
+        let pair =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (answers, theirs) = pair.doing(|| "make a socket for answers")?;
-        let mut fds = Self {
-            answers,
-            theirs: Vec::new(),
-        };
+        let mut fds = Self { answers, theirs: Vec::new() };
         assert_eq!(fds.add(theirs), ANSWERS);
         Ok(fds)
     }
@@ -235,11 +179,7 @@ impl Descriptors {
     fn stdio(&mut self, stdio: Stdio) -> Result<StdioOrder> {
         let (stdin, stdout, stderr) = match stdio {
             Stdio::Terminal(size) => return Ok(StdioOrder::Terminal(size)),
-            Stdio::Streams {
-                stdin,
-                stdout,
-                stderr,
-            } => (stdin, stdout, stderr),
+            Stdio::Streams { stdin, stdout, stderr } => (stdin, stdout, stderr),
         };
         Ok(StdioOrder::Streams([
             self.stream(stdin, rustix::stdio::stdin(), OFlags::RDONLY)?,
@@ -261,10 +201,7 @@ impl Descriptors {
     fn mount(&mut self, mount: Mount, all_devices: bool) -> Result<MountOrder> {
         let doing = || format!("open what is mounted on {:?}", mount.target);
         if !mount.target.starts_with('/') {
-            return Err(Error::Invalid(format!(
-                "target {:?} is not absolute",
-                mount.target
-            )));
+            return Err(Error::Invalid(format!("target {:?} is not absolute", mount.target)));
         }
         let mut attributes = 0;
         let flags = [
@@ -290,33 +227,15 @@ impl Descriptors {
                 Err(Errno::INVAL) => self.add(fd),
                 cloned => self.add(cloned.doing(doing)?),
             }),
-            MountSource::Bytes {
-                bytes,
-                mode,
-                uid,
-                gid,
-            } => SourceOrder::Bytes {
-                bytes,
-                mode,
-                uid,
-                gid,
-            },
-            MountSource::Tmpfs {
-                size,
-                mode,
-                uid,
-                gid,
-            } => SourceOrder::Tmpfs {
-                options: tmpfs_options(size, mode, uid, gid),
-            },
+            MountSource::Bytes { bytes, mode, uid, gid } => {
+                SourceOrder::Bytes { bytes, mode, uid, gid }
+            }
+            MountSource::Tmpfs { size, mode, uid, gid } => {
+                SourceOrder::Tmpfs { options: tmpfs_options(size, mode, uid, gid) }
+            }
         };
         let recursive = mount.recursive && matches!(source, SourceOrder::Mount(_));
-        Ok(MountOrder {
-            source,
-            target: mount.target,
-            attributes,
-            recursive,
-        })
+        Ok(MountOrder { source, target: mount.target, attributes, recursive })
     }
 }
 

@@ -4,11 +4,7 @@
 //! is the container at work. The program that launches must call [`init_if_asked`] as the first
 //! thing in `main`: containers are started by a small copy of the program itself.
 
-#[cfg(not(all(
-    target_os = "linux",
-    target_endian = "little",
-    target_pointer_width = "64"
-)))]
+#[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
 compile_error!("containers need 64-bit little-endian Linux");
 
 mod caps;

@@ -85,13 +85,7 @@ impl<'a> Mounts<'a> {
         let terminals = below_dev(&dev, "pts", "devpts", &PTS, KERNELS_WITH_DEVICES)?;
         below_dev(&dev, "mqueue", "mqueue", &[], KERNELS)?;
         let size = sandbox.shm_size.to_string();
-        below_dev(
-            &dev,
-            "shm",
-            "tmpfs",
-            &[("mode", "1777"), ("size", &size)],
-            KERNELS,
-        )?;
+        below_dev(&dev, "shm", "tmpfs", &[("mode", "1777"), ("size", &size)], KERNELS)?;
         let mut attributes = KERNELS;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, !sandbox.writable_sys);
         let sys = new_mount("sysfs", &[], attributes).doing(|| "make a sys file system")?;
@@ -100,13 +94,7 @@ impl<'a> Mounts<'a> {
             let tree = new_mount("cgroup2", &[], attributes).doing(|| "make a cgroup tree")?;
             place(&mut targets, &tree, "/sys/fs/cgroup")?;
         }
-        Ok(Self {
-            root,
-            targets,
-            proc,
-            dev,
-            terminals,
-        })
+        Ok(Self { root, targets, proc, dev, terminals })
     }
 
     /// Mounts what the caller wants; `detached` gives the mounts that came with the order.
@@ -127,12 +115,7 @@ impl<'a> Mounts<'a> {
                 let mount = new_mount("tmpfs", &options, MountAttrFlags::empty()).doing(doing)?;
                 (mount, Kind::Directory)
             }
-            SourceOrder::Bytes {
-                bytes,
-                mode,
-                uid,
-                gid,
-            } => {
+            SourceOrder::Bytes { bytes, mode, uid, gid } => {
                 let owner = (*uid, *gid);
                 let file = devices::file_of_bytes(self.dev.as_fd(), bytes, *mode, owner);
                 (file.doing(doing)?, Kind::File)
@@ -216,9 +199,7 @@ const KERNELS_WITH_DEVICES: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 fn place(targets: &mut Targets<'_>, mount: &OwnedFd, path: &str) -> Result<()> {
-    let target = targets
-        .open(path, Kind::Directory)
-        .doing(|| format!("find {path}"))?;
+    let target = targets.open(path, Kind::Directory).doing(|| format!("find {path}"))?;
     attach(mount, target).doing(|| format!("mount {path}"))
 }
 
@@ -232,13 +213,7 @@ fn below_dev(
     let mounted = || -> Result<OwnedFd, Errno> {
         mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
         let mount = new_mount(kind, options, attributes)?;
-        move_mount(
-            &mount,
-            "",
-            dev,
-            name,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )?;
+        move_mount(&mount, "", dev, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         Ok(mount)
     };
     mounted().doing(|| format!("mount /dev/{name}"))
@@ -251,9 +226,5 @@ fn is_proc(target: &OwnedFd) -> Result<bool, Errno> {
 pub(crate) fn kind_of(target: &OwnedFd) -> Result<Kind, Errno> {
     let mode = rustix::fs::fstat(target)?.st_mode;
     let is_directory = rustix::fs::FileType::from_raw_mode(mode).is_dir();
-    Ok(if is_directory {
-        Kind::Directory
-    } else {
-        Kind::File
-    })
+    Ok(if is_directory { Kind::Directory } else { Kind::File })
 }

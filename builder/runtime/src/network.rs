@@ -12,12 +12,7 @@ use crate::sys;
 
 /// Brings the loopback device of this thread's namespace up.
 pub(crate) fn bring_loopback_up() -> Result<(), Errno> {
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     sys::bring_up(socket, c"lo")
 }
 
@@ -30,6 +25,5 @@ pub fn new_namespace() -> Result<OwnedFd> {
         let namespace = File::open("/proc/thread-self/ns/net");
         Ok(namespace.doing(|| "open a network namespace")?.into())
     });
-    made.join()
-        .unwrap_or_else(|_| Err(Error::Invalid("the network thread has failed".into())))
+    made.join().unwrap_or_else(|_| Err(Error::Invalid("the network thread has failed".into())))
 }

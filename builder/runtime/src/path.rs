@@ -64,11 +64,7 @@ pub(crate) struct Targets<'a> {
 impl<'a> Targets<'a> {
     pub(crate) fn new(root: BorrowedFd<'a>) -> Result<Self, Errno> {
         let device = rustix::fs::fstat(root)?.st_dev;
-        Ok(Self {
-            root,
-            device,
-            stubs: Vec::new(),
-        })
+        Ok(Self { root, device, stubs: Vec::new() })
     }
 
     /// The place itself, not to be read or written through.
@@ -88,11 +84,7 @@ impl<'a> Targets<'a> {
             Err(Errno::EXIST) => {
                 let link = readlinkat(&directory, name, Vec::new())?;
                 let link = link.into_string().map_err(|_| Errno::ILSEQ)?;
-                let goal = if link.starts_with('/') {
-                    link
-                } else {
-                    format!("{parent}/{link}")
-                };
+                let goal = if link.starts_with('/') { link } else { format!("{parent}/{link}") };
                 self.open_or_make(&goal, kind, steps + 1)
             }
             made => made,
@@ -117,20 +109,9 @@ impl<'a> Targets<'a> {
         if rustix::fs::fstat(directory)?.st_dev == self.device {
             let (parent, name) = (parent.to_owned(), name.to_owned());
             let after = changed(directory)?;
-            self.stubs.push(Stub {
-                parent,
-                name,
-                kind,
-                before,
-                after,
-            });
+            self.stubs.push(Stub { parent, name, kind, before, after });
         }
-        openat(
-            directory,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
+        openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     }
 }
 
@@ -174,23 +155,9 @@ fn remove_stub(directory: &OwnedFd, stub: &Stub) -> Result<(), Errno> {
         }
     }
     let (seconds, nanoseconds) = if untouched { stub.before } else { current };
-    let last_modification = Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds,
-    };
-    let last_access = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_OMIT,
-    };
-    utimensat(
-        directory,
-        ".",
-        &Timestamps {
-            last_access,
-            last_modification,
-        },
-        AtFlags::empty(),
-    )
+    let last_modification = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    utimensat(directory, ".", &Timestamps { last_access, last_modification }, AtFlags::empty())
 }
 
 #[cfg(test)]
@@ -215,10 +182,7 @@ mod tests {
         remove_stubs(root.as_fd(), &targets.stubs);
         let left = |name: &str| fs::symlink_metadata(at(name)).is_ok();
         assert!(!left("a/file") && !left("b"), "empty ones are gone");
-        assert!(
-            left("a/kept") && left("link"),
-            "what has become the container's own stays"
-        );
+        assert!(left("a/kept") && left("link"), "what has become the container's own stays");
     }
 
     #[test]

@@ -81,10 +81,7 @@ pub(crate) fn open_proc(proc: BorrowedFd<'_>, path: &str, flags: OFlags) -> Resu
 fn set_limits(limits: &[Limit]) -> Result<(), Errno> {
     for limit in limits {
         let kind = kernel_resource(limit.resource);
-        let wanted = Rlimit {
-            current: limit.soft,
-            maximum: limit.hard,
-        };
+        let wanted = Rlimit { current: limit.soft, maximum: limit.hard };
         match setrlimit(kind, wanted) {
             Err(Errno::PERM) => {
                 let most = getrlimit(kind).maximum;
@@ -137,9 +134,7 @@ fn change_directory(cwd: &str, order: &ProcessOrder) -> Result<()> {
     rustix::process::fchdir(directory).doing(doing)?;
     let now = rustix::process::getcwd(Vec::new()).doing(doing)?;
     if now.to_bytes().first() != Some(&b'/') {
-        return Err(Error::Invalid(format!(
-            "directory {cwd:?} is outside of the root"
-        )));
+        return Err(Error::Invalid(format!("directory {cwd:?} is outside of the root")));
     }
     Ok(())
 }
@@ -179,12 +174,7 @@ fn fence_in(order: &ProcessOrder, filter: &mut [sock_filter]) -> Result<()> {
 }
 
 fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
-    let groups: Vec<Gid> = order
-        .user
-        .groups
-        .iter()
-        .map(|gid| Gid::from_raw(*gid))
-        .collect();
+    let groups: Vec<Gid> = order.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
     set_keep_capabilities(true)?;
     set_thread_groups(&groups)?;
@@ -197,11 +187,7 @@ fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
 /// Gives the streams that are pipes to the user, who may want to open `/dev/stdout`.
 pub(crate) fn own_streams(order: &ProcessOrder) {
     let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
-    for stream in [
-        rustix::stdio::stdin(),
-        rustix::stdio::stdout(),
-        rustix::stdio::stderr(),
-    ] {
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let Ok(stat) = rustix::fs::fstat(stream) else {
             continue;
         };
@@ -216,31 +202,17 @@ pub(crate) fn own_streams(order: &ProcessOrder) {
 fn execute(program: &str, arguments: &[CString], environment: &[CString]) -> Error {
     let named = program.to_owned();
     let failed = |error: Errno| match error {
-        Errno::NOENT | Errno::NOTDIR => Error::NotFound {
-            program: named.clone(),
-        },
-        _ => Error::NotExecutable {
-            program: named.clone(),
-            source: error.into(),
-        },
+        Errno::NOENT | Errno::NOTDIR => Error::NotFound { program: named.clone() },
+        _ => Error::NotExecutable { program: named.clone(), source: error.into() },
     };
     if program.contains('/') {
         return failed(sys::execute(&arguments[0], arguments, environment));
     }
-    let path = environment
-        .iter()
-        .find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+    let path = environment.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
     let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
     let mut answer = Errno::NOENT;
-    for directory in path
-        .split(|byte| *byte == b':')
-        .filter(|_| !program.is_empty())
-    {
-        let directory = if directory.is_empty() {
-            b"."
-        } else {
-            directory
-        };
+    for directory in path.split(|byte| *byte == b':').filter(|_| !program.is_empty()) {
+        let directory = if directory.is_empty() { b"." } else { directory };
         let full = [directory, b"/", program.as_bytes()].concat();
         let full = CString::new(full).expect("both parts are C strings already");
         match sys::execute(&full, arguments, environment) {

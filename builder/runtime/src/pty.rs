@@ -36,11 +36,6 @@ pub(crate) fn open(terminals: BorrowedFd<'_>, size: WindowSize) -> Result<Termin
 
 /// Sets the size of a terminal, which tells its foreground processes.
 pub(crate) fn resize(terminal: impl AsFd, size: WindowSize) -> Result<(), Errno> {
-    let size = Winsize {
-        ws_row: size.rows,
-        ws_col: size.columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(terminal, size)
 }

@@ -56,14 +56,7 @@ impl Running {
         let root = (!stubs.is_empty()).then_some(root);
         let running = process.map(|(pid, pidfd)| {
             let end = Mutex::new(End::Open { root });
-            Self {
-                pid,
-                pidfd,
-                terminal,
-                stubs,
-                outlives,
-                end,
-            }
+            Self { pid, pidfd, terminal, stubs, outlives, end }
         });
         match (running, failure) {
             (Some(running), None) => Ok(running),
@@ -140,11 +133,8 @@ impl Running {
     /// on. On an overlay each has been copied up: one that is empty in the upper directory
     /// afterwards is no change of the container's.
     pub fn stub_parents(&self) -> Vec<PathBuf> {
-        let mut parents: Vec<_> = self
-            .stubs
-            .iter()
-            .map(|stub| PathBuf::from(&stub.parent))
-            .collect();
+        let mut parents: Vec<_> =
+            self.stubs.iter().map(|stub| PathBuf::from(&stub.parent)).collect();
         parents.dedup();
         parents
     }
@@ -163,24 +153,15 @@ impl Drop for Running {
 
 fn no_answer() -> Error {
     let reason = "it ended; does the program call init_if_asked first in main?";
-    Error::Start {
-        reason,
-        source: std::io::ErrorKind::BrokenPipe.into(),
-    }
+    Error::Start { reason, source: std::io::ErrorKind::BrokenPipe.into() }
 }
 
 fn error_of(failure: Failure, program: String) -> Error {
     let source = std::io::Error::from_raw_os_error;
     match failure {
         Failure::NotFound => Error::NotFound { program },
-        Failure::NotExecutable { errno } => Error::NotExecutable {
-            program,
-            source: source(errno),
-        },
+        Failure::NotExecutable { errno } => Error::NotExecutable { program, source: source(errno) },
         Failure::Invalid { reason } => Error::Invalid(reason),
-        Failure::Step { doing, errno } => Error::Sandbox {
-            doing,
-            source: source(errno),
-        },
+        Failure::Step { doing, errno } => Error::Sandbox { doing, source: source(errno) },
     }
 }

@@ -85,10 +85,7 @@ fn search(ranges: &[(u32, Verdict)]) -> Vec<sock_filter> {
     let mut code = match u8::try_from(below.len()) {
         Ok(distance) => vec![jump(JUMP_IF_GREATER_OR_EQUAL, pivot, distance, 0)],
         Err(_) => {
-            vec![
-                jump(JUMP_IF_GREATER_OR_EQUAL, pivot, 0, 1),
-                far_jump(below.len()),
-            ]
+            vec![jump(JUMP_IF_GREATER_OR_EQUAL, pivot, 0, 1), far_jump(below.len())]
         }
     };
     code.append(&mut below);
@@ -102,12 +99,9 @@ fn decide(verdict: Verdict) -> Vec<sock_filter> {
     match verdict {
         Verdict::Allow => vec![allow],
         Verdict::Refuse(errno) => vec![refuse(errno)],
-        Verdict::Clone => vec![
-            load(ARGUMENT_AT),
-            jump(JUMP_IF_ANY, CLONE_NAMESPACES, 0, 1),
-            refuse(EPERM),
-            allow,
-        ],
+        Verdict::Clone => {
+            vec![load(ARGUMENT_AT), jump(JUMP_IF_ANY, CLONE_NAMESPACES, 0, 1), refuse(EPERM), allow]
+        }
         Verdict::Personality => among(&PERSONALITIES, allow, refuse(EPERM)),
         Verdict::Socket => among(&REFUSED_FAMILIES, refuse(EPERM), allow),
     }
@@ -124,38 +118,18 @@ fn among(values: &[u32], then: sock_filter, otherwise: sock_filter) -> Vec<sock_
 }
 
 fn load(offset: u32) -> sock_filter {
-    sock_filter {
-        code: LOAD,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    }
+    sock_filter { code: LOAD, jt: 0, jf: 0, k: offset }
 }
 
 fn jump(code: u16, value: u32, if_true: u8, if_false: u8) -> sock_filter {
-    sock_filter {
-        code,
-        jt: if_true,
-        jf: if_false,
-        k: value,
-    }
+    sock_filter { code, jt: if_true, jf: if_false, k: value }
 }
 
 fn far_jump(distance: usize) -> sock_filter {
     let k = u32::try_from(distance).expect("a program has at most 4096 instructions");
-    sock_filter {
-        code: JUMP,
-        jt: 0,
-        jf: 0,
-        k,
-    }
+    sock_filter { code: JUMP, jt: 0, jf: 0, k }
 }
 
 fn give(action: u32) -> sock_filter {
-    sock_filter {
-        code: RETURN,
-        jt: 0,
-        jf: 0,
-        k: action,
-    }
+    sock_filter { code: RETURN, jt: 0, jf: 0, k: action }
 }

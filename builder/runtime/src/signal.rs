@@ -84,10 +84,7 @@ impl FromStr for Signal {
             return Ok(Self(*number));
         }
         let number = real_time(name).ok_or_else(unknown)?;
-        (FIRST_REAL_TIME..=LAST)
-            .contains(&number)
-            .then_some(Self(number))
-            .ok_or_else(unknown)
+        (FIRST_REAL_TIME..=LAST).contains(&number).then_some(Self(number)).ok_or_else(unknown)
     }
 }
 
@@ -102,11 +99,7 @@ fn real_time(name: &str) -> Option<i32> {
         "" => 0,
         _ => rest.strip_prefix(sign)?.parse::<u8>().ok()?.into(),
     };
-    Some(if from_first {
-        FIRST_REAL_TIME + distance
-    } else {
-        LAST - distance
-    })
+    Some(if from_first { FIRST_REAL_TIME + distance } else { LAST - distance })
 }
 
 /// Writes the name as `SIGTERM`; a real-time signal as `SIGRTMIN+n`.
@@ -176,9 +169,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Signal(number)), "{text}");
         }
-        for text in [
-            "", "SIG", "0", "65", "-1", "RTMIN+31", "RTMAX+1", "RTMIN-1", "NOPE",
-        ] {
+        for text in ["", "SIG", "0", "65", "-1", "RTMIN+31", "RTMAX+1", "RTMIN-1", "NOPE"] {
             assert!(text.parse::<Signal>().is_err(), "{text}");
         }
         for number in 1..=LAST {

@@ -12,11 +12,7 @@ use rustix::process::Pid;
 type Result<T> = std::result::Result<T, Errno>;
 
 fn check(answer: libc::c_long) -> Result<libc::c_long> {
-    if answer == -1 {
-        Err(last_error())
-    } else {
-        Ok(answer)
-    }
+    if answer == -1 { Err(last_error()) } else { Ok(answer) }
 }
 
 fn last_error() -> Errno {
@@ -44,11 +40,7 @@ pub(crate) fn clone_process(flags: libc::c_int) -> Result<Cloned> {
     // SAFETY: without CLONE_VM the child has its own copy of everything, like after fork(2). The
     // helper, the only caller, has one thread, so that no lock is held in the copy.
     let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut arguments,
-            size_of::<libc::clone_args>(),
-        )
+        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
     })?;
     match Pid::from_raw(pid.try_into().map_err(|_| Errno::INVAL)?) {
         None => Ok(Cloned::Child),
@@ -62,10 +54,7 @@ pub(crate) fn clone_process(flags: libc::c_int) -> Result<Cloned> {
 
 /// Makes a new namespace of each of these kinds (`CLONE_NEW*`, no `CLONE_FILES`) for this thread.
 pub(crate) fn unshare(namespaces: rustix::thread::UnshareFlags) -> Result<()> {
-    assert!(
-        !namespaces.contains(rustix::thread::UnshareFlags::FILES),
-        "would split descriptors"
-    );
+    assert!(!namespaces.contains(rustix::thread::UnshareFlags::FILES), "would split descriptors");
     // SAFETY: the table of descriptors stays shared.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
@@ -74,12 +63,7 @@ pub(crate) fn unshare(namespaces: rustix::thread::UnshareFlags) -> Result<()> {
 /// and all below it too when `recursive`.
 pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, recursive: bool) -> Result<()> {
     let propagation = libc::MS_PRIVATE;
-    let attributes = libc::mount_attr {
-        attr_set: set,
-        attr_clr: 0,
-        propagation,
-        userns_fd: 0,
-    };
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
     let recursion = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and the structure is as long as is said.
     check(unsafe {
@@ -103,12 +87,7 @@ pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> Result<()> {
     };
     // SAFETY: the program's length is that of the slice; the kernel copies and checks it.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
     })?;
     Ok(())
 }
@@ -139,11 +118,7 @@ pub(crate) fn bring_up(socket: impl AsFd, device: &CStr) -> Result<()> {
 
 /// Has all descriptors from `first` on closed, at once or when a program is executed.
 pub(crate) fn close_from(first: u32, when_executing: bool) -> Result<()> {
-    let flags = if when_executing {
-        libc::CLOSE_RANGE_CLOEXEC
-    } else {
-        0
-    };
+    let flags = if when_executing { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
     // SAFETY: callers own no descriptor in the range that they use afterwards: those that they
     // keep are only marked.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) })?;
@@ -215,11 +190,7 @@ pub(crate) fn fork() -> Result<Option<Pid>> {
 /// Lets another program take over; returns only when that fails.
 pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([ptr::null()])
-            .collect()
+        strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     // SAFETY: both arrays end with a null pointer and point to C strings that outlive the call.

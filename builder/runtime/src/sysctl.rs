@@ -22,9 +22,8 @@ pub(crate) fn check(
     ipc: &Namespace,
 ) -> Result<()> {
     for (name, _) in sysctls {
-        let is_plain = name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let is_plain =
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         let is_host = |namespace: &Namespace| matches!(namespace, Namespace::Host);
         let is_ipc = OF_IPC
             .iter()
@@ -33,9 +32,7 @@ pub(crate) fn check(
             && !name.split('.').any(str::is_empty)
             && (name.starts_with("net.") && !is_host(network) || is_ipc && !is_host(ipc));
         if !allowed {
-            return Err(Error::Invalid(format!(
-                "sysctl {name:?} is not the container's to set"
-            )));
+            return Err(Error::Invalid(format!("sysctl {name:?} is not the container's to set")));
         }
     }
     Ok(())
@@ -56,13 +53,7 @@ mod tests {
         assert!(allowed("kernel.shmmax", host(), private()));
         assert!(allowed("fs.mqueue.msg_max", host(), private()));
         assert!(!allowed("kernel.shmmax", private(), host()));
-        for name in [
-            "kernel.core_pattern",
-            "net.../x",
-            "net./../kernel",
-            "vm.swappiness",
-            "",
-        ] {
+        for name in ["kernel.core_pattern", "net.../x", "net./../kernel", "vm.swappiness", ""] {
             assert!(!allowed(name, private(), private()), "{name}");
         }
     }

@@ -33,19 +33,13 @@ pub struct User {
 /// other. Fails for a name that the image does not have, a number out of 0 to 2³¹-1, and for files
 /// that are not regular or have more than 10 MiB.
 pub fn resolve(root: BorrowedFd<'_>, user: &str) -> Result<User> {
-    User::find(root, user).map_err(|reason| Error::User {
-        user: user.to_owned(),
-        reason,
-    })
+    User::find(root, user).map_err(|reason| Error::User { user: user.to_owned(), reason })
 }
 
 /// The numbers of groups given by name or number.
 pub(crate) fn resolve_groups(root: BorrowedFd<'_>, groups: &[String]) -> Result<Vec<u32>> {
     let find = |group: &String| {
-        find_group(root, group).map_err(|reason| Error::User {
-            user: group.clone(),
-            reason,
-        })
+        find_group(root, group).map_err(|reason| Error::User { user: group.clone(), reason })
     };
     groups.iter().map(find).collect()
 }
@@ -60,9 +54,7 @@ impl User {
         let accounts = read(root, "etc/passwd")?;
         let mut accounts = accounts.lines().filter_map(Account::parse);
         let account = match number(name)? {
-            Some(uid) => accounts
-                .find(|known| known.uid == uid)
-                .unwrap_or(Account::unknown(uid)),
+            Some(uid) => accounts.find(|known| known.uid == uid).unwrap_or(Account::unknown(uid)),
             None => match accounts.find(|known| known.name == name) {
                 Some(account) => account,
                 None if name == "root" => Account::unknown(0),
@@ -78,17 +70,8 @@ impl User {
         };
         groups.sort_unstable();
         groups.dedup();
-        let home = if account.home.is_empty() {
-            "/"
-        } else {
-            account.home
-        };
-        Ok(Self {
-            uid: account.uid,
-            gid,
-            groups,
-            home: home.to_owned(),
-        })
+        let home = if account.home.is_empty() { "/" } else { account.home };
+        Ok(Self { uid: account.uid, gid, groups, home: home.to_owned() })
     }
 }
 
@@ -106,21 +89,11 @@ impl<'a> Account<'a> {
         let name = fields.next().filter(|name| !name.is_empty())?;
         let uid = number(fields.nth(1)?).ok()??;
         let gid = number(fields.next()?).ok()??;
-        Some(Self {
-            name,
-            uid,
-            gid,
-            home: fields.nth(1).unwrap_or_default(),
-        })
+        Some(Self { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
     }
 
     fn unknown(uid: u32) -> Self {
-        Self {
-            name: "",
-            uid,
-            gid: 0,
-            home: "",
-        }
+        Self { name: "", uid, gid: 0, home: "" }
     }
 
     /// The first group and every group that lists the account's name.
@@ -129,10 +102,7 @@ impl<'a> Account<'a> {
             let members = line.split(':').nth(3).unwrap_or_default();
             !self.name.is_empty() && members.split(',').any(|member| member == self.name)
         };
-        let listed = file
-            .lines()
-            .filter(|line| lists_me(line))
-            .filter_map(group_number);
+        let listed = file.lines().filter(|line| lists_me(line)).filter_map(group_number);
         std::iter::once(self.gid).chain(listed).collect()
     }
 }
@@ -146,9 +116,7 @@ fn find_group(root: BorrowedFd<'_>, name: &str) -> Result<u32, String> {
         return Ok(gid);
     }
     let file = read(root, "etc/group")?;
-    let mut lines = file
-        .lines()
-        .filter(|line| line.split(':').next() == Some(name));
+    let mut lines = file.lines().filter(|line| line.split(':').next() == Some(name));
     match lines.find_map(group_number) {
         Some(gid) => Ok(gid),
         None if name == "root" => Ok(0),
@@ -181,9 +149,7 @@ fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, String> {
         return Err(format!("/{path} is not a regular file"));
     }
     let mut bytes = Vec::new();
-    let size = File::from(file)
-        .take(FILE_LIMIT + 1)
-        .read_to_end(&mut bytes);
+    let size = File::from(file).take(FILE_LIMIT + 1).read_to_end(&mut bytes);
     match size.map_err(|error| format!("/{path}: {error}"))? as u64 {
         0..=FILE_LIMIT => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         _ => Err(format!("/{path} has more than {} MiB", FILE_LIMIT >> 20)),
@@ -224,11 +190,7 @@ mod tests {
         let root = image(PASSWD, GROUP);
         let root = root.path();
         let is = |text, uid, gid, groups: &[u32], home: &str| {
-            assert_eq!(
-                find(root, text),
-                Ok((uid, gid, groups.to_vec(), home.into())),
-                "{text:?}"
-            );
+            assert_eq!(find(root, text), Ok((uid, gid, groups.to_vec(), home.into())), "{text:?}");
         };
         is("", 0, 0, &[0, 1], "/root");
         is("root", 0, 0, &[0, 1], "/root");
@@ -244,16 +206,8 @@ mod tests {
         is("1:2", 1, 2, &[2], "/");
         is(":2", 0, 2, &[2], "/root");
         is(":more", 0, 50, &[50], "/root");
-        for text in [
-            "+1",
-            "-1",
-            "nobody",
-            "web:none",
-            "2147483648",
-            "1:2147483648",
-            "1:2:3",
-            " 1",
-        ] {
+        for text in ["+1", "-1", "nobody", "web:none", "2147483648", "1:2147483648", "1:2:3", " 1"]
+        {
             assert!(find(root, text).is_err(), "{text:?}");
         }
     }
@@ -262,10 +216,7 @@ mod tests {
     fn an_image_without_files_has_root_and_numbers() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(find(root.path(), ""), Ok((0, 0, vec![0], "/".into())));
-        assert_eq!(
-            find(root.path(), "root:root"),
-            Ok((0, 0, vec![0], "/".into()))
-        );
+        assert_eq!(find(root.path(), "root:root"), Ok((0, 0, vec![0], "/".into())));
         assert_eq!(find(root.path(), "7"), Ok((7, 0, vec![0], "/".into())));
         assert!(find(root.path(), "web").is_err());
     }
@@ -290,10 +241,6 @@ mod tests {
         let passwd = root.path().join("etc/passwd");
         fs::remove_file(&passwd).unwrap();
         std::os::unix::fs::symlink(outside.path().join("etc/passwd"), &passwd).unwrap();
-        assert!(
-            find(root.path(), "web")
-                .unwrap_err()
-                .contains("no such user")
-        );
+        assert!(find(root.path(), "web").unwrap_err().contains("no such user"));
     }
 }

@@ -50,10 +50,7 @@ pub(crate) enum Place {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "it is a container in writing"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "it is a container in writing")]
 pub(crate) struct Sandbox {
     pub(crate) root: Slot,
     pub(crate) mounts: Vec<MountOrder>,
@@ -212,18 +209,9 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<
         ancillary.push(SendAncillaryMessage::ScmRights(fds));
     }
     let sent = rustix::io::retry_on_intr(|| {
-        sendmsg(
-            socket,
-            &[IoSlice::new(bytes)],
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        )
+        sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
     })?;
-    if sent == bytes.len() {
-        Ok(())
-    } else {
-        Err(Errno::MSGSIZE)
-    }
+    if sent == bytes.len() { Ok(()) } else { Err(Errno::MSGSIZE) }
 }
 
 fn receive(

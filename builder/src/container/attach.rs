@@ -63,9 +63,7 @@ pub(crate) fn check(user: &Terminal, tty: bool) -> Result<()> {
 /// Connects the user to the other end of a socket until either leaves.
 pub(crate) fn attach(stream: UnixStream, user: &Terminal, peer: &Peer<'_>) -> Result<Ended> {
     check(user, peer.tty)?;
-    stream
-        .set_nonblocking(true)
-        .map_err(Error::monitor("speak to"))?;
+    stream.set_nonblocking(true).map_err(Error::monitor("speak to"))?;
     let raw = (peer.tty && user.input).then(Raw::new).transpose()?;
     let signals = match (raw.is_some(), user.sig_proxy && !peer.tty) {
         (true, _) => Some(Signals::of_a_terminal()?),
@@ -73,11 +71,7 @@ pub(crate) fn attach(stream: UnixStream, user: &Terminal, peer: &Peer<'_>) -> Re
         _ => None,
     };
     let size = peer.tty.then(terminal::size).flatten();
-    let outgoing = control(&Request::Attach {
-        output: true,
-        input: user.input,
-        size,
-    });
+    let outgoing = control(&Request::Attach { output: true, input: user.input, size });
     let mut attached = Attached {
         stream,
         frames: Frames::default(),
@@ -153,10 +147,7 @@ impl Attached<'_> {
             (self.signals.as_ref().map(Signals::fd), PollFlags::IN),
             ((!socket.is_empty()).then(|| self.stream.as_fd()), socket),
             (wants_input.then(stdin), PollFlags::IN),
-            (
-                (!self.shown.is_empty()).then(|| self.screen()),
-                PollFlags::OUT,
-            ),
+            ((!self.shown.is_empty()).then(|| self.screen()), PollFlags::OUT),
         ];
         let mut fds: Vec<_> = watched
             .iter()
@@ -204,8 +195,7 @@ impl Attached<'_> {
         for signal in taken {
             if self.peer.tty && is_resize(signal) {
                 let size = terminal::size();
-                self.outgoing
-                    .extend(size.into_iter().flat_map(|s| control(&Request::Resize(s))));
+                self.outgoing.extend(size.into_iter().flat_map(|s| control(&Request::Resize(s))));
             } else if self.peer.tty {
                 self.leave(Ok(Ended::Exited(128 + signal.number())));
             } else {
@@ -250,11 +240,8 @@ impl Attached<'_> {
                 return self.send();
             }
         };
-        let (passed, leaves) = if self.peer.tty {
-            self.keys.filter(typed)
-        } else {
-            (typed.to_owned(), false)
-        };
+        let (passed, leaves) =
+            if self.peer.tty { self.keys.filter(typed) } else { (typed.to_owned(), false) };
         if !passed.is_empty() {
             Frame::First(&passed).write(&mut self.outgoing);
             self.send();
@@ -268,11 +255,7 @@ impl Attached<'_> {
         let screen = self.screen();
         // A pipe that is not full takes so much, and a file takes everything, without blocking.
         let is_file = self.files[usize::from(self.to_stderr)];
-        let most = if is_file {
-            self.shown.len()
-        } else {
-            PIPE.min(self.shown.len())
-        };
+        let most = if is_file { self.shown.len() } else { PIPE.min(self.shown.len()) };
         match rustix::io::write(screen, &self.shown[..most]) {
             Ok(length) => drop(self.shown.drain(..length)),
             Err(Errno::INTR | Errno::AGAIN) => {}

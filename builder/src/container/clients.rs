@@ -53,14 +53,7 @@ struct Client {
 impl Client {
     fn new(stream: UnixStream) -> Self {
         let (frames, pending) = (Frames::default(), Vec::new());
-        Self {
-            stream,
-            frames,
-            pending,
-            output: false,
-            input: false,
-            gone: false,
-        }
+        Self { stream, frames, pending, output: false, input: false, gone: false }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -105,11 +98,7 @@ impl Client {
                 Ok(Some(Frame::Second(_))) | Err(_) => None,
             };
             wishes.extend(match request {
-                Some(Request::Attach {
-                    output,
-                    input,
-                    size,
-                }) => {
+                Some(Request::Attach { output, input, size }) => {
                     (self.output, self.input) = (output, input);
                     size.map(Wish::Resize)
                 }
@@ -140,20 +129,11 @@ impl Clients {
     ) -> Result<Self> {
         let prepare = || {
             first.set_nonblocking(true)?;
-            listener
-                .iter()
-                .try_for_each(|listener| listener.set_nonblocking(true))
+            listener.iter().try_for_each(|listener| listener.set_nonblocking(true))
         };
         prepare().map_err(Error::monitor("speak to"))?;
-        let first = Client {
-            output,
-            input,
-            ..Client::new(first)
-        };
-        Ok(Self {
-            listener,
-            clients: vec![first],
-        })
+        let first = Client { output, input, ..Client::new(first) };
+        Ok(Self { listener, clients: vec![first] })
     }
 
     /// Adds what is to be polled. Clients with input are not heard while there is too much of it.
@@ -203,9 +183,7 @@ impl Clients {
 
     /// Whether one is so far behind that the container must wait for it.
     pub(crate) fn is_behind(&self) -> bool {
-        self.clients
-            .iter()
-            .any(|client| client.pending.len() > MOST_PENDING)
+        self.clients.iter().any(|client| client.pending.len() > MOST_PENDING)
     }
 
     /// Sends output to those that want it.
@@ -231,9 +209,7 @@ impl Clients {
     /// Answers all.
     pub(crate) fn tell_all(&mut self, reply: &Reply) {
         let frame = control(reply);
-        self.clients
-            .iter_mut()
-            .for_each(|client| client.send(&frame));
+        self.clients.iter_mut().for_each(|client| client.send(&frame));
     }
 
     /// Sends the last words, blocking for as long as a client lives that does not take them.

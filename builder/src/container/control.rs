@@ -24,13 +24,9 @@ const STOP_TIMEOUT: i64 = 10;
 /// stop signal and timeout. A negative timeout waits for ever. One that does not run is left so.
 pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
     let folder = names::find(store, name)?;
-    let record = folder
-        .record()?
-        .ok_or_else(|| Error::NotFound(name.to_owned()))?;
+    let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
     let signal = signal.unwrap_or_else(|| stop_signal(&record)).number();
-    let timeout = timeout
-        .or(record.options.stop_timeout)
-        .unwrap_or(STOP_TIMEOUT);
+    let timeout = timeout.or(record.options.stop_timeout).unwrap_or(STOP_TIMEOUT);
     match connect(&folder) {
         Ok(stream) => last_words(&folder, stream, &Request::Stop { signal, timeout }).map(drop),
         Err(Error::NotRunning(_)) => Ok(()),
@@ -88,26 +84,13 @@ pub(crate) fn signal(folder: &Folder, signal: Signal) -> Result<()> {
 /// Waits for the end of a container that runs.
 pub(crate) fn wait_for(folder: &Folder) -> Result<i32> {
     let stream = connect(folder)?;
-    last_words(
-        folder,
-        stream,
-        &Request::Attach {
-            output: false,
-            input: false,
-            size: None,
-        },
-    )
+    last_words(folder, stream, &Request::Attach { output: false, input: false, size: None })
 }
 
 /// The monitor of a container that runs.
 pub(crate) fn connect(folder: &Folder) -> Result<UnixStream> {
     let not_running = || Error::NotRunning(folder.short().to_owned());
-    folder
-        .state()?
-        .status
-        .is_alive()
-        .then_some(())
-        .ok_or_else(not_running)?;
+    folder.state()?.status.is_alive().then_some(()).ok_or_else(not_running)?;
     folder.connect().map_err(|_| not_running())
 }
 

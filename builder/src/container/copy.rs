@@ -32,11 +32,7 @@ fn copy_inside(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> io::Re
         copy_entry(from, to, name, depth)?;
     }
     let stat = fstat(from)?;
-    fchown(
-        to,
-        Some(Uid::from_raw(stat.st_uid)),
-        Some(Gid::from_raw(stat.st_gid)),
-    )?;
+    fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
     futimens(to, &times(&stat))?;
     Ok(())
@@ -62,51 +58,26 @@ fn copy_entry(
             io::copy(&mut source, &mut File::from(open(to, name, flags)?))?;
         }
         FileType::Symlink => symlinkat(readlinkat(from, name, Vec::new())?, to, name)?,
-        _ => mknodat(
-            to,
-            name,
-            kind,
-            Mode::from_raw_mode(stat.st_mode),
-            stat.st_rdev,
-        )?,
+        _ => mknodat(to, name, kind, Mode::from_raw_mode(stat.st_mode), stat.st_rdev)?,
     }
     let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     chownat(to, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
     if kind != FileType::Symlink {
-        chmodat(
-            to,
-            name,
-            Mode::from_raw_mode(stat.st_mode),
-            AtFlags::empty(),
-        )?;
+        chmodat(to, name, Mode::from_raw_mode(stat.st_mode), AtFlags::empty())?;
     }
     utimensat(to, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }
 
 fn open(folder: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    openat(
-        folder,
-        name,
-        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    )
+    openat(folder, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
 }
 
-#[expect(
-    clippy::cast_possible_wrap,
-    reason = "nanoseconds are less than a second's"
-)]
+#[expect(clippy::cast_possible_wrap, reason = "nanoseconds are less than a second's")]
 fn times(stat: &Stat) -> Timestamps {
     Timestamps {
-        last_access: Timespec {
-            tv_sec: stat.st_atime,
-            tv_nsec: stat.st_atime_nsec as i64,
-        },
-        last_modification: Timespec {
-            tv_sec: stat.st_mtime,
-            tv_nsec: stat.st_mtime_nsec as i64,
-        },
+        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as i64 },
+        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as i64 },
     }
 }
 

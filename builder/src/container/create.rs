@@ -53,13 +53,7 @@ pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Res
         Ok(name)
     };
     match make() {
-        Ok(name) => Ok(Created {
-            id,
-            name,
-            notes,
-            tty,
-            remove,
-        }),
+        Ok(name) => Ok(Created { id, name, notes, tty, remove }),
         Err(error) => {
             let _ = remove_folder(store, &folder, true, held);
             Err(error)

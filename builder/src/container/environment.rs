@@ -8,10 +8,7 @@ use crate::image::set;
 /// Docker's own variables, then the user's, then those of the image that the user has not set.
 pub(crate) fn environment(record: &Record, hostname: &str) -> Vec<String> {
     let (options, config) = (&record.options, &record.config);
-    let mut env = vec![
-        format!("PATH={DEFAULT_PATH}"),
-        format!("HOSTNAME={hostname}"),
-    ];
+    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={hostname}")];
     if options.tty {
         env.push("TERM=xterm".to_owned());
     }
@@ -35,9 +32,8 @@ mod tests {
     #[test]
     fn the_user_has_the_last_word() {
         let mut record = record();
-        record.config.env = ["PATH=/image", "A=image", "B=image", "C=image"]
-            .map(String::from)
-            .into();
+        record.config.env =
+            ["PATH=/image", "A=image", "B=image", "C=image"].map(String::from).into();
         record.options.env = ["B=user", "C", "D=a=b"].map(String::from).into();
         assert_eq!(
             environment(&record, "host"),

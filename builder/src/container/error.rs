@@ -134,27 +134,17 @@ impl Error {
         doing: &'static str,
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {
-        move |source| Self::File {
-            doing,
-            path: path.as_ref().to_owned(),
-            source: source.into(),
-        }
+        move |source| Self::File { doing, path: path.as_ref().to_owned(), source: source.into() }
     }
 
     /// The same for what has no path.
     pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::System {
-            doing,
-            source: source.into(),
-        }
+        move |source| Self::System { doing, source: source.into() }
     }
 
     /// The same for the process that watches a container.
     pub(crate) fn monitor<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::Monitor {
-            doing,
-            source: source.into(),
-        }
+        move |source| Self::Monitor { doing, source: source.into() }
     }
 }
 

@@ -24,10 +24,7 @@ use crate::image::set;
 
 /// What `docker exec` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of docker's"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of docker's")]
 pub struct ExecOptions {
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -61,21 +58,11 @@ pub fn exec(store: &Store, name: &str, options: &ExecOptions, user: &Terminal) -
     if options.detach || options.tty {
         let mut stream = spawn::start(store, &folder.id, Task::Exec)?;
         let request = control(&Request::Exec(Box::new(options.clone())));
-        stream
-            .write_all(&request)
-            .map_err(Error::monitor("speak to"))?;
+        stream.write_all(&request).map_err(Error::monitor("speak to"))?;
         if options.detach {
             return started(stream);
         }
-        return attach(
-            stream,
-            user,
-            &Peer {
-                tty: true,
-                owned: false,
-                forward: &|_| (),
-            },
-        );
+        return attach(stream, user, &Peer { tty: true, owned: false, forward: &|_| () });
     }
     let (streams, stdio) = Streams::new(None, options.interactive)?;
     let running = Arc::new(launch(&folder, options, stdio)?);
@@ -86,48 +73,26 @@ pub fn exec(store: &Store, name: &str, options: &ExecOptions, user: &Terminal) -
             serve(&watched, streams, clients);
         }
     };
-    let thread = std::thread::Builder::new()
-        .name("exec".to_owned())
-        .spawn(watch);
+    let thread = std::thread::Builder::new().name("exec".to_owned()).spawn(watch);
     let thread = thread.map_err(Error::system("start a thread"))?;
     let forward = |signal| drop(running.kill(signal));
-    let ended = attach(
-        ours,
-        user,
-        &Peer {
-            tty: false,
-            owned: true,
-            forward: &forward,
-        },
-    );
+    let ended = attach(ours, user, &Peer { tty: false, owned: true, forward: &forward });
     let _ = thread.join();
     ended
 }
 
 /// Waits until a process in the background has been started.
 fn started(mut stream: UnixStream) -> Result<Ended> {
-    let request = Request::Attach {
-        output: false,
-        input: false,
-        size: None,
-    };
-    stream
-        .write_all(&control(&request))
-        .map_err(Error::monitor("speak to"))?;
+    let request = Request::Attach { output: false, input: false, size: None };
+    stream.write_all(&control(&request)).map_err(Error::monitor("speak to"))?;
     match super::message::Frames::default().reply(&mut stream) {
         Ok(Some(Reply::Failed { message, code })) => Err(Error::Start { message, code }),
         Ok(Some(_)) => Ok(Ended::Detached),
         Ok(None) => {
             let source = std::io::ErrorKind::UnexpectedEof.into();
-            Err(Error::Monitor {
-                doing: "hear from",
-                source,
-            })
+            Err(Error::Monitor { doing: "hear from", source })
         }
-        Err(source) => Err(Error::Monitor {
-            doing: "hear from",
-            source,
-        }),
+        Err(source) => Err(Error::Monitor { doing: "hear from", source }),
     }
 }
 
@@ -136,19 +101,11 @@ pub(crate) fn serve_exec(folder: &Folder, mut client: UnixStream) {
     let Ok(Request::Exec(options)) = first_request(&mut client) else {
         return;
     };
-    let Ok(Request::Attach {
-        output,
-        input,
-        size,
-    }) = first_request(&mut client)
-    else {
+    let Ok(Request::Attach { output, input, size }) = first_request(&mut client) else {
         return;
     };
     let start = || {
-        let size = size.unwrap_or(WindowSize {
-            rows: 24,
-            columns: 80,
-        });
+        let size = size.unwrap_or(WindowSize { rows: 24, columns: 80 });
         let (streams, stdio) = Streams::new(options.tty.then_some(size), options.interactive)?;
         Ok((launch(folder, &options, stdio)?, streams))
     };
@@ -161,10 +118,7 @@ pub(crate) fn serve_exec(folder: &Folder, mut client: UnixStream) {
         }
         Err(error) => {
             let error: Error = error;
-            let reply = Reply::Failed {
-                message: chain(&error),
-                code: error.exit_code(),
-            };
+            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
             let _ = client.write_all(&control(&reply));
         }
     }
@@ -182,10 +136,7 @@ fn serve(running: &Running, streams: Streams, mut clients: Clients) {
     };
     let reply = match session.run() {
         Ok(exit) => Reply::Exited(exit.code()),
-        Err(error) => Reply::Failed {
-            message: chain(&error),
-            code: error.exit_code(),
-        },
+        Err(error) => Reply::Failed { message: chain(&error), code: error.exit_code() },
     };
     clients.tell_all(&reply);
     clients.finish();
@@ -195,10 +146,7 @@ fn launch(folder: &Folder, options: &ExecOptions, stdio: rbuild_runtime::Stdio) 
     let not_running = || Error::NotRunning(folder.short().to_owned());
     let record = folder.record()?.ok_or_else(not_running)?;
     let pid = folder.state()?.pid;
-    let number = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(not_running)?;
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(not_running)?;
     let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|_| not_running())?;
     // The number was still the container's after it was opened.
     connect(folder)?;
@@ -208,12 +156,7 @@ fn launch(folder: &Folder, options: &ExecOptions, stdio: rbuild_runtime::Stdio) 
     let mut process = process(folder, &record)?;
     process.argv.clone_from(&options.command);
     customize(&mut process, options);
-    Ok(rbuild_runtime::exec(
-        pid,
-        std::os::fd::AsFd::as_fd(&pidfd),
-        process,
-        stdio,
-    )?)
+    Ok(rbuild_runtime::exec(pid, std::os::fd::AsFd::as_fd(&pidfd), process, stdio)?)
 }
 
 fn customize(process: &mut Process, options: &ExecOptions) {

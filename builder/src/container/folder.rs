@@ -64,10 +64,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// The folder of an id, whether or not there is one.
     pub(crate) fn new(store: &Store, id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            path: store.root().join(CONTAINERS).join(id),
-        }
+        Self { id: id.to_owned(), path: store.root().join(CONTAINERS).join(id) }
     }
 
     /// Makes the folder of a new container, locked.
@@ -111,11 +108,9 @@ impl Folder {
 
     /// Makes the folders of the writable layer.
     pub(crate) fn make_layer(&self) -> Result<()> {
-        for (path, mode) in [
-            (self.path.join("layer"), 0o700),
-            (self.files(), 0o755),
-            (self.work(), 0o700),
-        ] {
+        for (path, mode) in
+            [(self.path.join("layer"), 0o700), (self.files(), 0o755), (self.work(), 0o700)]
+        {
             let made = DirBuilder::new().mode(mode).create(&path);
             made.map_err(Error::file("make the folder", &path))?;
         }
@@ -134,9 +129,7 @@ impl Folder {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(Error::file("lock", &self.path)(error)),
         }
-        let links = rustix::fs::fstat(&fd)
-            .map_err(Error::file("lock", &self.path))?
-            .st_nlink;
+        let links = rustix::fs::fstat(&fd).map_err(Error::file("lock", &self.path))?.st_nlink;
         Ok((links > 0).then_some(Held(fd)))
     }
 

@@ -21,51 +21,31 @@ pub(crate) fn mounts(folder: &Folder, options: &RunOptions) -> Vec<Mount> {
     let hostname = hostname(folder, options);
     let of_host = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let on_host = matches!(options.network, Network::Host | Network::Bridge);
-    let base = if on_host {
-        of_host("/etc/hosts")
-    } else {
-        HOSTS.to_owned()
-    };
+    let base = if on_host { of_host("/etc/hosts") } else { HOSTS.to_owned() };
     let mut files = vec![
-        (
-            "/etc/resolv.conf",
-            resolv_conf(&of_host(RESOLV_CONF), options),
-        ),
+        ("/etc/resolv.conf", resolv_conf(&of_host(RESOLV_CONF), options)),
         ("/etc/hosts", hosts(base, &hostname, options)),
     ];
     if options.uts != Share::Host {
         files.push(("/etc/hostname", format!("{hostname}\n")));
     }
-    files
-        .into_iter()
-        .map(|(path, text)| file(path, text))
-        .collect()
+    files.into_iter().map(|(path, text)| file(path, text)).collect()
 }
 
 fn file(path: &str, text: String) -> Mount {
-    let source = MountSource::Bytes {
-        bytes: text.into_bytes(),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    };
+    let source = MountSource::Bytes { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 };
     Mount::new(source, path)
 }
 
 /// Without a base, docker's own lines; then the user's.
 fn hosts(base: String, hostname: &str, options: &RunOptions) -> String {
     use std::fmt::Write;
-    let mut text = if base.trim().is_empty() {
-        HOSTS.to_owned()
-    } else {
-        base
-    };
+    let mut text = if base.trim().is_empty() { HOSTS.to_owned() } else { base };
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let known = text
-        .lines()
-        .any(|line| line.split_whitespace().skip(1).any(|word| word == hostname));
+    let known =
+        text.lines().any(|line| line.split_whitespace().skip(1).any(|word| word == hostname));
     if !known && options.network != Network::Host {
         let _ = match &options.domainname {
             Some(domain) => writeln!(text, "127.0.1.1\t{hostname}.{domain} {hostname}"),
@@ -73,11 +53,7 @@ fn hosts(base: String, hostname: &str, options: &RunOptions) -> String {
         };
     }
     for (name, address) in &options.add_hosts {
-        let address = if address == "host-gateway" {
-            HOST_GATEWAY
-        } else {
-            address
-        };
+        let address = if address == "host-gateway" { HOST_GATEWAY } else { address };
         let _ = writeln!(text, "{address}\t{name}");
     }
     text
@@ -87,14 +63,9 @@ fn hosts(base: String, hostname: &str, options: &RunOptions) -> String {
 /// device is out of reach for a container with a network of its own.
 fn resolv_conf(host: &str, options: &RunOptions) -> String {
     let values = |key: &str| -> Vec<String> {
-        let lines = host
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix(key));
+        let lines = host.lines().filter_map(|line| line.trim().strip_prefix(key));
         let values = lines.filter(|rest| rest.starts_with([' ', '\t']));
-        values
-            .flat_map(str::split_whitespace)
-            .map(str::to_owned)
-            .collect()
+        values.flat_map(str::split_whitespace).map(str::to_owned).collect()
     };
     let private = !matches!(options.network, Network::Host | Network::Bridge);
     let mut servers = match options.dns.as_slice() {
@@ -112,10 +83,7 @@ fn resolv_conf(host: &str, options: &RunOptions) -> String {
         // A dot alone takes the host's away.
         own => own.iter().filter(|value| *value != ".").cloned().collect(),
     };
-    let mut lines: Vec<_> = servers
-        .iter()
-        .map(|server| format!("nameserver {server}"))
-        .collect();
+    let mut lines: Vec<_> = servers.iter().map(|server| format!("nameserver {server}")).collect();
     for (key, values) in [
         ("search", own_or(&options.dns_search, "search")),
         ("options", own_or(&options.dns_options, "options")),
@@ -145,26 +113,17 @@ mod tests {
         assert_eq!(resolv_conf("nameserver 127.0.0.53\n", &options), none);
         options.dns = vec!["1.1.1.1".to_owned()];
         options.dns_search = vec![".".to_owned()];
-        assert_eq!(
-            resolv_conf(host, &options),
-            "nameserver 1.1.1.1\noptions edns0\n"
-        );
+        assert_eq!(resolv_conf(host, &options), "nameserver 1.1.1.1\noptions edns0\n");
     }
 
     #[test]
     fn the_container_knows_its_own_name_and_those_that_are_added() {
         let mut options = RunOptions {
-            add_hosts: vec![
-                ("db".into(), "10.0.0.2".into()),
-                ("up".into(), "host-gateway".into()),
-            ],
+            add_hosts: vec![("db".into(), "10.0.0.2".into()), ("up".into(), "host-gateway".into())],
             ..RunOptions::default()
         };
         let text = hosts("127.0.0.1 localhost".to_owned(), "me", &options);
-        assert_eq!(
-            text,
-            "127.0.0.1 localhost\n127.0.1.1\tme\n10.0.0.2\tdb\n127.0.0.1\tup\n"
-        );
+        assert_eq!(text, "127.0.0.1 localhost\n127.0.1.1\tme\n10.0.0.2\tdb\n127.0.0.1\tup\n");
         assert!(hosts(String::new(), "me", &options).starts_with(HOSTS));
         options.network = Network::Host;
         assert!(!hosts(String::new(), "me", &options).contains("me\n127.0.1.1"));

@@ -16,22 +16,12 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// The object that `docker inspect` has in its array.
 pub fn inspect(store: &Store, name: &str) -> Result<Value> {
     let folder = names::find(store, name)?;
-    let record = folder
-        .record()?
-        .ok_or_else(|| Error::NotFound(name.to_owned()))?;
+    let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
     let state = folder.state()?;
-    let name = names::names(store)?
-        .remove(&folder.id)
-        .into_iter()
-        .flatten()
-        .next();
+    let name = names::names(store)?.remove(&folder.id).into_iter().flatten().next();
     let argv = sandbox::argv(&record)?;
-    let mounts: Vec<_> = record
-        .options
-        .mounts
-        .iter()
-        .map(|mount| described(store, mount))
-        .collect();
+    let mounts: Vec<_> =
+        record.options.mounts.iter().map(|mount| described(store, mount)).collect();
     Ok(json!({
         "Id": folder.id,
         "Created": record.created,
@@ -131,21 +121,15 @@ fn host_config(options: &RunOptions) -> Value {
         Restart::Always => ("always", 0),
         Restart::UnlessStopped => ("unless-stopped", 0),
     };
-    let hosts: Vec<_> = options
-        .add_hosts
-        .iter()
-        .map(|(host, address)| format!("{host}:{address}"))
-        .collect();
+    let hosts: Vec<_> =
+        options.add_hosts.iter().map(|(host, address)| format!("{host}:{address}")).collect();
     let devices: Vec<_> = options
         .devices
         .iter()
         .map(|device| json!({ "PathOnHost": device.host, "PathInContainer": device.path }))
         .collect();
-    let sysctls: Map<_, _> = options
-        .sysctls
-        .iter()
-        .map(|(name, value)| (name.clone(), json!(value)))
-        .collect();
+    let sysctls: Map<_, _> =
+        options.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({
         "Binds": binds,
         "NetworkMode": network(&options.network),
@@ -225,9 +209,5 @@ fn network_settings(options: &RunOptions) -> Value {
 
 /// A set as Docker writes it: an object whose values are empty objects.
 fn set(names: &std::collections::BTreeSet<String>) -> Value {
-    names
-        .iter()
-        .map(|name| (name.clone(), json!({})))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    names.iter().map(|name| (name.clone(), json!({}))).collect::<serde_json::Map<_, _>>().into()
 }

@@ -19,20 +19,15 @@ impl DetachKeys {
         let keys = match text {
             None => Ok(DEFAULT.to_vec()),
             Some("") => Ok(Vec::new()),
-            Some(text) => text
-                .split(',')
-                .map(key)
-                .collect::<Option<_>>()
-                .ok_or_else(|| Error::Invalid {
+            Some(text) => {
+                text.split(',').map(key).collect::<Option<_>>().ok_or_else(|| Error::Invalid {
                     option: "detach-keys",
                     value: text.to_owned(),
                     reason: "expected letters and ctrl-LETTER, parted by commas".to_owned(),
-                }),
+                })
+            }
         };
-        Ok(Self {
-            keys: keys?,
-            seen: 0,
-        })
+        Ok(Self { keys: keys?, seen: 0 })
     }
 
     /// Takes what was typed; returns what goes to the container, and whether the keys were in it.

@@ -75,11 +75,7 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Listed>> {
             state,
             ports: String::new(),
             labels,
-            mounts: options
-                .mounts
-                .iter()
-                .filter_map(|mount| source(&mount.source))
-                .collect(),
+            mounts: options.mounts.iter().filter_map(|mount| source(&mount.source)).collect(),
             network: network(&options.network),
             image: record.reference,
         });

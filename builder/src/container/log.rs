@@ -41,11 +41,7 @@ pub(crate) struct Log {
 impl Log {
     /// The log in a file, which is appended to.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: None,
-            begun: [Vec::new(), Vec::new()],
-        }
+        Self { path, file: None, begun: [Vec::new(), Vec::new()] }
     }
 
     /// Keeps what was written to a stream.
@@ -94,11 +90,7 @@ impl Log {
     fn open(&mut self) -> io::Result<&File> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(&self.path)?,
+            None => OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?,
         };
         Ok(self.file.insert(file))
     }
@@ -107,10 +99,7 @@ impl Log {
 /// Where to cut a line that is too long: not inside a character.
 fn boundary(line: &[u8]) -> usize {
     let is_start = |&at: &usize| line[at] & 0b1100_0000 != 0b1000_0000;
-    (LONGEST_LINE - 3..=LONGEST_LINE)
-        .rev()
-        .find(is_start)
-        .unwrap_or(LONGEST_LINE)
+    (LONGEST_LINE - 3..=LONGEST_LINE).rev().find(is_start).unwrap_or(LONGEST_LINE)
 }
 
 fn entry(lines: &mut Vec<u8>, stream: LogStream, line: &[u8], time: Timestamp) {
@@ -133,9 +122,7 @@ mod tests {
         }
         log.finish();
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        let entries = text
-            .lines()
-            .map(|line| serde_json::from_str::<Entry>(line).unwrap());
+        let entries = text.lines().map(|line| serde_json::from_str::<Entry>(line).unwrap());
         entries.map(|entry| (entry.stream, entry.log)).collect()
     }
 
@@ -163,9 +150,6 @@ mod tests {
         let kept = kept(&[(LogStream::Stdout, line.as_bytes())]);
         assert_eq!(kept.len(), 3);
         assert!(kept.iter().all(|(_, piece)| piece.len() <= LONGEST_LINE));
-        assert_eq!(
-            kept.into_iter().map(|(_, piece)| piece).collect::<String>(),
-            line
-        );
+        assert_eq!(kept.into_iter().map(|(_, piece)| piece).collect::<String>(), line);
     }
 }

@@ -45,13 +45,7 @@ pub fn logs(
 ) -> Result<()> {
     let folder = names::find(store, name)?;
     let follow = options.follow.then(|| Follow::new(&folder)).transpose()?;
-    let mut reader = Reader {
-        folder: &folder,
-        file: None,
-        rest: Vec::new(),
-        options,
-        out,
-    };
+    let mut reader = Reader { folder: &folder, file: None, rest: Vec::new(), options, out };
     let read = reader.read_from(options.tail).and_then(|()| {
         follow.map_or(Ok(()), |mut follow| {
             while follow.wait()? {
@@ -108,11 +102,7 @@ impl Reader<'_> {
                 return Ok(());
             }
             self.rest.extend_from_slice(&buffer[..length]);
-            let whole = self
-                .rest
-                .iter()
-                .rposition(|&byte| byte == b'\n')
-                .map_or(0, |at| at + 1);
+            let whole = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
             let lines: Vec<u8> = self.rest.drain(..whole).collect();
             for line in lines.split_inclusive(|&byte| byte == b'\n') {
                 self.show(line)?;
@@ -184,11 +174,7 @@ impl Follow {
         let changes = watch().map_err(Error::file("watch", folder.path()))?;
         let monitor = match control::connect(folder) {
             Ok(mut monitor) => {
-                let listen = Request::Attach {
-                    output: false,
-                    input: false,
-                    size: None,
-                };
+                let listen = Request::Attach { output: false, input: false, size: None };
                 monitor.write_all(&frame(&listen)).ok().map(|()| monitor)
             }
             Err(Error::NotRunning(_)) => None,
@@ -202,10 +188,8 @@ impl Follow {
         let Some(monitor) = &self.monitor else {
             return Ok(false);
         };
-        let mut fds = [
-            PollFd::new(&self.changes, PollFlags::IN),
-            PollFd::new(monitor, PollFlags::IN),
-        ];
+        let mut fds =
+            [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(monitor, PollFlags::IN)];
         retry_on_intr(|| poll(&mut fds, None))?;
         let monitor_spoke = !fds[1].revents().is_empty();
         let mut buffer = [MaybeUninit::uninit(); 1024];
@@ -215,10 +199,7 @@ impl Follow {
             // Its last word; or that the container was started again, after which it goes on.
             let mut frames = super::message::Frames::default();
             let word = self.monitor.as_mut().map(|monitor| frames.reply(monitor));
-            return Ok(matches!(
-                word,
-                Some(Ok(Some(super::message::Reply::Started)))
-            ));
+            return Ok(matches!(word, Some(Ok(Some(super::message::Reply::Started)))));
         }
         Ok(true)
     }

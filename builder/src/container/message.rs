@@ -21,11 +21,7 @@ const LONGEST: usize = 1 << 20;
 pub(crate) enum Request {
     /// To begin with: whether to get what the container writes, and whether this client's input
     /// goes to it; the size of the client's terminal.
-    Attach {
-        output: bool,
-        input: bool,
-        size: Option<WindowSize>,
-    },
+    Attach { output: bool, input: bool, size: Option<WindowSize> },
     /// To begin with, in a process started for it: a process in the container of an id.
     Exec(Box<ExecOptions>),
     /// The input is at its end.
@@ -116,8 +112,7 @@ impl Frames {
         let start = self.bytes.len();
         self.bytes.resize(start + AT_ONCE, 0);
         let read = from.read(&mut self.bytes[start..]);
-        self.bytes
-            .truncate(start + read.as_ref().copied().unwrap_or_default());
+        self.bytes.truncate(start + read.as_ref().copied().unwrap_or_default());
         read
     }
 
@@ -200,10 +195,7 @@ mod tests {
         bytes.extend(control(&Reply::Exited(3)));
         let mut frames = Frames::default();
         let mut from = bytes.as_slice();
-        assert!(matches!(
-            frames.reply(&mut from),
-            Ok(Some(Reply::Exited(3)))
-        ));
+        assert!(matches!(frames.reply(&mut from), Ok(Some(Reply::Exited(3)))));
         assert!(matches!(frames.reply(&mut from), Ok(None)));
     }
 }

@@ -20,10 +20,7 @@ use super::state::{State, Status};
 use super::streams::Streams;
 
 /// The size of a terminal that nobody looks at.
-const UNSEEN: WindowSize = WindowSize {
-    rows: 24,
-    columns: 80,
-};
+const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A container that ran this long is not in trouble when it ends.
@@ -31,19 +28,12 @@ const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// Runs a container to its end, first for one client, then for those that come by its socket.
 pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
-    let Ok(Request::Attach {
-        output,
-        input,
-        size,
-    }) = first_request(&mut first)
-    else {
+    let Ok(Request::Attach { output, input, size }) = first_request(&mut first) else {
         return;
     };
     let begin = || -> Result<_> {
         let held = take(folder)?;
-        let record = folder
-            .record()?
-            .ok_or_else(|| Error::NotFound(folder.id.clone()))?;
+        let record = folder.record()?.ok_or_else(|| Error::NotFound(folder.id.clone()))?;
         let listener = folder.listen()?;
         let first = first.try_clone().map_err(Error::monitor("speak to"))?;
         let clients = Clients::new(first, (output, input), Some(listener))?;
@@ -55,17 +45,10 @@ pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
             // What one user watches and nobody can look up later is not kept.
             let passing = record.options.remove && output && !record.options.tty;
             let log = (!passing).then(|| Log::new(folder.log()));
-            Monitor {
-                log,
-                ..Monitor::new(store, folder, record, clients, size)
-            }
-            .live(held);
+            Monitor { log, ..Monitor::new(store, folder, record, clients, size) }.live(held);
         }
         Err(error) => {
-            let reply = Reply::Failed {
-                message: chain(&error),
-                code: error.exit_code(),
-            };
+            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
             let _ = std::io::Write::write_all(&mut first, &control(&reply));
         }
     }
@@ -118,11 +101,7 @@ impl<'a> Monitor<'a> {
     /// Starts the container, again and again where its policy says so, and tidies up.
     fn live(mut self, held: Held) {
         let mut pause = FIRST_PAUSE;
-        self.state.started = self
-            .folder
-            .written_state()
-            .ok()
-            .and_then(|state| state.started);
+        self.state.started = self.folder.written_state().ok().and_then(|state| state.started);
         let failure = loop {
             let begun = Instant::now();
             if let Err(error) = self.run() {
@@ -231,11 +210,7 @@ impl<'a> Monitor<'a> {
         let (message, code) = (chain(error), error.exit_code());
         let never = self.state.started.is_none();
         self.state = State {
-            status: if never {
-                Status::Created
-            } else {
-                Status::Exited
-            },
+            status: if never { Status::Created } else { Status::Exited },
             pid: 0,
             exit_code: code,
             error: message.clone(),

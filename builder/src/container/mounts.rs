@@ -24,19 +24,11 @@ fn clean(path: &Path) -> PathBuf {
 /// An absolute path in the container; the root itself cannot be covered.
 fn target(option: &'static str, whole: &str, path: &str) -> Result<String> {
     if !path.starts_with('/') {
-        return Err(invalid(
-            option,
-            whole,
-            "the path in the container must be absolute",
-        ));
+        return Err(invalid(option, whole, "the path in the container must be absolute"));
     }
     match clean(Path::new(path)).into_os_string().into_string() {
         Ok(path) if path != "/" => Ok(path),
-        _ => Err(invalid(
-            option,
-            whole,
-            "the path in the container cannot be `/`",
-        )),
+        _ => Err(invalid(option, whole, "the path in the container cannot be `/`")),
     }
 }
 
@@ -52,11 +44,7 @@ impl Mount {
             [source, path] => (Some(*source), *path, ""),
             [source, path, options] => (Some(*source), *path, *options),
             _ => {
-                return Err(invalid(
-                    "volume",
-                    text,
-                    "expected [SOURCE:]TARGET[:OPTIONS]",
-                ));
+                return Err(invalid("volume", text, "expected [SOURCE:]TARGET[:OPTIONS]"));
             }
         };
         let (mut read_only, mut copy) = (false, true);
@@ -67,45 +55,26 @@ impl Mount {
                 "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "private"
                 | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {}
                 _ => {
-                    return Err(invalid(
-                        "volume",
-                        text,
-                        format!("unknown option `{option}`"),
-                    ));
+                    return Err(invalid("volume", text, format!("unknown option `{option}`")));
                 }
             }
         }
         let source = match source {
             None => Source::Volume { name: None, copy },
-            Some(path) if path.contains('/') || path == "." || path == ".." => Source::Bind {
-                path: clean(&folder.join(path)),
-                create: true,
-            },
-            Some(name) if is_name(name) => Source::Volume {
-                name: Some(name.to_owned()),
-                copy,
-            },
+            Some(path) if path.contains('/') || path == "." || path == ".." => {
+                Source::Bind { path: clean(&folder.join(path)), create: true }
+            }
+            Some(name) if is_name(name) => Source::Volume { name: Some(name.to_owned()), copy },
             Some(_) => return Err(invalid("volume", text, "the source is no path and no name")),
         };
-        Ok(Self {
-            source,
-            target: target("volume", text, path)?,
-            read_only,
-        })
+        Ok(Self { source, target: target("volume", text, path)?, read_only })
     }
 
     /// An anonymous volume at a path that an image declares: a path and nothing else, since no
     /// image may name a folder of the host.
     pub(crate) fn anonymous(path: &str) -> Result<Self> {
-        let source = Source::Volume {
-            name: None,
-            copy: true,
-        };
-        Ok(Self {
-            source,
-            target: target("volume", path, path)?,
-            read_only: false,
-        })
+        let source = Source::Volume { name: None, copy: true };
+        Ok(Self { source, target: target("volume", path, path)?, read_only: false })
     }
 
     /// Reads what `--tmpfs` has: `TARGET[:OPTIONS]`.
@@ -123,11 +92,7 @@ impl Mount {
             }
         }
         let source = Source::Tmpfs { size, mode, exec };
-        Ok(Self {
-            source,
-            target: target("tmpfs", text, path)?,
-            read_only,
-        })
+        Ok(Self { source, target: target("tmpfs", text, path)?, read_only })
     }
 
     /// Reads what `--mount` has, already parted at its commas: `type=bind`, `src=…`, `dst=…`.
@@ -158,31 +123,19 @@ impl Mount {
             }
         }
         let source = match (kind, source) {
-            ("bind", Some(path)) => Source::Bind {
-                path: clean(&folder.join(path)),
-                create: false,
-            },
+            ("bind", Some(path)) => Source::Bind { path: clean(&folder.join(path)), create: false },
             ("bind", None) => return Err(wrong("the source is missing")),
             ("volume", None) => Source::Volume { name: None, copy },
-            ("volume", Some(name)) if is_name(name) => Source::Volume {
-                name: Some(name.to_owned()),
-                copy,
-            },
+            ("volume", Some(name)) if is_name(name) => {
+                Source::Volume { name: Some(name.to_owned()), copy }
+            }
             ("volume", Some(_)) => return Err(wrong("the source is not the name of a volume")),
-            ("tmpfs", None) => Source::Tmpfs {
-                size,
-                mode,
-                exec: false,
-            },
+            ("tmpfs", None) => Source::Tmpfs { size, mode, exec: false },
             ("tmpfs", Some(_)) => return Err(wrong("a tmpfs has no source")),
             _ => return Err(wrong("the type must be bind, volume or tmpfs")),
         };
         let path = path.ok_or_else(|| wrong("the target is missing"))?;
-        Ok(Self {
-            source,
-            target: target("mount", &whole(), path)?,
-            read_only,
-        })
+        Ok(Self { source, target: target("mount", &whole(), path)?, read_only })
     }
 }
 
@@ -221,31 +174,16 @@ mod tests {
 
     #[test]
     fn a_volume_is_a_path_a_name_or_nothing() {
-        let bind = |path: &str| Source::Bind {
-            path: path.into(),
-            create: true,
-        };
+        let bind = |path: &str| Source::Bind { path: path.into(), create: true };
         assert_eq!(volume("./a/../b:/x/").source, bind("/here/b"));
         assert_eq!(volume(".:/x").source, bind("/here"));
         assert_eq!(volume("/a:/x:ro,z").source, bind("/a"));
         assert!(volume("/a:/x:ro,z").read_only);
         assert_eq!(volume("./a:/x//y/").target, "/x/y");
-        let named = |name: Option<&str>, copy| Source::Volume {
-            name: name.map(Into::into),
-            copy,
-        };
+        let named = |name: Option<&str>, copy| Source::Volume { name: name.map(Into::into), copy };
         assert_eq!(volume("data:/x:nocopy").source, named(Some("data"), false));
         assert_eq!(volume("/x").source, named(None, true));
-        for wrong in [
-            "",
-            "a:x",
-            "/a:/",
-            "/a:/..",
-            "a:/x:what",
-            "a:b:c:d",
-            "-a:/x",
-            ":/x",
-        ] {
+        for wrong in ["", "a:x", "/a:/", "/a:/..", "a:/x:what", "a:b:c:d", "-a:/x", ":/x"] {
             assert!(Mount::volume(wrong, Path::new("/")).is_err(), "{wrong}");
         }
     }
@@ -254,13 +192,7 @@ mod tests {
     fn an_image_cannot_name_a_folder_of_the_host() {
         let mount = Mount::anonymous("/etc:/x").unwrap();
         assert_eq!(mount.target, "/etc:/x");
-        assert_eq!(
-            mount.source,
-            Source::Volume {
-                name: None,
-                copy: true
-            }
-        );
+        assert_eq!(mount.source, Source::Volume { name: None, copy: true });
         assert!(Mount::anonymous("/..").is_err());
     }
 
@@ -271,35 +203,14 @@ mod tests {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (field.to_owned(), None),
             };
-            Mount::from_fields(
-                &text.split(',').map(pair).collect::<Vec<_>>(),
-                Path::new("/here"),
-            )
+            Mount::from_fields(&text.split(',').map(pair).collect::<Vec<_>>(), Path::new("/here"))
         };
         let bind = parse("type=bind,src=a,dst=/x,readonly").unwrap();
-        assert_eq!(
-            bind.source,
-            Source::Bind {
-                path: "/here/a".into(),
-                create: false
-            }
-        );
+        assert_eq!(bind.source, Source::Bind { path: "/here/a".into(), create: false });
         assert!(bind.read_only);
         let tmpfs = parse("type=tmpfs,target=/x,tmpfs-size=1m,tmpfs-mode=700").unwrap();
-        assert_eq!(
-            tmpfs.source,
-            Source::Tmpfs {
-                size: Some(1 << 20),
-                mode: 0o700,
-                exec: false
-            }
-        );
-        for wrong in [
-            "type=bind,dst=/x",
-            "type=tmpfs,src=a,dst=/x",
-            "src=a",
-            "what=1,dst=/x",
-        ] {
+        assert_eq!(tmpfs.source, Source::Tmpfs { size: Some(1 << 20), mode: 0o700, exec: false });
+        for wrong in ["type=bind,dst=/x", "type=tmpfs,src=a,dst=/x", "src=a", "what=1,dst=/x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -307,14 +218,7 @@ mod tests {
     #[test]
     fn a_tmpfs_has_options() {
         let mount = Mount::tmpfs("/run:size=64k,exec,mode=755").unwrap();
-        assert_eq!(
-            mount.source,
-            Source::Tmpfs {
-                size: Some(65536),
-                mode: 0o755,
-                exec: true
-            }
-        );
+        assert_eq!(mount.source, Source::Tmpfs { size: Some(65536), mode: 0o755, exec: true });
         assert!(Mount::tmpfs("/run:size=x").is_err());
         assert!(Mount::tmpfs("run").is_err());
     }

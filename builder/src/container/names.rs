@@ -149,12 +149,10 @@ pub(crate) fn find(store: &Store, name: &str) -> Result<Folder> {
 pub(crate) fn new_id() -> Result<String> {
     let mut bytes = [0; 32];
     random(&mut bytes)?;
-    Ok(bytes
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+    Ok(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
 }
 
 /// Gives a container a name that no other has.
@@ -172,10 +170,7 @@ pub(crate) fn claim(store: &Store, name: &str, id: &str) -> Result<()> {
     // Processes that find the same link to nothing must not remove each other's new one.
     let _turn = store.lock_wait("container-names", |_| ())?;
     if let Some(by) = owner(&path).filter(|by| Folder::new(store, by).path().exists()) {
-        return Err(Error::NameTaken {
-            name: name.to_owned(),
-            by: by[..12].to_owned(),
-        });
+        return Err(Error::NameTaken { name: name.to_owned(), by: by[..12].to_owned() });
     }
     let _ = fs::remove_file(&path);
     symlink(Path::new("..").join(id), &path).map_err(Error::file("make the link", &path))
@@ -276,10 +271,7 @@ mod tests {
         let _folder = Folder::create(&store, &id).unwrap();
         claim(&store, "half", &id).unwrap();
         for name in ["half", &id, &id[..12], "", "../x", "é"] {
-            assert!(
-                matches!(find(&store, name), Err(Error::NotFound(_))),
-                "{name}"
-            );
+            assert!(matches!(find(&store, name), Err(Error::NotFound(_))), "{name}");
         }
     }
 }

@@ -27,10 +27,7 @@ pub struct ImageToRun {
 /// The default is what `docker run IMAGE` does, without a terminal and without input.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of docker's"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of docker's")]
 pub struct RunOptions {
     /// The name; none is a generated one. Not kept here: see [`super::rename`].
     #[serde(skip)]

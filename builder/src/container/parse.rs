@@ -10,11 +10,7 @@ use super::options::{Device, Network, Restart, Share};
 
 /// Says what is wrong with a value.
 pub(crate) fn invalid(option: &'static str, value: &str, reason: impl Into<String>) -> Error {
-    Error::Invalid {
-        option,
-        value: value.to_owned(),
-        reason: reason.into(),
-    }
+    Error::Invalid { option, value: value.to_owned(), reason: reason.into() }
 }
 
 /// Whether a text can be the name of a container, a volume or a network.
@@ -51,11 +47,9 @@ impl FromStr for Share {
             "" | "private" | "shareable" | "none" => Ok(Self::Private),
             "host" => Ok(Self::Host),
             other => match other.strip_prefix("container:") {
-                None | Some("") => Err(invalid(
-                    "namespace",
-                    text,
-                    "expected private, host or container:NAME",
-                )),
+                None | Some("") => {
+                    Err(invalid("namespace", text, "expected private, host or container:NAME"))
+                }
                 Some(container) => Ok(Self::Container(container.to_owned())),
             },
         }
@@ -66,18 +60,13 @@ impl FromStr for Restart {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text
-            .split_once(':')
-            .map_or((text, None), |(policy, most)| (policy, Some(most)))
-        {
+        match text.split_once(':').map_or((text, None), |(policy, most)| (policy, Some(most))) {
             ("" | "no", None) => Ok(Self::No),
             ("always", None) => Ok(Self::Always),
             ("unless-stopped", None) => Ok(Self::UnlessStopped),
             ("on-failure", None | Some("0")) => Ok(Self::OnFailure(None)),
             ("on-failure", Some(most)) => {
-                let most = most
-                    .parse()
-                    .map_err(|_| invalid("restart", text, "not a number"))?;
+                let most = most.parse().map_err(|_| invalid("restart", text, "not a number"))?;
                 Ok(Self::OnFailure(Some(most)))
             }
             _ => Err(invalid(
@@ -109,12 +98,7 @@ impl FromStr for Device {
             return Err(invalid("device", text, "expected /dev/x[:/dev/y[:rwm]]"));
         }
         let (read, write) = (access.contains('r'), access.contains('w'));
-        Ok(Self {
-            host: PathBuf::from(host),
-            path: path.to_owned(),
-            read,
-            write,
-        })
+        Ok(Self { host: PathBuf::from(host), path: path.to_owned(), read, write })
     }
 }
 
@@ -141,26 +125,16 @@ pub fn ulimit(name: &str, soft: i64, hard: i64) -> Result<Limit> {
     };
     let (soft, hard) = (u64::try_from(soft).ok(), u64::try_from(hard).ok());
     if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
-        return Err(invalid(
-            "ulimit",
-            name,
-            "the soft limit is above the hard one",
-        ));
+        return Err(invalid("ulimit", name, "the soft limit is above the hard one"));
     }
-    Ok(Limit {
-        resource,
-        soft,
-        hard,
-    })
+    Ok(Limit { resource, soft, hard })
 }
 
 /// A line for `/etc/hosts`, written `host:address` or `host=address`.
 pub fn add_host(text: &str) -> Result<(String, String)> {
     let wrong = |reason: &str| invalid("add-host", text, reason);
-    let (host, address) = text
-        .split_once('=')
-        .or_else(|| text.split_once(':'))
-        .ok_or_else(|| wrong("no address"))?;
+    let (host, address) =
+        text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| wrong("no address"))?;
     let address = address.trim_start_matches('[').trim_end_matches(']');
     let is_address = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
     let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '#');
@@ -192,21 +166,12 @@ mod tests {
 
     #[test]
     fn policies_networks_and_hosts() {
-        assert_eq!(
-            "on-failure:3".parse::<Restart>().unwrap(),
-            Restart::OnFailure(Some(3))
-        );
+        assert_eq!("on-failure:3".parse::<Restart>().unwrap(), Restart::OnFailure(Some(3)));
         assert!("always:3".parse::<Restart>().is_err());
-        assert_eq!(
-            "container:a".parse::<Network>().unwrap(),
-            Network::Container("a".to_owned())
-        );
+        assert_eq!("container:a".parse::<Network>().unwrap(), Network::Container("a".to_owned()));
         assert!("container:".parse::<Network>().is_err());
         assert!("a b".parse::<Network>().is_err());
-        assert_eq!(
-            add_host("a:::1").unwrap(),
-            ("a".to_owned(), "::1".to_owned())
-        );
+        assert_eq!(add_host("a:::1").unwrap(), ("a".to_owned(), "::1".to_owned()));
         assert_eq!(add_host("a=[::1]").unwrap().1, "::1");
         assert!(add_host("a:b").is_err());
         assert!(ulimit("nofile", 10, 5).is_err());

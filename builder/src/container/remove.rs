@@ -67,19 +67,11 @@ pub(crate) fn remove_folder(
     held: Held,
 ) -> Result<()> {
     let record = folder.record()?;
-    for name in names::names(store)?
-        .remove(&folder.id)
-        .into_iter()
-        .flatten()
-    {
+    for name in names::names(store)?.remove(&folder.id).into_iter().flatten() {
         names::release(store, &name, &folder.id);
     }
     folder.remove()?;
-    for volume in record
-        .into_iter()
-        .flat_map(|record| record.anonymous)
-        .filter(|_| volumes)
-    {
+    for volume in record.into_iter().flat_map(|record| record.anonymous).filter(|_| volumes) {
         volumes::remove(store, &volume)?;
     }
     drop(held);

@@ -21,12 +21,8 @@ const DEEPEST_DEVICES: usize = 4;
 
 /// Refuses what cannot be honoured, before anything is made.
 pub(crate) fn check(options: &RunOptions) -> Result<()> {
-    let unsupported = |option: &str, reason| {
-        Err(Error::Unsupported {
-            option: option.to_owned(),
-            reason,
-        })
-    };
+    let unsupported =
+        |option: &str, reason| Err(Error::Unsupported { option: option.to_owned(), reason });
     let limits = "rbuild limits no resources by cgroups yet";
     if options.memory.is_some() {
         return unsupported("--memory", limits);
@@ -47,11 +43,7 @@ pub(crate) fn check(options: &RunOptions) -> Result<()> {
             "a container cannot be removed and started again",
         );
     }
-    if let Some(device) = options
-        .devices
-        .iter()
-        .find(|device| !(device.read && device.write))
-    {
+    if let Some(device) = options.devices.iter().find(|device| !(device.read && device.write)) {
         let option = format!("--device {} without rw", device.host.display());
         return unsupported(&option, "a device is shown with all access or not at all");
     }
@@ -77,12 +69,8 @@ fn is_same_port(publish: &str) -> bool {
 /// The container as the runtime knows it.
 pub(crate) fn container(store: &Store, folder: &Folder, record: &Record) -> Result<Container> {
     let options = &record.options;
-    let root = store.writable_at(
-        &record.layers,
-        &folder.files(),
-        &folder.work(),
-        !options.remove,
-    )?;
+    let root =
+        store.writable_at(&record.layers, &folder.files(), &folder.work(), !options.remove)?;
     let mut container = Container::new(root);
     container.process = process(folder, record)?;
     container.hostname = (options.uts == Share::Private).then(|| hostname(folder, options));
@@ -138,25 +126,15 @@ pub(crate) fn argv(record: &Record) -> Result<Vec<String>> {
         (_, command) => command,
     };
     let argv: Vec<_> = entrypoint.iter().chain(arguments).cloned().collect();
-    if argv.is_empty() {
-        Err(Error::NoCommand)
-    } else {
-        Ok(argv)
-    }
+    if argv.is_empty() { Err(Error::NoCommand) } else { Ok(argv) }
 }
 
 /// The host name that the container sees.
 pub(crate) fn hostname(folder: &Folder, options: &RunOptions) -> String {
-    options
-        .hostname
-        .clone()
-        .unwrap_or_else(|| match options.network {
-            Network::Host => rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            _ => folder.short().to_owned(),
-        })
+    options.hostname.clone().unwrap_or_else(|| match options.network {
+        Network::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        _ => folder.short().to_owned(),
+    })
 }
 
 fn share(store: &Store, options: &RunOptions, container: &mut Container) -> Result<()> {
@@ -172,9 +150,7 @@ fn share(store: &Store, options: &RunOptions, container: &mut Container) -> Resu
     if options.network == Network::None {
         let theirs = |name: &str| options.sysctls.iter().any(|(other, _)| other == name);
         let ours = DOCKER_SYSCTLS.iter().filter(|(name, _)| !theirs(name));
-        container
-            .sysctls
-            .extend(ours.map(|&(name, value)| (name.into(), value.into())));
+        container.sysctls.extend(ours.map(|&(name, value)| (name.into(), value.into())));
     }
     Ok(())
 }
@@ -194,9 +170,7 @@ fn namespace_of(store: &Store, name: &str, kind: &str) -> Result<OwnedFd> {
         return Err(Error::NotRunning(name.to_owned()));
     }
     let path = format!("/proc/{}/ns/{kind}", state.pid);
-    File::open(&path)
-        .map(OwnedFd::from)
-        .map_err(Error::file("open", path))
+    File::open(&path).map(OwnedFd::from).map_err(Error::file("open", path))
 }
 
 /// What the process may do. `ALL` is first given or taken, then the single ones.
@@ -204,38 +178,23 @@ fn capabilities(options: &RunOptions) -> Result<Capabilities> {
     let read = |option: &'static str, names: &[String]| -> Result<_> {
         let mut set = Capabilities::none();
         for name in names {
-            let one = name
-                .parse()
-                .map_err(|error: rbuild_runtime::UnknownCapability| {
-                    let (value, reason) = (name.clone(), error.to_string());
-                    Error::Invalid {
-                        option,
-                        value,
-                        reason,
-                    }
-                })?;
+            let one = name.parse().map_err(|error: rbuild_runtime::UnknownCapability| {
+                let (value, reason) = (name.clone(), error.to_string());
+                Error::Invalid { option, value, reason }
+            })?;
             set = set.with(one);
         }
         Ok(set)
     };
     let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("all"));
-    let (add, drop) = (
-        read("cap-add", &options.cap_add)?,
-        read("cap-drop", &options.cap_drop)?,
-    );
-    Ok(
-        match (
-            options.privileged,
-            all(&options.cap_add),
-            all(&options.cap_drop),
-        ) {
-            (true, ..) => Capabilities::all(),
-            (_, true, true) => Capabilities::none(),
-            (_, true, false) => Capabilities::all().without(drop),
-            (_, false, true) => add,
-            (_, false, false) => Capabilities::docker_default().with(add).without(drop),
-        },
-    )
+    let (add, drop) = (read("cap-add", &options.cap_add)?, read("cap-drop", &options.cap_drop)?);
+    Ok(match (options.privileged, all(&options.cap_add), all(&options.cap_drop)) {
+        (true, ..) => Capabilities::all(),
+        (_, true, true) => Capabilities::none(),
+        (_, true, false) => Capabilities::all().without(drop),
+        (_, false, true) => add,
+        (_, false, false) => Capabilities::docker_default().with(add).without(drop),
+    })
 }
 
 #[derive(Default)]
@@ -280,22 +239,13 @@ fn add_devices(device: &Device, depth: usize, nodes: &mut Vec<Node>) -> Result<(
     let metadata = std::fs::metadata(&device.host).map_err(Error::file("find", &device.host))?;
     let kind = metadata.file_type();
     if kind.is_block_device() || kind.is_char_device() {
-        nodes.push(Node {
-            host: device.host.clone(),
-            path: device.path.clone(),
-        });
+        nodes.push(Node { host: device.host.clone(), path: device.path.clone() });
     } else if kind.is_dir() && depth > 0 {
         let entries = std::fs::read_dir(&device.host);
         for entry in entries.map_err(Error::file("read", &device.host))? {
-            let name = entry
-                .map_err(Error::file("read", &device.host))?
-                .file_name();
+            let name = entry.map_err(Error::file("read", &device.host))?.file_name();
             let path = format!("{}/{}", device.path, name.to_string_lossy());
-            let inner = Device {
-                host: device.host.join(&name),
-                path,
-                ..device.clone()
-            };
+            let inner = Device { host: device.host.join(&name), path, ..device.clone() };
             let is_device = std::fs::symlink_metadata(&inner.host).is_ok_and(|metadata| {
                 let kind = metadata.file_type();
                 kind.is_dir() || kind.is_block_device() || kind.is_char_device()

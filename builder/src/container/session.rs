@@ -70,11 +70,7 @@ impl Session<'_> {
                 self.grant(wish)?;
             }
             self.clients.forget();
-            if self
-                .stop
-                .deadline
-                .is_some_and(|deadline| deadline <= Instant::now())
-            {
+            if self.stop.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.stop.deadline = None;
                 self.running.kill(Signal::KILL)?;
             }
@@ -87,10 +83,7 @@ impl Session<'_> {
     /// Waits for something to do.
     fn poll(&self) -> Result<Vec<(Token, PollFlags)>> {
         let mut fds = Vec::new();
-        fds.push((
-            Token::Exit,
-            PollFd::from_borrowed_fd(self.running.pidfd(), PollFlags::IN),
-        ));
+        fds.push((Token::Exit, PollFd::from_borrowed_fd(self.running.pidfd(), PollFlags::IN)));
         // The container waits for a client that is behind, as it would at the end of a pipe.
         self.streams.watch(!self.clients.is_behind(), &mut fds);
         self.clients.watch(self.streams.has_room(), &mut fds);

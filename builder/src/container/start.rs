@@ -33,11 +33,7 @@ pub fn run(store: &Store, created: &Created, user: &Terminal) -> Result<Ended> {
         (stream, Some(monitor))
     };
     let forward = |signal| drop(control::signal(&folder, signal));
-    let peer = Peer {
-        tty: created.tty,
-        owned: true,
-        forward: &forward,
-    };
+    let peer = Peer { tty: created.tty, owned: true, forward: &forward };
     let ended = connect(stream, user, &peer);
     let _ = monitor.map(std::thread::JoinHandle::join);
     ended
@@ -52,18 +48,9 @@ pub fn start(store: &Store, name: &str) -> Result<String> {
         return Ok(folder.id);
     }
     let mut stream = spawn::start(store, &folder.id, Task::Container)?;
-    let request = Request::Attach {
-        output: false,
-        input: false,
-        size: None,
-    };
-    stream
-        .write_all(&frame(&request))
-        .map_err(Error::monitor("speak to"))?;
-    match Frames::default()
-        .reply(&mut stream)
-        .map_err(Error::monitor("hear from"))?
-    {
+    let request = Request::Attach { output: false, input: false, size: None };
+    stream.write_all(&frame(&request)).map_err(Error::monitor("speak to"))?;
+    match Frames::default().reply(&mut stream).map_err(Error::monitor("hear from"))? {
         Some(Reply::Failed { message, code }) => Err(Error::Start { message, code }),
         Some(_) => Ok(folder.id),
         None => Err(Error::monitor("hear from")(std::io::Error::from(
@@ -82,15 +69,7 @@ pub fn start_attached(store: &Store, name: &str, user: &Terminal) -> Result<Ende
     check(user, tty)?;
     let stream = spawn::start(store, &folder.id, Task::Container)?;
     let forward = |signal| drop(control::signal(&folder, signal));
-    connect(
-        stream,
-        user,
-        &Peer {
-            tty,
-            owned: false,
-            forward: &forward,
-        },
-    )
+    connect(stream, user, &Peer { tty, owned: false, forward: &forward })
 }
 
 /// Connects the user to a container that runs.
@@ -98,17 +77,11 @@ pub fn attach(store: &Store, name: &str, user: &Terminal) -> Result<Ended> {
     let folder = names::find(store, name)?;
     let stream = control::connect(&folder)?;
     let forward = |signal| drop(control::signal(&folder, signal));
-    let peer = Peer {
-        tty: is_tty(&folder)?,
-        owned: false,
-        forward: &forward,
-    };
+    let peer = Peer { tty: is_tty(&folder)?, owned: false, forward: &forward };
     connect(stream, user, &peer)
 }
 
 fn is_tty(folder: &Folder) -> Result<bool> {
-    let record = folder
-        .record()?
-        .ok_or_else(|| Error::NotFound(folder.id.clone()))?;
+    let record = folder.record()?.ok_or_else(|| Error::NotFound(folder.id.clone()))?;
     Ok(record.options.tty)
 }

@@ -31,10 +31,7 @@ impl Streams {
     pub(crate) fn new(terminal: Option<WindowSize>, input: bool) -> Result<(Self, Stdio)> {
         match terminal {
             Some(size) => {
-                let streams = Self {
-                    terminal: true,
-                    ..Self::default()
-                };
+                let streams = Self { terminal: true, ..Self::default() };
                 Ok((streams, Stdio::Terminal(size)))
             }
             None => Self::pipes(input).map_err(Error::system("make the pipes of a container")),
@@ -58,14 +55,7 @@ impl Streams {
             stderr: Stream::Fd(their_stderr),
         };
         let outputs = [Some(stdout), Some(stderr)];
-        Ok((
-            Self {
-                input,
-                outputs,
-                ..Self::default()
-            },
-            stdio,
-        ))
+        Ok((Self { input, outputs, ..Self::default() }, stdio))
     }
 
     /// Takes this side's end of the terminal, once there is one.

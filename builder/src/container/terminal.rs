@@ -37,11 +37,6 @@ pub(crate) fn is_terminal() -> bool {
 
 /// The size of the user's terminal.
 pub(crate) fn size() -> Option<WindowSize> {
-    let size = tcgetwinsize(stdout())
-        .or_else(|_| tcgetwinsize(stdin()))
-        .ok()?;
-    Some(WindowSize {
-        rows: size.ws_row,
-        columns: size.ws_col,
-    })
+    let size = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin())).ok()?;
+    Some(WindowSize { rows: size.ws_row, columns: size.ws_col })
 }

@@ -29,30 +29,20 @@ pub(crate) fn name_all(options: &mut RunOptions, image: &ContainerConfig) -> Res
     for declared in &image.volumes {
         // What is mounted there anyway takes the place of the volume.
         let mount = Mount::anonymous(declared)?;
-        if !options
-            .mounts
-            .iter()
-            .any(|other| other.target == mount.target)
-        {
+        if !options.mounts.iter().any(|other| other.target == mount.target) {
             options.mounts.push(mount);
         }
     }
     let mut made = Vec::new();
     for mount in &mut options.mounts {
-        if let Source::Volume {
-            name: name @ None, ..
-        } = &mut mount.source
-        {
+        if let Source::Volume { name: name @ None, .. } = &mut mount.source {
             let new = new_id()?;
             made.push(new.clone());
             *name = Some(new);
         }
     }
     for (index, mount) in options.mounts.iter().enumerate() {
-        if options.mounts[..index]
-            .iter()
-            .any(|other| other.target == mount.target)
-        {
+        if options.mounts[..index].iter().any(|other| other.target == mount.target) {
             return Err(Error::Invalid {
                 option: "volume",
                 value: mount.target.clone(),
@@ -67,10 +57,7 @@ pub(crate) fn name_all(options: &mut RunOptions, image: &ContainerConfig) -> Res
 pub(crate) fn mounts(store: &Store, record: &Record) -> Result<Vec<Mounted>> {
     let mut mounts: Vec<_> = record.options.mounts.iter().collect();
     mounts.sort_by_key(|mount| mount.target.matches('/').count());
-    mounts
-        .into_iter()
-        .map(|mount| mounted(store, record, mount))
-        .collect()
+    mounts.into_iter().map(|mount| mounted(store, record, mount)).collect()
 }
 
 fn mounted(store: &Store, record: &Record, mount: &Mount) -> Result<Mounted> {
@@ -85,12 +72,7 @@ fn mounted(store: &Store, record: &Record, mount: &Mount) -> Result<Mounted> {
             Mounted::bind(data, &mount.target)
         }
         Source::Tmpfs { size, mode, exec } => {
-            let source = MountSource::Tmpfs {
-                size: *size,
-                mode: *mode,
-                uid: 0,
-                gid: 0,
-            };
+            let source = MountSource::Tmpfs { size: *size, mode: *mode, uid: 0, gid: 0 };
             let mut tmpfs = Mounted::new(source, &mount.target);
             (tmpfs.exec, tmpfs.suid) = (*exec, false);
             tmpfs
@@ -115,10 +97,7 @@ fn volume(store: &Store, name: &str) -> Result<PathBuf> {
     let data = volumes.join(name).join(DATA);
     if !data.exists() {
         let volume = volumes.join(name);
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&volume);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&volume);
         made.map_err(Error::file("make the folder", &volume))?;
         match DirBuilder::new().mode(0o755).create(&data) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -132,10 +111,7 @@ fn volume(store: &Store, name: &str) -> Result<PathBuf> {
 
 /// Fills an empty volume with what the image has at its place.
 fn fill(store: &Store, record: &Record, target: &str, data: &Path) -> Result<()> {
-    let is_empty = fs::read_dir(data)
-        .map_err(Error::file("read", data))?
-        .next()
-        .is_none();
+    let is_empty = fs::read_dir(data).map_err(Error::file("read", data))?.next().is_none();
     if !is_empty {
         return Ok(());
     }

@@ -81,9 +81,7 @@ pub struct Directory(Vec<u64>);
 
 impl Directory {
     fn has(&self, line: usize) -> bool {
-        self.0
-            .get(line / 64)
-            .is_some_and(|bits| bits >> (line % 64) & 1 == 1)
+        self.0.get(line / 64).is_some_and(|bits| bits >> (line % 64) & 1 == 1)
     }
 
     fn add(&mut self, line: usize) {
@@ -98,9 +96,7 @@ impl Ignore {
     /// Parses the text of an ignore file.
     pub fn parse(text: &str) -> Result<Self, IgnoreError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines = (1..)
-            .zip(text.lines())
-            .filter(|(_, line)| !line.starts_with('#'));
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with('#'));
         Self::from_lines(lines)
     }
 
@@ -114,10 +110,7 @@ impl Ignore {
     fn from_lines<'p>(lines: impl Iterator<Item = (usize, &'p str)>) -> Result<Self, IgnoreError> {
         let mut parsed = Vec::new();
         for (number, text) in lines {
-            let error = |problem| IgnoreError {
-                line: number,
-                problem,
-            };
+            let error = |problem| IgnoreError { line: number, problem };
             if text.len() > LINE_LIMIT {
                 return Err(error(Problem::Length));
             }
@@ -141,11 +134,7 @@ impl Ignore {
     pub fn matches(&self, path: &str) -> Option<Match<'_>> {
         self.decide(&self.parent(path), path).map(|index| {
             let line = &self.lines[index];
-            Match {
-                line: line.number,
-                text: &line.text,
-                excluded: !line.exception,
-            }
+            Match { line: line.number, text: &line.text, excluded: !line.exception }
         })
     }
 
@@ -190,24 +179,17 @@ impl Ignore {
 
     fn parent(&self, path: &str) -> Directory {
         let slashes = path.match_indices('/');
-        slashes.fold(Directory::default(), |parent, (at, _)| {
-            self.enter(&parent, &path[..at])
-        })
+        slashes.fold(Directory::default(), |parent, (at, _)| self.enter(&parent, &path[..at]))
     }
 }
 
 impl Line {
     /// Parses a line without outer blanks. An empty one is no pattern.
     fn parse(number: usize, text: &str) -> Result<Option<Self>, Problem> {
-        let (exception, rest) = text
-            .strip_prefix('!')
-            .map_or((false, text), |rest| (true, rest.trim()));
+        let (exception, rest) =
+            text.strip_prefix('!').map_or((false, text), |rest| (true, rest.trim()));
         if rest.is_empty() {
-            return if exception {
-                Err(Problem::Nothing)
-            } else {
-                Ok(None)
-            };
+            return if exception { Err(Problem::Nothing) } else { Ok(None) };
         }
         let cleaned = clean(rest);
         // A pattern that starts with `!` twice is no exception to an exception.
@@ -216,12 +198,7 @@ impl Line {
             _ => (exception, cleaned.as_str()),
         };
         let pattern = Pattern::new(cleaned)?;
-        Ok(Some(Self {
-            number,
-            text: text.to_owned(),
-            exception,
-            pattern,
-        }))
+        Ok(Some(Self { number, text: text.to_owned(), exception, pattern }))
     }
 }
 
@@ -229,10 +206,7 @@ impl Line {
 fn clean(path: &str) -> String {
     let absolute = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
-    for part in path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         let up = part == "..";
         if up && parts.last().is_some_and(|last| *last != "..") {
             parts.pop();

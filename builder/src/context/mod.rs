@@ -80,10 +80,7 @@ impl IgnoreFile {
             what: format!("`{name}`"),
             reason: error.to_string(),
         })?;
-        Ok(Self {
-            name: name.to_owned(),
-            rules,
-        })
+        Ok(Self { name: name.to_owned(), rules })
     }
 }
 
@@ -91,17 +88,14 @@ impl Folder {
     /// Opens a folder; `name` is the one that the graph uses.
     pub(crate) fn open(name: &str, source: &ContextSource, store: &Store) -> Result<Self> {
         let path = match source {
-            ContextSource::Folder(path) => path.canonicalize().map_err(|source| Error::Read {
-                path: path.clone(),
-                source,
-            })?,
+            ContextSource::Folder(path) => {
+                path.canonicalize().map_err(|source| Error::Read { path: path.clone(), source })?
+            }
             ContextSource::Tar(bytes) => unpack(bytes, store)?,
             ContextSource::Empty => empty(store)?,
         };
-        let root = File::open(&path).map_err(|source| Error::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let root =
+            File::open(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         if !root.metadata().is_ok_and(|metadata| metadata.is_dir()) {
             let source = io::ErrorKind::NotADirectory.into();
             return Err(Error::Read { path, source });
@@ -130,10 +124,7 @@ impl Folder {
         match select::resolve(self.root(), Path::new(name)) {
             Ok(real) => read_file(&self.path.join(real)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read {
-                path: self.path.join(name),
-                source,
-            }),
+            Err(source) => Err(Error::Read { path: self.path.join(name), source }),
         }
     }
 
@@ -175,16 +166,12 @@ impl Folder {
 
     /// Whether anything is left out of the folder.
     pub(crate) fn is_filtered(&self) -> bool {
-        self.ignore
-            .as_ref()
-            .is_some_and(|file| !file.rules.is_empty())
+        self.ignore.as_ref().is_some_and(|file| !file.rules.is_empty())
     }
 
     /// Whether a walk takes a path, skips it, or only looks below it.
     pub(crate) fn keep(&self, path: &Path, directory: bool) -> Keep {
-        self.ignore
-            .as_ref()
-            .map_or(Keep::Take, |file| verdict(&file.rules, path, directory))
+        self.ignore.as_ref().map_or(Keep::Take, |file| verdict(&file.rules, path, directory))
     }
 
     /// Whether a path is part of the context.
@@ -197,13 +184,8 @@ impl Folder {
         let tree = self.tree()?;
         let mut hasher = Hasher::new("context");
         hasher.id(tree.content().as_bytes());
-        let layer = Layer::Folder {
-            name: self.name.clone(),
-        };
-        Ok(Snapshot {
-            content: hasher.content(),
-            layers: Arc::new([layer]),
-        })
+        let layer = Layer::Folder { name: self.name.clone() };
+        Ok(Snapshot { content: hasher.content(), layers: Arc::new([layer]) })
     }
 
     /// The tree of all that instructions use, read once.
@@ -246,20 +228,17 @@ impl Folder {
             owners: Owners::Root,
             stat_cache: Some(&self.stat_cache),
         };
-        Tree::read(self.root(), &options).map_err(StepError::store(format!(
-            "read the context `{}`",
-            self.path.display()
-        )))
+        Tree::read(self.root(), &options)
+            .map_err(StepError::store(format!("read the context `{}`", self.path.display())))
     }
 
     /// What a source names in this folder.
     pub(crate) fn find(&self, pattern: &str) -> Result<Vec<Match>, StepError> {
         let visible = |path: &Path, directory: bool| self.is_visible(path, directory);
         select::find(self.root(), pattern, &visible).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StepError::NotFound {
-                path: pattern.to_owned(),
-                hint: self.why_missing(pattern),
-            },
+            io::ErrorKind::NotFound => {
+                StepError::NotFound { path: pattern.to_owned(), hint: self.why_missing(pattern) }
+            }
             _ => StepError::file(format!("look up `{pattern}` in the context"))(error),
         })
     }
@@ -281,10 +260,7 @@ impl Folder {
         if let (Ok(_), Some(file)) = (exists, &self.ignore) {
             let rule = file.rules.matches(pattern).filter(|rule| rule.excluded)?;
             let (line, text) = (rule.line, rule.text);
-            return Some(format!(
-                "`{text}` in line {line} of `{}` leaves it out",
-                file.name
-            ));
+            return Some(format!("`{text}` in line {line} of `{}` leaves it out", file.name));
         }
         None
     }
@@ -298,12 +274,7 @@ pub(crate) fn select_digest(
     nodes: impl Fn(&Match) -> Result<Vec<Node>, StepError>,
 ) -> Result<ContentId, StepError> {
     let mut hasher = Hasher::new("selected files");
-    if let Select::Paths {
-        patterns,
-        exclude,
-        parents,
-    } = select
-    {
+    if let Select::Paths { patterns, exclude, parents } = select {
         let exclude = Exclude::new(exclude)?;
         for pattern in patterns {
             let found = find(pattern)?;
@@ -329,13 +300,7 @@ fn hash_match(
         hasher.u64(found.pivot as u64);
         hasher.bytes(found.named.as_os_str().as_encoded_bytes());
     } else if !top.is_directory() {
-        hasher.bytes(
-            found
-                .named
-                .file_name()
-                .unwrap_or_default()
-                .as_encoded_bytes(),
-        );
+        hasher.bytes(found.named.file_name().unwrap_or_default().as_encoded_bytes());
     }
     if exclude.is_empty() {
         hasher.id(top.digest().as_bytes());
@@ -393,19 +358,14 @@ impl Exclude {
 
 /// Reads a small file whole; `None` when it is not there.
 pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
-    let wrap = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let wrap = |source| Error::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrap(error)),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(wrap)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(wrap)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(wrap(io::ErrorKind::FileTooLarge.into()));
     }
@@ -417,21 +377,18 @@ fn unpack(bytes: &[u8], store: &Store) -> Result<PathBuf> {
     let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
         let limit = 4 << 30;
-        flate2::read::MultiGzDecoder::new(bytes)
-            .take(limit)
-            .read_to_end(&mut plain)
-            .map_err(|error| Error::Malformed {
+        flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(
+            |error| Error::Malformed {
                 what: "the context archive".to_owned(),
                 reason: error.to_string(),
-            })?;
+            },
+        )?;
         plain
     } else {
         bytes.to_vec()
     };
     let diff_id = rbuild_cache::Digest::from_bytes(Sha256::digest(&plain).into());
-    let id = store
-        .unpack(diff_id, plain.as_slice())
-        .map_err(Error::store("unpack the context"))?;
+    let id = store.unpack(diff_id, plain.as_slice()).map_err(Error::store("unpack the context"))?;
     store
         .layer_path(&Layer::Made(id))
         .ok_or_else(|| Error::Usage("the context was removed while it was read".to_owned()))
@@ -439,9 +396,6 @@ fn unpack(bytes: &[u8], store: &Store) -> Result<PathBuf> {
 
 fn empty(store: &Store) -> Result<PathBuf> {
     let path = store.root().join("empty");
-    std::fs::create_dir_all(&path).map_err(|source| Error::Write {
-        path: path.clone(),
-        source,
-    })?;
+    std::fs::create_dir_all(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
     Ok(path)
 }

@@ -61,10 +61,7 @@ impl<'c> Clause<'c> {
         let end = rest.find(is_blank).unwrap_or(rest.len());
         let (written, tail) = rest.split_at(end);
         let flags_start = text.len() - tail.trim_start_matches(is_blank).len();
-        let Some(keyword) = KEYWORDS
-            .iter()
-            .find(|name| name.eq_ignore_ascii_case(written))
-        else {
+        let Some(keyword) = KEYWORDS.iter().find(|name| name.eq_ignore_ascii_case(written)) else {
             return Err(unknown(written, line.span(source, start, start + end)));
         };
         let (flags, at) = flag::split(&text[flags_start..]);
@@ -93,40 +90,29 @@ impl<'c> Clause<'c> {
             return inner.map_or_else(
                 |_| Vec::new(),
                 |inner| {
-                    if inner.keyword == "ONBUILD" {
-                        Vec::new()
-                    } else {
-                        inner.heredoc_tokens()
-                    }
+                    if inner.keyword == "ONBUILD" { Vec::new() } else { inner.heredoc_tokens() }
                 },
             );
         }
         let plain = holds_heredocs(self.keyword) && json(self.arguments) == Json::Not;
-        if plain {
-            tokens_from(&self.line.text, self.start)
-        } else {
-            Vec::new()
-        }
+        if plain { tokens_from(&self.line.text, self.start) } else { Vec::new() }
     }
 
     /// The place of a part of the arguments.
     pub(super) fn span(&self, range: Range<usize>) -> Span {
         let start = self.arguments_start;
-        self.line
-            .span(self.source, start + range.start, start + range.end)
+        self.line.span(self.source, start + range.start, start + range.end)
     }
 
     /// The place of the instruction, without here-documents.
     pub(super) fn whole(&self) -> Span {
-        self.line
-            .span(self.source, self.start, self.line.text.trim_end().len())
+        self.line.span(self.source, self.start, self.line.text.trim_end().len())
     }
 
     /// The place of a flag.
     pub(super) fn flag_span(&self, range: &Range<usize>) -> Span {
         let start = self.flags_start;
-        self.line
-            .span(self.source, start + range.start, start + range.end)
+        self.line.span(self.source, start + range.start, start + range.end)
     }
 
     /// Makes an error about the whole instruction.
@@ -136,10 +122,7 @@ impl<'c> Clause<'c> {
 
     /// Makes a word of a piece of the arguments.
     pub(super) fn word(&self, piece: Piece) -> Word {
-        Word {
-            span: self.span(piece.range),
-            text: piece.text,
-        }
+        Word { span: self.span(piece.range), text: piece.text }
     }
 
     /// Makes a word of all the arguments; there must be some.
@@ -147,19 +130,13 @@ impl<'c> Clause<'c> {
         if self.arguments.is_empty() {
             return Err(self.error("requires exactly one argument"));
         }
-        Ok(self.word(Piece {
-            text: self.arguments.to_owned(),
-            range: 0..self.arguments.len(),
-        }))
+        Ok(self.word(Piece { text: self.arguments.to_owned(), range: 0..self.arguments.len() }))
     }
 
     /// Makes a word of the value of a flag.
     pub(super) fn flag_word(&self, name: &str) -> Option<Word> {
         let flag = self.flags.get(name)?;
-        Some(Word {
-            text: flag.value.clone()?,
-            span: self.flag_span(&flag.range),
-        })
+        Some(Word { text: flag.value.clone()?, span: self.flag_span(&flag.range) })
     }
 
     /// Reads the arguments as a JSON array, if they are one; one of other things is an error.
@@ -175,15 +152,9 @@ impl<'c> Clause<'c> {
 
     /// Compares the flags with those that the instruction knows.
     pub(super) fn check_flags(&self, known: Known, notes: &mut Notes) {
-        notes.errors.extend(
-            self.flags
-                .check(self.keyword, known)
-                .into_iter()
-                .map(|problem| {
-                    Diagnostic::error(self.flag_span(&problem.range), problem.message)
-                        .hint(problem.hint)
-                }),
-        );
+        notes.errors.extend(self.flags.check(self.keyword, known).into_iter().map(|problem| {
+            Diagnostic::error(self.flag_span(&problem.range), problem.message).hint(problem.hint)
+        }));
     }
 
     /// Parses the instruction, whose here-documents have been read. No result comes with errors.
@@ -192,8 +163,7 @@ impl<'c> Clause<'c> {
         let parsed = if self.keyword == "FROM" {
             self.from(&mut notes).map(Parsed::From)
         } else {
-            self.instruction(tokens, heredocs, &mut notes)
-                .map(Parsed::Instruction)
+            self.instruction(tokens, heredocs, &mut notes).map(Parsed::Instruction)
         };
         match parsed {
             Ok(parsed) if notes.errors.is_empty() => (Some(parsed), notes),

@@ -54,22 +54,12 @@ fn tidy(message: String) -> String {
 impl Diagnostic {
     /// Makes an error.
     pub fn error(span: Span, message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Error,
-            message: tidy(message.into()),
-            span,
-            hint: None,
-        }
+        Self { kind: Kind::Error, message: tidy(message.into()), span, hint: None }
     }
 
     /// Makes a warning of a lint rule.
     pub fn lint(rule: Rule, span: Span, message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Lint(rule),
-            message: tidy(message.into()),
-            span,
-            hint: None,
-        }
+        Self { kind: Kind::Lint(rule), message: tidy(message.into()), span, hint: None }
     }
 
     /// Adds what to do about it, when there is something.

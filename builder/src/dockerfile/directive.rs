@@ -47,13 +47,7 @@ impl RuleSet {
         if names.clone().any(|name| name.eq_ignore_ascii_case("all")) {
             return Self::All;
         }
-        Self::Named(
-            names
-                .by_ref()
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )
+        Self::Named(names.by_ref().filter(|name| !name.is_empty()).map(str::to_owned).collect())
     }
 
     /// Whether a rule is among them.
@@ -69,17 +63,8 @@ impl Check {
     /// Parses what follows `check=`: `skip=A,B;error=true;experimental=all`. The error is one line.
     pub fn parse(value: &str, span: Span) -> Result<Self, String> {
         let none = || RuleSet::Named(Vec::new());
-        let mut check = Self {
-            skip: none(),
-            experimental: none(),
-            error: false,
-            span,
-        };
-        for part in value
-            .split(';')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
+        let mut check = Self { skip: none(), experimental: none(), error: false, span };
+        for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             match key.trim() {
                 "skip" => check.skip = RuleSet::parse(value),
@@ -108,9 +93,7 @@ pub(super) fn key_value(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let mut letters = key.chars();
-    let named = letters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic())
+    let named = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
         && letters.all(|letter| letter.is_ascii_alphanumeric());
     (named && !value.is_empty()).then_some((key, value))
 }
@@ -145,21 +128,13 @@ impl Directives {
 
     /// What holds where nothing is asked for.
     pub(super) fn none() -> Self {
-        Self {
-            syntax: None,
-            escape: '\\',
-            check: None,
-            lines: 0,
-        }
+        Self { syntax: None, escape: '\\', check: None, lines: 0 }
     }
 
     fn set(&mut self, key: &str, value: &str, span: Span) -> Result<(), Diagnostic> {
         match key {
             "syntax" => {
-                self.syntax = Some(Spanned {
-                    value: value.to_owned(),
-                    span,
-                });
+                self.syntax = Some(Spanned { value: value.to_owned(), span });
             }
             "check" => {
                 let check = Check::parse(value, span);

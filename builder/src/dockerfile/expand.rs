@@ -71,9 +71,7 @@ pub fn expand<'v>(
     escape: char,
     lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
 ) -> Result<String, ExpandError> {
-    Expander::new(word, escape, Quotes::Resolve, lookup)
-        .all()
-        .map(|output| output.text)
+    Expander::new(word, escape, Quotes::Resolve, lookup).all().map(|output| output.text)
 }
 
 /// Expands a word of `EXPOSE`, and cuts the result at blanks outside quotes.
@@ -93,9 +91,7 @@ pub fn expand_heredoc<'v>(
     body: &str,
     lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
 ) -> Result<String, ExpandError> {
-    Expander::new(body, '\\', Quotes::Text, lookup)
-        .all()
-        .map(|output| output.text)
+    Expander::new(body, '\\', Quotes::Text, lookup).all().map(|output| output.text)
 }
 
 /// Expands a text as progress shows it: quotes stay, and so do variables without a value.
@@ -176,14 +172,7 @@ struct Expander<'w, F> {
 impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
     fn new(word: &'w str, escape: char, quotes: Quotes, lookup: F) -> Self {
         let rest = word.chars().peekable();
-        Self {
-            rest,
-            escape,
-            quotes,
-            keep_unset: false,
-            lookup,
-            depth: 0,
-        }
+        Self { rest, escape, quotes, keep_unset: false, lookup, depth: 0 }
     }
 
     fn all(&mut self) -> Result<Output, ExpandError> {
@@ -327,28 +316,16 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
             let colon = if empty { ":" } else { "" };
             return Ok(format!("${{{name}{colon}{kind}{word}}}"));
         }
-        let value = value
-            .filter(|value| !empty || !value.is_empty())
-            .map(Cow::into_owned);
+        let value = value.filter(|value| !empty || !value.is_empty()).map(Cow::into_owned);
         match (kind, value) {
             ('+', Some(_)) | ('-', None) => Ok(word),
             ('+', None) => Ok(String::new()),
             (_, Some(value)) => Ok(value),
             (_, None) => {
-                let why = if set {
-                    "is not allowed to be empty"
-                } else {
-                    "is not allowed to be unset"
-                };
-                let message = if word.is_empty() {
-                    why.to_owned()
-                } else {
-                    word
-                };
-                Err(ExpandError::Required {
-                    name: name.to_owned(),
-                    message,
-                })
+                let why =
+                    if set { "is not allowed to be empty" } else { "is not allowed to be unset" };
+                let message = if word.is_empty() { why.to_owned() } else { word };
+                Err(ExpandError::Required { name: name.to_owned(), message })
             }
         }
     }
@@ -359,11 +336,7 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         let pattern = self.until(Some('}'), true)?.text;
         match (self.lookup)(name) {
             None if self.keep_unset => {
-                let second = if longest {
-                    sign.to_string()
-                } else {
-                    String::new()
-                };
+                let second = if longest { sign.to_string() } else { String::new() };
                 Ok(format!("${{{name}{sign}{second}{pattern}}}"))
             }
             value => pattern::trim(&value.unwrap_or_default(), &pattern, side, longest),
@@ -382,11 +355,7 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
             value => value.unwrap_or_default(),
         };
         let value = pattern::replace(&value, &pattern, &replacement, every)?;
-        if value.len() > SIZE_LIMIT {
-            Err(ExpandError::Size)
-        } else {
-            Ok(value)
-        }
+        if value.len() > SIZE_LIMIT { Err(ExpandError::Size) } else { Ok(value) }
     }
 
     /// Reads a name, a number, or one of the special parameters of a shell.
@@ -398,11 +367,7 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
         let special = "@*#?-$!".contains(first);
         let number = first.is_numeric();
         while let Some(c) = self.rest.next_if(|&c| {
-            if number {
-                c.is_numeric()
-            } else {
-                special || c == '_' || c.is_alphanumeric()
-            }
+            if number { c.is_numeric() } else { special || c == '_' || c.is_alphanumeric() }
         }) {
             name.push(c);
             if special {

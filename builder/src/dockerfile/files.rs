@@ -97,10 +97,7 @@ impl Clause<'_> {
 
     fn flag_words(&self, name: &str) -> Vec<Word> {
         let word = |flag: &super::flag::Flag| {
-            Some(Word {
-                text: flag.value.clone()?,
-                span: self.flag_span(&flag.range),
-            })
+            Some(Word { text: flag.value.clone()?, span: self.flag_span(&flag.range) })
         };
         self.flags.all(name).filter_map(word).collect()
     }
@@ -113,10 +110,7 @@ impl Clause<'_> {
         let mut sources = match self.json(self.arguments)? {
             Some(paths) => {
                 let span = self.span(0..self.arguments.len());
-                paths
-                    .into_iter()
-                    .map(|text| Source::Path(Word { text, span }))
-                    .collect()
+                paths.into_iter().map(|text| Source::Path(Word { text, span })).collect()
             }
             None => self.plain_sources(tokens, heredocs),
         };
@@ -129,10 +123,7 @@ impl Clause<'_> {
             Some(Source::Path(destination)) if !sources.is_empty() => Ok((sources, destination)),
             Some(Source::Heredoc(_)) => Err(self
                 .error("cannot take a heredoc as its destination")
-                .hint(format!(
-                    "write the path behind it: `{} <<EOF /path`",
-                    self.keyword
-                ))),
+                .hint(format!("write the path behind it: `{} <<EOF /path`", self.keyword))),
             _ => Err(self.error("requires at least two arguments: sources and a destination")),
         }
     }
@@ -147,9 +138,7 @@ impl Clause<'_> {
                 text: piece.text,
             };
             let text = self.arguments.get(from..to).unwrap_or_default();
-            plain(text)
-                .into_iter()
-                .map(move |piece| Source::Path(self.word(shift(piece))))
+            plain(text).into_iter().map(move |piece| Source::Path(self.word(shift(piece))))
         };
         for (token, heredoc) in tokens.iter().zip(heredocs) {
             let Some(start) = token.range.start.checked_sub(self.arguments_start) else {
@@ -184,15 +173,9 @@ impl Clause<'_> {
                 Err(error) => notes.errors.push(error),
             }
         }
-        let network = [
-            ("default", Network::Default),
-            ("none", Network::None),
-            ("host", Network::Host),
-        ];
-        let security = [
-            ("sandbox", Security::Sandbox),
-            ("insecure", Security::Insecure),
-        ];
+        let network =
+            [("default", Network::Default), ("none", Network::None), ("host", Network::Host)];
+        let security = [("sandbox", Security::Sandbox), ("insecure", Security::Insecure)];
         let mut devices = Vec::new();
         for word in self.flag_words("device") {
             match device(&word.text) {
@@ -238,12 +221,10 @@ impl Clause<'_> {
         if !name.contains('/') && !matches!(name, "." | "..") {
             return Ok(());
         }
-        Err(self
-            .error(&format!("cannot make a file named `{name}`"))
-            .hint(
-                "the word behind `<<` is the name of the file: leave the path to the destination"
-                    .to_owned(),
-            ))
+        Err(self.error(&format!("cannot make a file named `{name}`")).hint(
+            "the word behind `<<` is the name of the file: leave the path to the destination"
+                .to_owned(),
+        ))
     }
 
     /// Reads a flag that takes one of a few words.
@@ -261,9 +242,7 @@ impl Clause<'_> {
             let hint = suggest(&word.text, names.clone()).unwrap_or_else(|| {
                 format!("it is one of {}", names.collect::<Vec<_>>().join(", "))
             });
-            notes
-                .errors
-                .push(Diagnostic::error(word.span, message).hint(hint));
+            notes.errors.push(Diagnostic::error(word.span, message).hint(hint));
         }
         choice.map(|(_, value)| *value)
     }
@@ -277,10 +256,7 @@ pub(super) fn no_variables(what: &str, word: &Word) -> Diagnostic {
 
 /// Parses `NAME[,required[=BOOLEAN]]` of `--device`.
 fn device(text: &str) -> Result<Device, String> {
-    let mut device = Device {
-        name: String::new(),
-        required: false,
-    };
+    let mut device = Device { name: String::new(), required: false };
     for field in text.split(',') {
         match field.split_once('=') {
             None if field.eq_ignore_ascii_case("required") => device.required = true,
@@ -296,9 +272,5 @@ fn device(text: &str) -> Result<Device, String> {
             _ => return Err(format!("unknown device option `{field}`")),
         }
     }
-    if device.name.is_empty() {
-        Err("`--device` needs a name".to_owned())
-    } else {
-        Ok(device)
-    }
+    if device.name.is_empty() { Err("`--device` needs a name".to_owned()) } else { Ok(device) }
 }

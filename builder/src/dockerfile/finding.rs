@@ -50,10 +50,7 @@ struct Findings(Vec<Diagnostic>);
 
 impl Findings {
     fn add<T>(&mut self, rule: Rule, statement: &Statement<T>, span: Span, message: String) {
-        let skipped = statement
-            .check
-            .as_ref()
-            .is_some_and(|check| check.skip.contains(rule));
+        let skipped = statement.check.as_ref().is_some_and(|check| check.skip.contains(rule));
         if !skipped {
             self.0.push(Diagnostic::lint(rule, span, message));
         }
@@ -66,11 +63,7 @@ impl Findings {
             keywords.push((keyword(arg), arg.span, arg.check.as_ref()));
         }
         for stage in &file.stages {
-            keywords.push((
-                keyword(&stage.from),
-                stage.from.span,
-                stage.from.check.as_ref(),
-            ));
+            keywords.push((keyword(&stage.from), stage.from.span, stage.from.check.as_ref()));
             let rest = stage.instructions.iter();
             keywords.extend(rest.map(|s| (keyword(s), s.span, s.check.as_ref())));
         }
@@ -78,22 +71,15 @@ impl Findings {
         let is_upper = |word: &str| !word.contains(|c: char| c.is_ascii_lowercase());
         let lower = keywords.iter().filter(|(word, ..)| is_lower(word)).count();
         let upper = keywords.iter().filter(|(word, ..)| is_upper(word)).count();
-        let (wanted, matches): (_, &dyn Fn(&str) -> bool) = if lower > upper {
-            ("lower", &is_lower)
-        } else {
-            ("upper", &is_upper)
-        };
+        let (wanted, matches): (_, &dyn Fn(&str) -> bool) =
+            if lower > upper { ("lower", &is_lower) } else { ("upper", &is_upper) };
         let rule = Rule::ConsistentInstructionCasing;
         for (word, span, check) in keywords {
             let skipped = check.is_some_and(|check| check.skip.contains(rule));
             if !matches(word) && !skipped {
                 let message = format!("`{word}` is not in the {wanted} case of the rest");
                 let end = span.start + word.len();
-                let span = Span {
-                    end,
-                    lines: (span.lines.0, span.lines.0),
-                    ..span
-                };
+                let span = Span { end, lines: (span.lines.0, span.lines.0), ..span };
                 self.0.push(Diagnostic::lint(rule, span, message));
             }
         }
@@ -139,18 +125,10 @@ impl Findings {
         let text = platform.text.as_str();
         if matches!(text, "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
             let message = format!("`--platform={text}` is what holds anyway");
-            self.add(
-                Rule::RedundantTargetPlatform,
-                statement,
-                platform.span,
-                message,
-            );
+            self.add(Rule::RedundantTargetPlatform, statement, platform.span, message);
         }
         let name = statement.value.name.as_deref().unwrap_or_default();
-        let named = text
-            .split('/')
-            .take(2)
-            .any(|part| !part.is_empty() && name.contains(part));
+        let named = text.split('/').take(2).any(|part| !part.is_empty() && name.contains(part));
         if !text.contains('$') && !named {
             let message = format!("`--platform={text}` builds for one platform only");
             let rule = Rule::FromPlatformFlagConstDisallowed;
@@ -162,18 +140,9 @@ impl Findings {
         let (Some(name), Some(first)) = (name, statement.comments.first()) else {
             return;
         };
-        if !statement
-            .comments
-            .iter()
-            .any(|line| line.split_whitespace().next() == Some(name))
-        {
+        if !statement.comments.iter().any(|line| line.split_whitespace().next() == Some(name)) {
             let message = format!("the comment `{first}` does not start with `{name}`");
-            self.add(
-                Rule::InvalidDefinitionDescription,
-                statement,
-                statement.span,
-                message,
-            );
+            self.add(Rule::InvalidDefinitionDescription, statement, statement.span, message);
         }
     }
 
@@ -246,12 +215,7 @@ impl Findings {
             } else {
                 format!("{keyword} in shell form keeps signals from the program")
             };
-            self.add(
-                Rule::JSONArgsRecommended,
-                statement,
-                statement.span,
-                message,
-            );
+            self.add(Rule::JSONArgsRecommended, statement, statement.span, message);
         }
         false
     }
@@ -269,12 +233,7 @@ impl Findings {
             if let Some(lost) = last[place].replace(statement) {
                 let line = statement.span.lines.0;
                 let message = format!("{keyword} is lost: line {line} has another one");
-                self.add(
-                    Rule::MultipleInstructionsDisallowed,
-                    lost,
-                    lost.span,
-                    message,
-                );
+                self.add(Rule::MultipleInstructionsDisallowed, lost, lost.span, message);
             }
         }
     }

@@ -58,14 +58,9 @@ pub(super) fn split(text: &str) -> (Flags, usize) {
             return (Flags(flags), text.len() - rest.len());
         }
         let word = word.strip_prefix("--").unwrap_or(&word);
-        let (name, value) = word
-            .split_once('=')
-            .map_or((word, None), |(name, value)| (name, Some(value)));
-        flags.push(Flag {
-            name: name.to_owned(),
-            value: value.map(str::to_owned),
-            range,
-        });
+        let (name, value) =
+            word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+        flags.push(Flag { name: name.to_owned(), value: value.map(str::to_owned), range });
     }
 }
 
@@ -92,16 +87,9 @@ impl Flags {
         let mut problems = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
         for flag in &self.0 {
-            let takes = known
-                .iter()
-                .find(|(name, _)| *name == flag.name)
-                .map(|(_, takes)| *takes);
+            let takes = known.iter().find(|(name, _)| *name == flag.name).map(|(_, takes)| *takes);
             if let Some((message, hint)) = flag.problem(instruction, known, takes, &seen) {
-                problems.push(Problem {
-                    message,
-                    hint,
-                    range: flag.range.clone(),
-                });
+                problems.push(Problem { message, hint, range: flag.range.clone() });
             }
             if takes.is_some() && !seen.contains(&flag.name.as_str()) {
                 seen.push(&flag.name);
@@ -123,9 +111,7 @@ impl Flags {
     /// The value of a flag that takes none or a boolean.
     pub(super) fn boolean(&self, name: &str) -> Option<bool> {
         let flag = self.get(name)?;
-        flag.value
-            .as_ref()
-            .map_or(Some(true), |value| boolean(&value.to_ascii_lowercase()))
+        flag.value.as_ref().map_or(Some(true), |value| boolean(&value.to_ascii_lowercase()))
     }
 }
 
@@ -158,10 +144,7 @@ impl Flag {
             }
             (_, None) => {
                 let message = format!("the flag `--{name}` needs a value");
-                Some((
-                    message,
-                    Some(format!("write `--{name}=VALUE`, without a blank")),
-                ))
+                Some((message, Some(format!("write `--{name}=VALUE`, without a blank"))))
             }
             (_, Some(_)) => None,
         }
@@ -172,10 +155,7 @@ fn list(instruction: &str, known: Known) -> String {
     if known.is_empty() {
         return format!("{instruction} has no flags; a lone `--` before the arguments ends them");
     }
-    let names: Vec<_> = known
-        .iter()
-        .map(|(name, _)| format!("`--{name}`"))
-        .collect();
+    let names: Vec<_> = known.iter().map(|(name, _)| format!("`--{name}`")).collect();
     format!("{instruction} knows {}", names.join(", "))
 }
 
@@ -186,11 +166,7 @@ mod tests {
     #[test]
     fn flags_end_at_the_first_argument() {
         let (flags, rest) = split("--a=1 --b  --c=\"x y\" d --e");
-        let names: Vec<_> = flags
-            .0
-            .iter()
-            .map(|f| (f.name.as_str(), f.value.as_deref()))
-            .collect();
+        let names: Vec<_> = flags.0.iter().map(|f| (f.name.as_str(), f.value.as_deref())).collect();
         assert_eq!(names, [("a", Some("1")), ("b", None), ("c", Some("x y"))]);
         assert_eq!(rest, 21);
         let text = "--a=1 -- --b";

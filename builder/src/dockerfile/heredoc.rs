@@ -33,9 +33,7 @@ impl Heredoc {
     /// Returns the first line of the body, with `...` if there are more, as progress shows it.
     pub fn summary(&self) -> String {
         let body = self.body.trim();
-        let (first, more) = body
-            .split_once('\n')
-            .map_or((body, ""), |(first, _)| (first, "..."));
+        let (first, more) = body.split_once('\n').map_or((body, ""), |(first, _)| (first, "..."));
         format!("{}{more}", first.trim_end_matches('\r'))
     }
 }
@@ -46,10 +44,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
         return Vec::new();
     }
     let words = words(text).unwrap_or_default();
-    words
-        .into_iter()
-        .filter_map(|range| token(&text[range.clone()], range.start))
-        .collect()
+    words.into_iter().filter_map(|range| token(&text[range.clone()], range.start)).collect()
 }
 
 /// Reads a text that is one here-document and nothing else.
@@ -92,9 +87,7 @@ fn token(word: &str, start: usize) -> Option<Token> {
     let digits = word.find(|c: char| !c.is_ascii_digit())?;
     let (descriptor, rest) = word.split_at(digits);
     let rest = rest.strip_prefix("<<")?;
-    let (rest, chomp) = rest
-        .strip_prefix('-')
-        .map_or((rest, false), |rest| (rest, true));
+    let (rest, chomp) = rest.strip_prefix('-').map_or((rest, false), |rest| (rest, true));
     let rest = rest.trim();
     if rest.contains('<') {
         return None;
@@ -141,11 +134,7 @@ impl Reader<'_, '_> {
         while let Some(number) = self.take() {
             let start = *first.get_or_insert(self.source.start(number));
             let line = self.source.line(number);
-            let bare = if token.chomp {
-                line.trim_start_matches('\t')
-            } else {
-                line
-            };
+            let bare = if token.chomp { line.trim_start_matches('\t') } else { line };
             if bare == token.name {
                 let end = self.source.start(number) + line.len();
                 return Ok(Heredoc {
@@ -192,19 +181,14 @@ mod tests {
 
     fn found(text: &str) -> Vec<(String, u32, bool, bool)> {
         let tokens = tokens(text).into_iter();
-        tokens
-            .map(|t| (t.name, t.descriptor, t.expand, t.chomp))
-            .collect()
+        tokens.map(|t| (t.name, t.descriptor, t.expand, t.chomp)).collect()
     }
 
     #[test]
     fn finds_every_form() {
         assert_eq!(found("RUN <<EOF"), [("EOF".into(), 0, true, false)]);
         assert_eq!(found("RUN 3<<-'E F' cat"), [("E F".into(), 3, false, true)]);
-        assert_eq!(
-            found("RUN cat <<  \"A\"B >x"),
-            [("AB".into(), 0, false, false)]
-        );
+        assert_eq!(found("RUN cat <<  \"A\"B >x"), [("AB".into(), 0, false, false)]);
         assert_eq!(found("COPY <<a <<b /x").len(), 2);
         assert_eq!(found("RUN <<$X"), [("$X".into(), 0, true, false)]);
     }

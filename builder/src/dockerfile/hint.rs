@@ -40,15 +40,8 @@ fn distance(from: &str, to: &str) -> usize {
                 let replace = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
                 let swapped =
                     i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
-                let swap = if swapped {
-                    rows[i - 2][j - 2] + 1
-                } else {
-                    usize::MAX
-                };
-                replace
-                    .min(rows[i - 1][j] + 1)
-                    .min(rows[i][j - 1] + 1)
-                    .min(swap)
+                let swap = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
+                replace.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swap)
             };
         }
     }

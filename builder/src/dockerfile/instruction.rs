@@ -80,11 +80,7 @@ impl Clause<'_> {
         };
         let name = name.map(|name| self.stage_name(name)).transpose()?;
         let platform = self.flag_word("platform");
-        Ok(From {
-            image: self.word(image),
-            platform,
-            name,
-        })
+        Ok(From { image: self.word(image), platform, name })
     }
 
     fn stage_name(&self, name: Piece) -> Result<String, Diagnostic> {
@@ -99,10 +95,7 @@ impl Clause<'_> {
     }
 
     fn words(&self) -> Result<Vec<Word>, Diagnostic> {
-        let words: Vec<_> = plain(self.arguments)
-            .into_iter()
-            .map(|w| self.word(w))
-            .collect();
+        let words: Vec<_> = plain(self.arguments).into_iter().map(|w| self.word(w)).collect();
         if words.is_empty() {
             return Err(self.error("requires at least one argument"));
         }
@@ -117,15 +110,9 @@ impl Clause<'_> {
         let arg = |piece: Piece| {
             if piece.text.contains('=') {
                 let (name, default) = self.pair(piece)?;
-                Ok(Arg {
-                    name,
-                    default: Some(default),
-                })
+                Ok(Arg { name, default: Some(default) })
             } else {
-                Ok(Arg {
-                    name: self.word(piece),
-                    default: None,
-                })
+                Ok(Arg { name: self.word(piece), default: None })
             }
         };
         words.into_iter().map(arg).collect()
@@ -135,10 +122,7 @@ impl Clause<'_> {
     fn pair(&self, piece: Piece) -> Result<(Word, Word), Diagnostic> {
         let Piece { text, range } = piece;
         let Some((name, value)) = text.split_once('=') else {
-            let message = format!(
-                "there is no `=` in `{text}`: {} takes NAME=VALUE",
-                self.keyword
-            );
+            let message = format!("there is no `=` in `{text}`: {} takes NAME=VALUE", self.keyword);
             let hint = if text.starts_with('#') {
                 "a comment must have a line of its own"
             } else {
@@ -151,14 +135,8 @@ impl Clause<'_> {
             return Err(Diagnostic::error(self.span(range), message));
         }
         let middle = range.start + name.len();
-        let name = Piece {
-            text: name.to_owned(),
-            range: range.start..middle,
-        };
-        let value = Piece {
-            text: value.to_owned(),
-            range: middle + 1..range.end,
-        };
+        let name = Piece { text: name.to_owned(), range: range.start..middle };
+        let value = Piece { text: value.to_owned(), range: middle + 1..range.end };
         Ok((self.word(name), self.word(value)))
     }
 
@@ -177,28 +155,11 @@ impl Clause<'_> {
         };
         let value = rest.trim_start_matches(is_blank);
         let start = self.arguments.len() - value.len();
-        let message = format!(
-            "write `{} {name}=...` with `=` in place of the blank",
-            self.keyword
-        );
-        let message = if name.len() > 80 {
-            "write NAME=VALUE".to_owned()
-        } else {
-            message
-        };
-        notes.legacy = Some(Diagnostic::lint(
-            Rule::LegacyKeyValueFormat,
-            self.whole(),
-            message,
-        ));
-        let value = Piece {
-            text: value.to_owned(),
-            range: start..self.arguments.len(),
-        };
-        let name = Piece {
-            text: name.to_owned(),
-            range: 0..name.len(),
-        };
+        let message = format!("write `{} {name}=...` with `=` in place of the blank", self.keyword);
+        let message = if name.len() > 80 { "write NAME=VALUE".to_owned() } else { message };
+        notes.legacy = Some(Diagnostic::lint(Rule::LegacyKeyValueFormat, self.whole(), message));
+        let value = Piece { text: value.to_owned(), range: start..self.arguments.len() };
+        let name = Piece { text: name.to_owned(), range: 0..name.len() };
         Ok(vec![(self.word(name), self.word(value))])
     }
 
@@ -228,23 +189,13 @@ impl Clause<'_> {
         let span = self.span(0..self.arguments.len());
         let word = |path: String| match path.trim() {
             "" => Err(self.error("paths cannot be empty")),
-            path => Ok(Word {
-                text: path.to_owned(),
-                span,
-            }),
+            path => Ok(Word { text: path.to_owned(), span }),
         };
-        paths
-            .into_iter()
-            .map(word)
-            .collect::<Result<_, _>>()
-            .map(Instruction::Volume)
+        paths.into_iter().map(word).collect::<Result<_, _>>().map(Instruction::Volume)
     }
 
     fn healthcheck(&self, notes: &mut Notes) -> Result<Healthcheck, Diagnostic> {
-        let end = self
-            .arguments
-            .find(char::is_whitespace)
-            .unwrap_or(self.arguments.len());
+        let end = self.arguments.find(char::is_whitespace).unwrap_or(self.arguments.len());
         let (kind, rest) = self.arguments.split_at(end);
         let rest = rest.trim_start();
         match kind.to_ascii_uppercase().as_str() {
@@ -282,30 +233,18 @@ impl Clause<'_> {
         let word = self.flag_word(name).filter(|word| !word.text.is_empty())?;
         let duration = value::duration(&word.text).and_then(|duration| {
             let short = !duration.is_zero() && duration < Duration::from_millis(1);
-            if short {
-                Err(format!("`--{name}` cannot be less than 1ms"))
-            } else {
-                Ok(duration)
-            }
+            if short { Err(format!("`--{name}` cannot be less than 1ms")) } else { Ok(duration) }
         });
         let hint = "durations are written like `30s`, `1m30s` or `500ms`".to_owned();
         let tell = |message| {
-            notes
-                .errors
-                .push(Diagnostic::error(word.span, message).hint(hint));
+            notes.errors.push(Diagnostic::error(word.span, message).hint(hint));
         };
         duration.map_err(tell).ok()
     }
 
     fn retries(&self, notes: &mut Notes) -> Option<u32> {
-        let word = self
-            .flag_word("retries")
-            .filter(|word| !word.text.is_empty())?;
-        let number = word
-            .text
-            .parse::<i32>()
-            .ok()
-            .and_then(|number| u32::try_from(number).ok());
+        let word = self.flag_word("retries").filter(|word| !word.text.is_empty())?;
+        let number = word.text.parse::<i32>().ok().and_then(|number| u32::try_from(number).ok());
         if number.is_none() {
             let message = format!("`--retries` is a number from 0 on, not `{}`", word.text);
             notes.errors.push(Diagnostic::error(word.span, message));
@@ -332,10 +271,7 @@ impl Clause<'_> {
         notes.legacy = inner_notes.legacy;
         let Some(Parsed::Instruction(value)) = parsed else {
             // The errors are among the notes.
-            return notes
-                .errors
-                .pop()
-                .map_or_else(|| Err(self.error("has no trigger")), Err);
+            return notes.errors.pop().map_or_else(|| Err(self.error("has no trigger")), Err);
         };
         let mut text = self.arguments.to_owned();
         for heredoc in heredocs {
@@ -352,9 +288,6 @@ impl Clause<'_> {
             comments: Vec::new(),
             check: None,
         };
-        Ok(Instruction::Onbuild(Onbuild {
-            text,
-            instruction: Box::new(statement),
-        }))
+        Ok(Instruction::Onbuild(Onbuild { text, instruction: Box::new(statement) }))
     }
 }

@@ -25,13 +25,8 @@ pub(super) struct Line {
 impl Line {
     /// Where a place of the text is in the file.
     fn offset(&self, at: usize) -> usize {
-        let piece = self
-            .pieces
-            .partition_point(|&(joined, _)| joined <= at)
-            .saturating_sub(1);
-        self.pieces
-            .get(piece)
-            .map_or(self.start, |&(joined, file)| file + at - joined)
+        let piece = self.pieces.partition_point(|&(joined, _)| joined <= at).saturating_sub(1);
+        self.pieces.get(piece).map_or(self.start, |&(joined, file)| file + at - joined)
     }
 
     /// The span of a part of the text.
@@ -54,11 +49,7 @@ pub(super) struct Reader<'s, 'a> {
 impl<'s, 'a> Reader<'s, 'a> {
     /// Starts behind the directives.
     pub(super) fn new(source: &'s Source<'a>, directives: &Directives) -> Self {
-        Self {
-            source,
-            escape: directives.escape,
-            next: directives.lines,
-        }
+        Self { source, escape: directives.escape, next: directives.lines }
     }
 
     /// Takes the next physical line, with its number.
@@ -105,8 +96,7 @@ impl<'s, 'a> Reader<'s, 'a> {
             let text = self.source.line(number);
             let trimmed = text.trim_start();
             if trimmed.is_empty() {
-                line.empty
-                    .get_or_insert_with(|| self.source.line_span(number));
+                line.empty.get_or_insert_with(|| self.source.line_span(number));
             } else if !trimmed.starts_with('#') {
                 continued = self.add(&mut line, text, self.source.start(number));
             }

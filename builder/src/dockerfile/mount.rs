@@ -137,9 +137,7 @@ impl MountOptions {
         for field in fields {
             let (key, value) = field
                 .split_once('=')
-                .map_or((field.as_str(), None), |(key, value)| {
-                    (key, Some(value.to_owned()))
-                });
+                .map_or((field.as_str(), None), |(key, value)| (key, Some(value.to_owned())));
             let key = key.to_ascii_lowercase();
             if !KEYS.contains(&key.as_str()) {
                 let message = format!("unknown option `{key}` of `--mount`");
@@ -149,23 +147,14 @@ impl MountOptions {
                 let message = format!("the option `{key}` of `--mount` needs a value");
                 return Err(Diagnostic::error(span, message));
             }
-            if let Some(from) = value
-                .as_ref()
-                .filter(|from| key == "from" && has_variable(from))
-            {
-                let word = Word {
-                    text: from.clone(),
-                    span,
-                };
+            if let Some(from) = value.as_ref().filter(|from| key == "from" && has_variable(from)) {
+                let word = Word { text: from.clone(), span };
                 return Err(no_variables("--mount from", &word));
             }
             options.push((key, value));
         }
         let options = Self { options, span };
-        if !options
-            .options
-            .iter()
-            .any(|(_, value)| value.as_ref().is_some_and(|v| v.contains('$')))
+        if !options.options.iter().any(|(_, value)| value.as_ref().is_some_and(|v| v.contains('$')))
         {
             Mount::from_options(&options.options)
                 .map_err(|(message, hint)| Diagnostic::error(span, message).hint(hint))?;
@@ -176,8 +165,7 @@ impl MountOptions {
     /// The stage or the image that it is taken from, which is never expanded.
     pub fn from(&self) -> Option<&str> {
         let last = self.options.iter().rev().find(|(key, _)| key == "from");
-        last.and_then(|(_, value)| value.as_deref())
-            .filter(|from| !from.is_empty())
+        last.and_then(|(_, value)| value.as_deref()).filter(|from| !from.is_empty())
     }
 
     /// Returns the mount, its values but that of `from` run through `expand`.
@@ -188,10 +176,9 @@ impl MountOptions {
         let mut options = Vec::with_capacity(self.options.len());
         for (key, value) in &self.options {
             let value = match value {
-                Some(text) if key != "from" => Some(expand(&Word {
-                    text: text.clone(),
-                    span: self.span,
-                })?),
+                Some(text) if key != "from" => {
+                    Some(expand(&Word { text: text.clone(), span: self.span })?)
+                }
                 other => other.clone(),
             };
             options.push((key.clone(), value));
@@ -243,9 +230,7 @@ mod tests {
 
     fn mount(text: &str) -> Result<Mount, String> {
         let options = MountOptions::parse(text, Span::default()).map_err(|error| error.message)?;
-        options
-            .resolve(|word| Ok(word.text.replace("$X", "x")))
-            .map_err(|error| error.message)
+        options.resolve(|word| Ok(word.text.replace("$X", "x"))).map_err(|error| error.message)
     }
 
     #[test]
@@ -277,14 +262,8 @@ mod tests {
             Ok(Mount::Secret { id, target, .. }) => (id, target),
             other => panic!("{other:?}"),
         };
-        assert_eq!(
-            target("type=secret,id=a"),
-            ("a".into(), Some("/run/secrets/a".into()))
-        );
-        assert_eq!(
-            target("type=secret,target=/x/b"),
-            ("b".into(), Some("/x/b".into()))
-        );
+        assert_eq!(target("type=secret,id=a"), ("a".into(), Some("/run/secrets/a".into())));
+        assert_eq!(target("type=secret,target=/x/b"), ("b".into(), Some("/x/b".into())));
         assert_eq!(target("type=secret,id=a,env=A"), ("a".into(), None));
     }
 

@@ -50,36 +50,20 @@ pub fn parse_instruction(text: &str) -> Result<Statement, Vec<Diagnostic>> {
     let mut parser = Parser::new(Reader::new(&source, &none), none.escape);
     let line = parser.reader.instruction();
     let statement = line.and_then(|line| parser.statement(&line));
-    if let Some(line) = parser
-        .reader
-        .instruction()
-        .filter(|_| parser.errors.is_empty())
-    {
+    if let Some(line) = parser.reader.instruction().filter(|_| parser.errors.is_empty()) {
         let span = line.span(&source, 0, line.text.len());
-        parser.errors.push(Diagnostic::error(
-            span,
-            "there is more than one instruction",
-        ));
+        parser.errors.push(Diagnostic::error(span, "there is more than one instruction"));
     }
     let whole = source.span(0, text.len());
     match statement {
-        Some(Statement {
-            value: Parsed::Instruction(value),
-            text,
-            span,
-            comments,
-            check,
-        }) if parser.errors.is_empty() => Ok(Statement {
-            value,
-            text,
-            span,
-            comments,
-            check,
-        }),
-        Some(_) if parser.errors.is_empty() => Err(vec![Diagnostic::error(
-            whole,
-            "FROM is not an instruction of a stage",
-        )]),
+        Some(Statement { value: Parsed::Instruction(value), text, span, comments, check })
+            if parser.errors.is_empty() =>
+        {
+            Ok(Statement { value, text, span, comments, check })
+        }
+        Some(_) if parser.errors.is_empty() => {
+            Err(vec![Diagnostic::error(whole, "FROM is not an instruction of a stage")])
+        }
         None if parser.errors.is_empty() => {
             Err(vec![Diagnostic::error(whole, "there is no instruction")])
         }
@@ -138,67 +122,35 @@ impl<'s, 'a> Parser<'s, 'a> {
             return;
         }
         let end = self.reader.source.span(0, 0);
-        let message = if count == 0 {
-            "the file has no instructions"
-        } else {
-            "the file has no FROM"
-        };
+        let message =
+            if count == 0 { "the file has no instructions" } else { "the file has no FROM" };
         let hint = "every build starts with `FROM image`, or with `FROM scratch` for an empty one";
-        self.errors
-            .push(Diagnostic::error(end, message).hint(hint.to_owned()));
+        self.errors.push(Diagnostic::error(end, message).hint(hint.to_owned()));
     }
 
     fn place(&mut self, statement: Statement<Parsed>) {
-        let Statement {
-            value,
-            text,
-            span,
-            comments,
-            check,
-        } = statement;
+        let Statement { value, text, span, comments, check } = statement;
         let instruction = match value {
             Parsed::From(value) => {
-                let from: Statement<From> = Statement {
-                    value,
-                    text,
-                    span,
-                    comments,
-                    check,
-                };
-                self.stages.push(Stage {
-                    from,
-                    instructions: Vec::new(),
-                });
+                let from: Statement<From> = Statement { value, text, span, comments, check };
+                self.stages.push(Stage { from, instructions: Vec::new() });
                 return;
             }
             Parsed::Instruction(instruction) => instruction,
         };
         match (self.stages.last_mut(), instruction) {
             (Some(stage), value) => {
-                stage.instructions.push(Statement {
-                    value,
-                    text,
-                    span,
-                    comments,
-                    check,
-                });
+                stage.instructions.push(Statement { value, text, span, comments, check });
             }
             (None, Instruction::Arg(value)) => {
-                self.args.push(Statement {
-                    value,
-                    text,
-                    span,
-                    comments,
-                    check,
-                });
+                self.args.push(Statement { value, text, span, comments, check });
             }
             (None, _) if !self.homeless => {
                 self.homeless = true;
                 let keyword = text.split_whitespace().next().unwrap_or_default();
                 let message = format!("{} stands before the first FROM", keyword.to_uppercase());
                 let hint = "only ARG may: start the file with `FROM image`";
-                self.errors
-                    .push(Diagnostic::error(span, message).hint(hint.to_owned()));
+                self.errors.push(Diagnostic::error(span, message).hint(hint.to_owned()));
             }
             _ => {}
         }
@@ -221,21 +173,13 @@ impl<'s, 'a> Parser<'s, 'a> {
         let (value, notes) = clause.parse(&tokens, &heredocs);
         self.errors.extend(notes.errors);
         let applied = |rule| Check::applies(check.as_ref(), rule);
-        self.warnings
-            .extend(notes.legacy.filter(|_| applied(Rule::LegacyKeyValueFormat)));
+        self.warnings.extend(notes.legacy.filter(|_| applied(Rule::LegacyKeyValueFormat)));
         if let Some(span) = line.empty.filter(|_| applied(Rule::NoEmptyContinuation)) {
             let message = "an empty line stands inside a continued instruction";
-            self.warnings
-                .push(Diagnostic::lint(Rule::NoEmptyContinuation, span, message));
+            self.warnings.push(Diagnostic::lint(Rule::NoEmptyContinuation, span, message));
         }
         let text = line.text.trim().to_owned();
-        Some(Statement {
-            value: value?,
-            text,
-            span,
-            comments,
-            check,
-        })
+        Some(Statement { value: value?, text, span, comments, check })
     }
 
     /// Reads the bodies behind an instruction.
@@ -291,18 +235,14 @@ fn missing_continuation(error: &mut Diagnostic, line: &Line, before: Option<&Lin
         return;
     };
     let text = before.text.trim_end();
-    let open = ["&&", "||", "|", ";", ",", "(", "{", "="]
-        .iter()
-        .any(|end| text.ends_with(end));
+    let open = ["&&", "||", "|", ";", ",", "(", "{", "="].iter().any(|end| text.ends_with(end));
     let blank = text.ends_with(escape);
     if blank {
-        error.hint = Some(format!(
-            "a doubled `{escape}` at the end of a line does not continue it"
-        ));
+        error.hint =
+            Some(format!("a doubled `{escape}` at the end of a line does not continue it"));
     } else if open || line.indented {
-        error.hint = Some(format!(
-            "if this continues the line before, end that one with `{escape}`"
-        ));
+        error.hint =
+            Some(format!("if this continues the line before, end that one with `{escape}`"));
     }
 }
 

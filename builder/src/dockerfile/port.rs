@@ -21,10 +21,7 @@ impl fmt::Display for Port {
 /// Parses a word of `EXPOSE`, expanded: one port, or each of a range. The error is one line.
 pub fn parse(text: &str) -> Result<Vec<Port>, String> {
     let ports = read(text)?;
-    let port = |number| Port {
-        number,
-        protocol: ports.protocol.clone(),
-    };
+    let port = |number| Port { number, protocol: ports.protocol.clone() };
     Ok((ports.first..=ports.last).map(port).collect())
 }
 
@@ -49,17 +46,12 @@ pub fn read(text: &str) -> Result<Ports, String> {
     let invalid = |why: &str| format!("invalid port `{text}`: {why}");
     let (ports, protocol) = text.split_once('/').unwrap_or((text, ""));
     let lower = protocol.to_ascii_lowercase();
-    let name = if lower.is_empty() {
-        "tcp"
-    } else {
-        lower.as_str()
-    };
+    let name = if lower.is_empty() { "tcp" } else { lower.as_str() };
     if !matches!(name, "tcp" | "udp" | "sctp") {
         return Err(invalid("the protocol is tcp, udp or sctp"));
     }
-    let (host, container) = ports
-        .rsplit_once(':')
-        .map_or((None, ports), |(host, container)| (Some(host), container));
+    let (host, container) =
+        ports.rsplit_once(':').map_or((None, ports), |(host, container)| (Some(host), container));
     if container.is_empty() {
         return Err(invalid("no port is given"));
     }
@@ -78,13 +70,10 @@ pub fn read(text: &str) -> Result<Ports, String> {
 
 /// Checks `[ADDRESS:]HOST`, where the host's range is as long as the container's.
 fn check_host(host: &str, length: u16) -> Result<(), &'static str> {
-    let (address, port) = host
-        .rsplit_once(':')
-        .map_or((None, host), |(address, port)| (Some(address), port));
+    let (address, port) =
+        host.rsplit_once(':').map_or((None, host), |(address, port)| (Some(address), port));
     if let Some(address) = address.filter(|address| !address.is_empty()) {
-        let plain = address
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
+        let plain = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let address: Result<IpAddr, _> = plain.unwrap_or(address).parse();
         address.map_err(|_| "the address is not one")?;
     }
@@ -107,11 +96,7 @@ fn range(text: &str) -> Result<(u16, u16), &'static str> {
     };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (number(first)?, number(last)?);
-    if first > last {
-        Err("the range ends before it starts")
-    } else {
-        Ok((first, last))
-    }
+    if first > last { Err("the range ends before it starts") } else { Ok((first, last)) }
 }
 
 #[cfg(test)]
@@ -127,17 +112,7 @@ mod tests {
         assert_eq!(port("[::1]:8080:80"), Ok((80, 80, "tcp".into())));
         assert!(read("1.2.3.4::80").is_ok_and(|ports| ports.published));
         assert!(!read("80/Tcp").is_ok_and(|ports| ports.lower_case));
-        for text in [
-            "",
-            "x",
-            "65536",
-            "82-80",
-            "80/icmp",
-            "80:",
-            "nohost:1:80",
-            "-1",
-            "1-3:1-2",
-        ] {
+        for text in ["", "x", "65536", "82-80", "80/icmp", "80:", "nohost:1:80", "-1", "1-3:1-2"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -8,13 +8,8 @@ const SIGNALS: [&str; 32] = [
 ];
 
 /// Other names of the same signals.
-const ALIASES: [(&str, i32); 5] = [
-    ("IOT", 6),
-    ("CLD", 17),
-    ("POLL", 29),
-    ("UNUSED", 31),
-    ("RTMIN", RT_MIN),
-];
+const ALIASES: [(&str, i32); 5] =
+    [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31), ("RTMIN", RT_MIN)];
 
 /// The first and the last real-time signal that programs may use.
 const RT_MIN: i32 = 34;
@@ -28,20 +23,13 @@ pub fn parse(text: &str) -> Option<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(number) = (1..)
-        .zip(&SIGNALS[1..])
-        .find(|(_, signal)| **signal == name)
-    {
+    if let Some(number) = (1..).zip(&SIGNALS[1..]).find(|(_, signal)| **signal == name) {
         return Some(number.0);
     }
     if let Some((_, number)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
         return Some(*number);
     }
-    let offset = |text: &str| {
-        text.parse::<i32>()
-            .ok()
-            .filter(|offset| (0..=30).contains(offset))
-    };
+    let offset = |text: &str| text.parse::<i32>().ok().filter(|offset| (0..=30).contains(offset));
     if name == "RTMAX" {
         Some(RT_MAX)
     } else if let Some(rest) = name.strip_prefix("RTMIN+") {

@@ -41,10 +41,7 @@ impl<'a> Source<'a> {
         };
         let source = Self::new(text);
         if let Some(at) = memchr::memchr(0, bytes) {
-            return Err(Diagnostic::error(
-                source.span(at, at + 1),
-                "the file holds a NUL byte",
-            ));
+            return Err(Diagnostic::error(source.span(at, at + 1), "the file holds a NUL byte"));
         }
         let limit = |&line: &usize| source.line(line).len() > LINE_LIMIT;
         if let Some(line) = (0..source.starts.len()).find(limit) {
@@ -57,19 +54,10 @@ impl<'a> Source<'a> {
 
     /// Takes text that is known to be good, of any length of line.
     pub(super) fn new(text: &'a str) -> Self {
-        let first = if text.starts_with('\u{feff}') {
-            '\u{feff}'.len_utf8()
-        } else {
-            0
-        };
+        let first = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let ends = memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1);
         let starts = std::iter::once(first).chain(ends.filter(|&start| start < text.len()));
-        Self {
-            text,
-            starts: starts.collect(),
-            ascii: text.is_ascii(),
-            last: Cell::new((0, 0)),
-        }
+        Self { text, starts: starts.collect(), ascii: text.is_ascii(), last: Cell::new((0, 0)) }
     }
 
     /// How many lines there are.
@@ -103,18 +91,11 @@ impl<'a> Source<'a> {
         let first = self.line_of(start);
         let last = self.line_of(end.saturating_sub(1).max(start));
         let column = self.characters(self.starts[first], start) + 1;
-        Span {
-            start,
-            end,
-            lines: (first + 1, last + 1),
-            column,
-        }
+        Span { start, end, lines: (first + 1, last + 1), column }
     }
 
     fn line_of(&self, offset: usize) -> usize {
-        self.starts
-            .partition_point(|&start| start <= offset)
-            .saturating_sub(1)
+        self.starts.partition_point(|&start| start <= offset).saturating_sub(1)
     }
 
     /// Counts the characters between the start of a line and a place on it. Places asked for in
@@ -125,11 +106,8 @@ impl<'a> Source<'a> {
             return offset - line;
         }
         let (last, before) = self.last.get();
-        let (from, before) = if last >= line && last <= offset {
-            (last, before)
-        } else {
-            (line, 0)
-        };
+        let (from, before) =
+            if last >= line && last <= offset { (last, before) } else { (line, 0) };
         let count = before + self.text[from..offset].chars().count();
         self.last.set((offset, count));
         count

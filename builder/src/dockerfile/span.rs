@@ -20,11 +20,7 @@ impl Span {
     /// Returns the smallest span that holds both.
     #[must_use]
     pub fn to(self, other: Self) -> Self {
-        let first = if other.start < self.start {
-            other
-        } else {
-            self
-        };
+        let first = if other.start < self.start { other } else { self };
         let last = if other.end > self.end { other } else { self };
         Self {
             start: first.start,

@@ -14,10 +14,7 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/dockerf
 
 fn check_parse(path: &Path) {
     let bytes = fs::read(path).expect("a fixture can be read");
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("a name in UTF-8");
+    let name = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
     let name = name.trim_end_matches(".Dockerfile");
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(Path::new(FIXTURES).join("snapshots"));
@@ -29,9 +26,7 @@ fn check_parse(path: &Path) {
 #[test]
 fn fixtures() {
     let entries = fs::read_dir(FIXTURES).expect("fixtures/dockerfile is there");
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("can be listed").path())
-        .collect();
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("can be listed").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|kind| kind == "Dockerfile"));
     paths.sort();
     assert!(paths.len() >= 60, "only {} fixtures", paths.len());
@@ -46,15 +41,8 @@ fn every_rule_has_its_own_name_and_page() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), 22);
-    assert!(
-        Rule::ALL
-            .iter()
-            .all(|rule| Rule::named(rule.name()) == Some(*rule))
-    );
-    assert_eq!(
-        Rule::ALL.iter().filter(|rule| rule.url().is_none()).count(),
-        1
-    );
+    assert!(Rule::ALL.iter().all(|rule| Rule::named(rule.name()) == Some(*rule)));
+    assert_eq!(Rule::ALL.iter().filter(|rule| rule.url().is_none()).count(), 1);
 }
 
 #[test]
@@ -62,12 +50,7 @@ fn bytes_that_are_no_text_are_errors_with_a_place() {
     let error = |bytes: &[u8]| parse(bytes).expect_err("no Dockerfile").remove(0);
     assert_eq!(error(b"FROM a\nRUN \xff\n").span.lines, (2, 2));
     assert_eq!(error(b"FROM a\nRUN \0\n").span.column, 5);
-    assert_eq!(
-        error(format!("FROM a\nRUN {}", "x".repeat(70_000)).as_bytes())
-            .span
-            .lines,
-        (2, 2)
-    );
+    assert_eq!(error(format!("FROM a\nRUN {}", "x".repeat(70_000)).as_bytes()).span.lines, (2, 2));
     assert!(parse(format!("FROM a\nRUN {}", "x".repeat(65_531)).as_bytes()).is_ok());
     assert!(error(&vec![b'#'; 17 << 20]).message.contains("larger"));
 }
@@ -96,26 +79,14 @@ fn hostile_files_are_read_once() {
             assert!(errors.len() <= 100);
         }
     }
-    assert_eq!(
-        parse(many("FOO\n", 100_000).as_bytes())
-            .expect_err("no instruction")
-            .len(),
-        100
-    );
+    assert_eq!(parse(many("FOO\n", 100_000).as_bytes()).expect_err("no instruction").len(), 100);
 }
 
 #[test]
 fn triggers_of_images_are_parsed_alone() {
     let run = parse_instruction("RUN cat <<E >/x\na\nE").expect("a trigger");
     assert!(matches!(&run.value, Instruction::Run(run) if run.heredocs.len() == 1));
-    for text in [
-        "",
-        "# only a comment",
-        "FROM a",
-        "RUN a\nRUN b",
-        "FOO",
-        "RUN <<E\na",
-    ] {
+    for text in ["", "# only a comment", "FROM a", "RUN a\nRUN b", "FOO", "RUN <<E\na"] {
         assert!(parse_instruction(text).is_err(), "{text}");
     }
 }
@@ -126,24 +97,10 @@ fn a_check_in_place_of_the_file_decides_what_is_told() {
     let file = file.expect("valid");
     let rules = |check| -> Vec<_> {
         let warnings = file.warnings_under(check).into_iter();
-        warnings
-            .map(|w| {
-                if let Kind::Lint(rule) = w.kind {
-                    rule
-                } else {
-                    panic!("{w}")
-                }
-            })
-            .collect()
+        warnings.map(|w| if let Kind::Lint(rule) = w.kind { rule } else { panic!("{w}") }).collect()
     };
-    assert_eq!(
-        rules(file.directives.check.as_ref()),
-        [Rule::JSONArgsRecommended]
-    );
-    assert_eq!(
-        rules(None),
-        [Rule::MaintainerDeprecated, Rule::JSONArgsRecommended]
-    );
+    assert_eq!(rules(file.directives.check.as_ref()), [Rule::JSONArgsRecommended]);
+    assert_eq!(rules(None), [Rule::MaintainerDeprecated, Rule::JSONArgsRecommended]);
 }
 
 /// Pieces that meet each other in any order.

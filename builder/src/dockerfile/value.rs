@@ -35,21 +35,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     let mut nanoseconds = 0.0;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let letters = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
+        let letters = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
         let number: f64 = number.parse().map_err(|_| invalid())?;
         let Some((_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            let missing = if unit.is_empty() {
-                "missing".to_owned()
-            } else {
-                format!("`{unit}`")
-            };
+            let missing = if unit.is_empty() { "missing".to_owned() } else { format!("`{unit}`") };
             return Err(format!("invalid duration `{text}`: unit {missing}"));
         };
         nanoseconds += number * scale;
@@ -67,9 +59,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Parses a size in bytes: `100`, `64m`, `1.5GB`, `2GiB`; a unit is a power of 1024.
 pub fn size(text: &str) -> Result<u64, String> {
     let invalid = || format!("invalid size `{text}`");
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start().to_ascii_lowercase();
     let power = match unit.as_str() {
@@ -77,9 +67,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         _ => {
             let rest = unit.get(1..).unwrap_or_default();
             let power = "kmgtp".find(|c| unit.starts_with(c)).ok_or_else(invalid)? + 1;
-            matches!(rest, "" | "b" | "ib")
-                .then_some(power)
-                .ok_or_else(invalid)?
+            matches!(rest, "" | "b" | "ib").then_some(power).ok_or_else(invalid)?
         }
     };
     let scale = 1u64 << (10 * power);
@@ -91,11 +79,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     #[allow(clippy::cast_precision_loss)]
     let bytes = number * scale as f64;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    if bytes < 9.2e18 {
-        Ok(bytes as u64)
-    } else {
-        Err(invalid())
-    }
+    if bytes < 9.2e18 { Ok(bytes as u64) } else { Err(invalid()) }
 }
 
 #[cfg(test)]

@@ -23,10 +23,7 @@ pub(super) fn plain(text: &str) -> Vec<Piece> {
     for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
         match (is_blank(c), start) {
             (true, Some(from)) => {
-                pieces.push(Piece {
-                    text: text[from..at].to_owned(),
-                    range: from..at,
-                });
+                pieces.push(Piece { text: text[from..at].to_owned(), range: from..at });
                 start = None;
             }
             (false, None) => start = Some(at),
@@ -47,10 +44,7 @@ pub(super) fn quoted(text: &str, escape: char) -> Vec<Piece> {
     while let Some((at, c)) = characters.next() {
         if quote.is_none() && c.is_whitespace() {
             if let Some(from) = start.take() {
-                pieces.push(Piece {
-                    text: text[from..at].to_owned(),
-                    range: from..at,
-                });
+                pieces.push(Piece { text: text[from..at].to_owned(), range: from..at });
             }
             continue;
         }
@@ -66,10 +60,7 @@ pub(super) fn quoted(text: &str, escape: char) -> Vec<Piece> {
         }
     }
     if let Some(from) = start.filter(|&from| from < end) {
-        pieces.push(Piece {
-            text: text[from..end].to_owned(),
-            range: from..end,
-        });
+        pieces.push(Piece { text: text[from..end].to_owned(), range: from..end });
     }
     pieces
 }
@@ -97,9 +88,7 @@ pub(super) fn json(text: &str) -> Json {
         serde_json::Value::String(text) => Some(text),
         _ => None,
     });
-    strings
-        .collect::<Option<_>>()
-        .map_or(Json::Mixed, Json::Strings)
+    strings.collect::<Option<_>>().map_or(Json::Mixed, Json::Strings)
 }
 
 #[cfg(test)]
@@ -130,10 +119,7 @@ mod tests {
 
     #[test]
     fn json_is_an_array_of_strings_or_text() {
-        assert_eq!(
-            json("[\"a\", \"b\"]"),
-            Json::Strings(vec!["a".into(), "b".into()])
-        );
+        assert_eq!(json("[\"a\", \"b\"]"), Json::Strings(vec!["a".into(), "b".into()]));
         assert_eq!(json("[]"), Json::Strings(Vec::new()));
         assert_eq!(json("[1]"), Json::Mixed);
         assert_eq!(json("['a']"), Json::Not);

@@ -41,26 +41,14 @@ pub(super) async fn export(
     tar: bool,
     format: Format,
 ) -> Result<Digest> {
-    let Exporter {
-        store,
-        registries,
-        events,
-        step,
-    } = exporter;
-    let one = (
-        image.config_bytes.clone(),
-        image.names.clone(),
-        image.snapshot.layers.to_vec(),
-    );
+    let Exporter { store, registries, events, step } = exporter;
+    let one = (image.config_bytes.clone(), image.names.clone(), image.snapshot.layers.to_vec());
     let digests = write(store, registries, vec![one], to, tar, format, events, *step).await?;
     Ok(digests[0])
 }
 
 /// Writes images (config, names, layers) as one archive; gives the digests of their manifests.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "an archive is written from two places only"
-)]
+#[expect(clippy::too_many_arguments, reason = "an archive is written from two places only")]
 pub(crate) async fn write(
     store: &Store,
     registries: &Registries,
@@ -73,32 +61,16 @@ pub(crate) async fn write(
 ) -> Result<Vec<Digest>> {
     let tell = |done| {
         let part = "sending tarball".to_owned();
-        events.emit(
-            step,
-            What::Progress {
-                part,
-                current: 0,
-                total: None,
-                done,
-            },
-        );
+        events.emit(step, What::Progress { part, current: 0, total: None, done });
     };
     let mut entries = Vec::with_capacity(images.len());
     for (config, names, layers) in images {
         let blob = |layer| compress::blob(store, registries, layer, events, Some(step));
         let layers = try_join_all(layers.iter().map(blob)).await?;
         let manifest = manifest::manifest(&config, &layers);
-        entries.push(Entry {
-            config,
-            manifest,
-            names,
-            layers,
-        });
+        entries.push(Entry { config, manifest, names, layers });
     }
-    let digests = entries
-        .iter()
-        .map(|entry| manifest::digest(&entry.manifest))
-        .collect();
+    let digests = entries.iter().map(|entry| manifest::digest(&entry.manifest)).collect();
     tell(false);
     let (store, to) = (store.clone(), to.clone());
     blocking(move || put(&store, &entries, &to, tar, format)).await?;
@@ -117,10 +89,7 @@ fn put(
         Destination::Path(path) => path.clone(),
         Destination::Stdout => PathBuf::from("-"),
     };
-    let failed = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| Error::Write { path: path.clone(), source };
     match to {
         Destination::Path(folder) if !tar => {
             put_all(store, entries, format, &mut Folder(folder)).map_err(failed)
@@ -130,10 +99,7 @@ fn put(
             let written = File::create(&aside).and_then(|out| {
                 let mut tar = Tar(tar::Builder::new(BufWriter::new(out)));
                 put_all(store, entries, format, &mut tar)?;
-                tar.0
-                    .into_inner()?
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)?;
+                tar.0.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
                 fs::rename(&aside, file)
             });
             if written.is_err() {
@@ -144,10 +110,7 @@ fn put(
         Destination::Stdout => {
             let mut tar = Tar(tar::Builder::new(io::stdout().lock()));
             put_all(store, entries, format, &mut tar).map_err(failed)?;
-            tar.0
-                .into_inner()
-                .and_then(|mut out| out.flush())
-                .map_err(failed)
+            tar.0.into_inner().and_then(|mut out| out.flush()).map_err(failed)
         }
     }
 }
@@ -201,12 +164,7 @@ fn put_all(
         }
         for document in [&entry.config, &entry.manifest] {
             let size = document.len() as u64;
-            blob(
-                sink,
-                manifest::digest(document),
-                size,
-                &mut document.as_slice(),
-            )?;
+            blob(sink, manifest::digest(document), size, &mut document.as_slice())?;
         }
     }
     let mut document = |name: &str, value: serde_json::Value| {
@@ -226,9 +184,7 @@ fn index(entries: &[Entry]) -> serde_json::Value {
         let one = |name: Option<&String>| {
             let mut annotations = serde_json::Map::new();
             if let Some(name) = name {
-                let tag = source::parse(name)
-                    .ok()
-                    .and_then(|name| name.tag().map(str::to_owned));
+                let tag = source::parse(name).ok().and_then(|name| name.tag().map(str::to_owned));
                 annotations.insert("io.containerd.image.name".to_owned(), json!(name));
                 let tag = tag.unwrap_or_else(|| "latest".to_owned());
                 annotations.insert("org.opencontainers.image.ref.name".to_owned(), json!(tag));

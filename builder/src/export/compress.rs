@@ -47,20 +47,10 @@ fn compress(store: &Store, layer: &Layer) -> Result<Blob> {
     let mut writer = store.blob_writer(None).map_err(doing())?;
     let mut members = Members::new(&mut writer);
     store.pack(layer, &mut members).map_err(doing())?;
-    members.finish().map_err(|source| Error::Write {
-        path: store.root().to_owned(),
-        source,
-    })?;
+    members.finish().map_err(|source| Error::Write { path: store.root().to_owned(), source })?;
     let (digest, size) = writer.finish().map_err(doing())?;
-    let blob = Blob {
-        digest,
-        size,
-        media_type: LAYER_GZIP.to_owned(),
-        from: None,
-    };
-    store
-        .set_layer_note(layer, "blob.json", &blob)
-        .map_err(doing())?;
+    let blob = Blob { digest, size, media_type: LAYER_GZIP.to_owned(), from: None };
+    store.set_layer_note(layer, "blob.json", &blob).map_err(doing())?;
     Ok(blob)
 }
 
@@ -72,10 +62,7 @@ struct Members<W> {
 
 impl<W: Write> Members<W> {
     fn new(out: W) -> Self {
-        Self {
-            out,
-            pending: vec![Vec::with_capacity(MEMBER)],
-        }
+        Self { out, pending: vec![Vec::with_capacity(MEMBER)] }
     }
 
     fn flush_pending(&mut self) -> io::Result<()> {
@@ -85,9 +72,7 @@ impl<W: Write> Members<W> {
         } else {
             pending.par_iter().map(|bytes| member(bytes)).collect()
         };
-        compressed
-            .into_iter()
-            .try_for_each(|bytes| self.out.write_all(&bytes?))
+        compressed.into_iter().try_for_each(|bytes| self.out.write_all(&bytes?))
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -105,10 +90,7 @@ fn member(bytes: &[u8]) -> io::Result<Vec<u8>> {
 
 impl<W: Write> Write for Members<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let last = self
-            .pending
-            .last_mut()
-            .expect("there is always a member being filled");
+        let last = self.pending.last_mut().expect("there is always a member being filled");
         let taken = bytes.len().min(MEMBER - last.len());
         last.extend_from_slice(&bytes[..taken]);
         if last.len() == MEMBER {
@@ -139,9 +121,7 @@ mod tests {
         members.write_all(&bytes).unwrap();
         members.finish().unwrap();
         let mut back = Vec::new();
-        flate2::read::MultiGzDecoder::new(&out[..])
-            .read_to_end(&mut back)
-            .unwrap();
+        flate2::read::MultiGzDecoder::new(&out[..]).read_to_end(&mut back).unwrap();
         assert!(back == bytes);
         assert!(out.len() < bytes.len());
     }

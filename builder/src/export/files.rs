@@ -21,29 +21,17 @@ pub(super) async fn to_folder(exporter: &Exporter, image: &Finished, to: &Path) 
     tell(exporter, "copying files", false);
     let to = to.to_owned();
     blocking(move || {
-        let failed = |source| Error::Write {
-            path: to.clone(),
-            source,
-        };
+        let failed = |source| Error::Write { path: to.clone(), source };
         fs::create_dir_all(&to).map_err(failed)?;
         let folder = File::open(&to).map_err(failed)?;
         let tree = Tree::read(root.as_fd(), &rbuild_cache::tree::Options::default())
             .map_err(Error::store("read the files of the image"))?;
-        let below_root = tree
-            .nodes()
-            .iter()
-            .filter(|node| !node.path.as_os_str().is_empty());
+        let below_root = tree.nodes().iter().filter(|node| !node.path.as_os_str().is_empty());
         let items: Vec<Item<'_>> = below_root.map(whole).collect();
-        let options = Options {
-            owner: Owner::Keep,
-            ..Options::default()
-        };
+        let options = Options { owner: Owner::Keep, ..Options::default() };
         copy::copy(root.as_fd(), &items, folder.as_fd(), &options)
             .map(drop)
-            .map_err(Error::store(format!(
-                "copy the files of the image to `{}`",
-                to.display()
-            )))
+            .map_err(Error::store(format!("copy the files of the image to `{}`", to.display())))
     })
     .await?;
     tell(exporter, "copying files", true);
@@ -53,12 +41,7 @@ pub(super) async fn to_folder(exporter: &Exporter, image: &Finished, to: &Path) 
 /// A file that goes to the same place in another folder.
 fn whole(node: &Node) -> Item<'_> {
     let path = node.path.to_path_buf();
-    Item {
-        source: path.clone(),
-        destination: path,
-        node,
-        previous: None,
-    }
+    Item { source: path.clone(), destination: path, node, previous: None }
 }
 
 /// Writes the files of an image as a tar.
@@ -71,10 +54,7 @@ pub(super) async fn to_tar(exporter: &Exporter, image: &Finished, to: &Destinati
             Destination::Path(path) => path.clone(),
             Destination::Stdout => PathBuf::from("-"),
         };
-        let failed = |source| Error::Write {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| Error::Write { path: path.clone(), source };
         let mut out: Box<dyn Write> = match &to {
             Destination::Path(path) => Box::new(File::create(path).map_err(failed)?),
             Destination::Stdout => Box::new(io::stdout()),
@@ -91,12 +71,7 @@ pub(super) async fn to_tar(exporter: &Exporter, image: &Finished, to: &Destinati
 
 /// The merged tree of an image, all of its layers here.
 async fn view(exporter: &Exporter, image: &Finished) -> Result<OwnedFd> {
-    let Exporter {
-        store,
-        registries,
-        events,
-        step,
-    } = exporter;
+    let Exporter { store, registries, events, step } = exporter;
     let missing: Vec<Layer> = image
         .snapshot
         .layers
@@ -110,18 +85,11 @@ async fn view(exporter: &Exporter, image: &Finished) -> Result<OwnedFd> {
         .map_err(Error::store("look at the files of the image"))?;
     // A view may be a path only; its files are read through a real descriptor.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(view.as_fd(), ".", flags, Mode::empty()).map_err(|error| Error::Read {
-        path: store.root().to_owned(),
-        source: error.into(),
-    })
+    rustix::fs::openat(view.as_fd(), ".", flags, Mode::empty())
+        .map_err(|error| Error::Read { path: store.root().to_owned(), source: error.into() })
 }
 
 fn tell(exporter: &Exporter, part: &str, done: bool) {
-    let what = What::Progress {
-        part: part.to_owned(),
-        current: 0,
-        total: None,
-        done,
-    };
+    let what = What::Progress { part: part.to_owned(), current: 0, total: None, done };
     exporter.events.emit(exporter.step, what);
 }

@@ -104,15 +104,13 @@ pub(crate) async fn export(
         Output::Store => store::export(exporter, image).map(|()| None),
         Output::CacheOnly => Ok(None),
         Output::Push => push::export(exporter, image).await.map(Some),
-        Output::Oci { to, tar } => archive::export(exporter, image, to, *tar, Format::Oci)
-            .await
-            .map(Some),
-        Output::Docker { to, tar } => archive::export(exporter, image, to, *tar, Format::Docker)
-            .await
-            .map(Some),
-        Output::Local(folder) => files::to_folder(exporter, image, folder)
-            .await
-            .map(|()| None),
+        Output::Oci { to, tar } => {
+            archive::export(exporter, image, to, *tar, Format::Oci).await.map(Some)
+        }
+        Output::Docker { to, tar } => {
+            archive::export(exporter, image, to, *tar, Format::Docker).await.map(Some)
+        }
+        Output::Local(folder) => files::to_folder(exporter, image, folder).await.map(|()| None),
         Output::Tar(to) => files::to_tar(exporter, image, to).await.map(|()| None),
     }
 }

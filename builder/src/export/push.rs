@@ -41,12 +41,7 @@ pub struct PushedImage {
 
 /// Pushes a finished build under all of its names.
 pub(super) async fn export(exporter: &Exporter, image: &Finished) -> Result<Digest> {
-    let Exporter {
-        store,
-        registries,
-        events,
-        step,
-    } = exporter;
+    let Exporter { store, registries, events, step } = exporter;
     if image.names.is_empty() {
         let message = "a name is needed to push the image: give one with `-t`";
         return Err(Error::Usage(message.to_owned()));
@@ -55,16 +50,8 @@ pub(super) async fn export(exporter: &Exporter, image: &Finished) -> Result<Dige
     for name in &image.names {
         let reference = source::parse(name)?;
         let layers = &image.snapshot.layers;
-        let pushed = push(
-            store,
-            registries,
-            &reference,
-            &image.config_bytes,
-            layers,
-            events,
-            *step,
-        )
-        .await?;
+        let pushed =
+            push(store, registries, &reference, &image.config_bytes, layers, events, *step).await?;
         digest = pushed.digest;
     }
     Ok(digest)
@@ -87,41 +74,22 @@ pub(crate) async fn push(
     let config_bytes = Bytes::copy_from_slice(config);
     let config_digest = manifest::digest(config);
     client
-        .push_blob(
-            reference,
-            &config_digest.to_string(),
-            config.len() as u64,
-            None,
-            || {
-                let bytes = config_bytes.clone();
-                futures::stream::once(async move { Ok(bytes) }).boxed()
-            },
-        )
+        .push_blob(reference, &config_digest.to_string(), config.len() as u64, None, || {
+            let bytes = config_bytes.clone();
+            futures::stream::once(async move { Ok(bytes) }).boxed()
+        })
         .await
         .map_err(failed())?;
     let blobs: Vec<Blob> = pushed.iter().map(|(blob, _)| blob.clone()).collect();
     let bytes = manifest::manifest(config, &blobs);
     let (digest, size) = (manifest::digest(&bytes), bytes.len() as u64);
-    store
-        .write_blob(&bytes)
-        .map_err(Error::store("keep the manifest"))?;
-    client
-        .push_manifest(reference, manifest::MANIFEST, bytes.into())
-        .await
-        .map_err(failed())?;
+    store.write_blob(&bytes).map_err(Error::store("keep the manifest"))?;
+    client.push_manifest(reference, manifest::MANIFEST, bytes.into()).await.map_err(failed())?;
     let layers = pushed
         .into_iter()
-        .map(|(blob, how)| PushedLayer {
-            digest: blob.digest,
-            size: blob.size,
-            how,
-        })
+        .map(|(blob, how)| PushedLayer { digest: blob.digest, size: blob.size, how })
         .collect();
-    Ok(PushedImage {
-        digest,
-        size,
-        layers,
-    })
+    Ok(PushedImage { digest, size, layers })
 }
 
 /// Pushes one layer; one that came from the same registry is taken over there.
@@ -144,39 +112,20 @@ async fn push_layer(
     let client = registries.client();
     let digest = blob.digest.to_string();
     let failed = || Error::registry(format!("push the layer {digest} to `{reference}`"));
-    let origin = blob
-        .from
-        .as_deref()
-        .and_then(|from| source::parse(from).ok());
+    let origin = blob.from.as_deref().and_then(|from| source::parse(from).ok());
     let origin = origin.filter(|origin| origin.registry() == reference.registry());
     let here = store.has_blob(&blob.digest);
-    if !here
-        && !client
-            .has_blob(reference, &digest)
-            .await
-            .map_err(failed())?
-    {
+    if !here && !client.has_blob(reference, &digest).await.map_err(failed())? {
         compress::blob(store, registries, layer, events, Some(step)).await?;
     }
     let from = origin.as_ref().map(Reference::repository);
     let tell = |current, done| {
         let total = Some(blob.size);
-        events.emit(
-            step,
-            What::Progress {
-                part: digest.clone(),
-                current,
-                total,
-                done,
-            },
-        );
+        events.emit(step, What::Progress { part: digest.clone(), current, total, done });
     };
     tell(0, false);
     let body = || file_stream(store.clone(), blob.digest);
-    let how = client
-        .push_blob(reference, &digest, blob.size, from, body)
-        .await
-        .map_err(failed())?;
+    let how = client.push_blob(reference, &digest, blob.size, from, body).await.map_err(failed())?;
     tell(blob.size, true);
     Ok((blob, how))
 }
@@ -193,9 +142,8 @@ fn file_stream(store: Store, digest: Digest) -> rbuild_registry::Body {
             bytes.truncate(length);
             Ok((store, bytes))
         };
-        let (store, bytes) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(io::Error::other)??;
+        let (store, bytes) =
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
         if bytes.is_empty() {
             return Ok(None);
         }

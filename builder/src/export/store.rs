@@ -8,24 +8,11 @@ use crate::images;
 
 /// Names the image in the store; one without a name is kept under its id.
 pub(super) fn export(exporter: &Exporter, image: &Finished) -> Result<()> {
-    let Exporter {
-        store,
-        events,
-        step,
-        ..
-    } = exporter;
+    let Exporter { store, events, step, .. } = exporter;
     let failed = || Error::store("put the image into the store");
     store.write_blob(&image.config_bytes).map_err(failed())?;
     let tell = |part: String| {
-        events.emit(
-            *step,
-            What::Progress {
-                part,
-                current: 0,
-                total: None,
-                done: true,
-            },
-        );
+        events.emit(*step, What::Progress { part, current: 0, total: None, done: true });
     };
     tell(format!("writing image {}", image.id));
     let entry = image.entry();

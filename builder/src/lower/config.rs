@@ -91,12 +91,7 @@ impl Lowering<'_> {
             }
             let text = value.as_ref().map(|value| format!("{name}={value}"));
             words.push(text.unwrap_or_else(|| name.clone()));
-            remember(
-                &mut state.arguments,
-                &state.scope,
-                name,
-                value.unwrap_or_default(),
-            );
+            remember(&mut state.arguments, &state.scope, name, value.unwrap_or_default());
         }
         history::step(&mut state.config, words.join(" "), false);
         Ok(())
@@ -129,10 +124,7 @@ fn expand_pairs(
     scope: &Scope,
     pairs: &[(Word, Word)],
 ) -> Result<Vec<(String, String)>, Diagnostic> {
-    pairs
-        .iter()
-        .map(|(name, value)| Ok((scope.expand(name)?, scope.expand(value)?)))
-        .collect()
+    pairs.iter().map(|(name, value)| Ok((scope.expand(name)?, scope.expand(value)?))).collect()
 }
 
 fn env(state: &mut State, pairs: &[(Word, Word)]) -> Result<(), Diagnostic> {
@@ -170,11 +162,7 @@ fn arguments(state: &State, command: &Command) -> Vec<String> {
 
 fn cmd(state: &mut State, command: &Command) {
     let args = arguments(state, command);
-    history::step(
-        &mut state.config,
-        format!("CMD {}", history::quoted(&args)),
-        false,
-    );
+    history::step(&mut state.config, format!("CMD {}", history::quoted(&args)), false);
     state.config.config.cmd = args;
     state.config.config.args_escaped = true;
     state.command_set = true;
@@ -182,11 +170,7 @@ fn cmd(state: &mut State, command: &Command) {
 
 fn entrypoint(state: &mut State, command: &Command) {
     let args = arguments(state, command);
-    history::step(
-        &mut state.config,
-        format!("ENTRYPOINT {}", history::quoted(&args)),
-        false,
-    );
+    history::step(&mut state.config, format!("ENTRYPOINT {}", history::quoted(&args)), false);
     state.config.config.entrypoint = args;
     if !state.command_set {
         state.config.config.cmd.clear();
@@ -203,11 +187,7 @@ fn expose(state: &mut State, words: &[Word]) -> Result<(), Diagnostic> {
         }
     }
     let ports: Vec<String> = ports.into_iter().collect();
-    history::step(
-        &mut state.config,
-        format!("EXPOSE {}", history::plain(&ports)),
-        false,
-    );
+    history::step(&mut state.config, format!("EXPOSE {}", history::plain(&ports)), false);
     state.config.config.exposed_ports.extend(ports);
     Ok(())
 }
@@ -222,11 +202,7 @@ fn volume(state: &mut State, words: &[Word]) -> Result<(), Diagnostic> {
         }
         paths.push(path);
     }
-    history::step(
-        &mut state.config,
-        format!("VOLUME {}", history::plain(&paths)),
-        false,
-    );
+    history::step(&mut state.config, format!("VOLUME {}", history::plain(&paths)), false);
     state.config.config.volumes.extend(paths);
     Ok(())
 }
@@ -234,10 +210,8 @@ fn volume(state: &mut State, words: &[Word]) -> Result<(), Diagnostic> {
 fn stop_signal(state: &mut State, word: &Word) -> Result<(), Diagnostic> {
     let signal = state.scope.expand(word)?;
     if dockerfile::signal::parse(&signal).is_none() {
-        return Err(
-            Diagnostic::error(word.span, format!("invalid signal `{signal}`"))
-                .hint("use a name such as `SIGTERM` or a number".to_owned()),
-        );
+        return Err(Diagnostic::error(word.span, format!("invalid signal `{signal}`"))
+            .hint("use a name such as `SIGTERM` or a number".to_owned()));
     }
     history::step(&mut state.config, format!("STOPSIGNAL {signal}"), false);
     state.config.config.stop_signal = signal;
@@ -249,10 +223,9 @@ fn healthcheck(state: &mut State, check: &Healthcheck) {
         time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
     };
     let check = match check {
-        Healthcheck::None => image::Healthcheck {
-            test: vec!["NONE".to_owned()],
-            ..image::Healthcheck::default()
-        },
+        Healthcheck::None => {
+            image::Healthcheck { test: vec!["NONE".to_owned()], ..image::Healthcheck::default() }
+        }
         Healthcheck::Check {
             command,
             interval,
@@ -263,9 +236,9 @@ fn healthcheck(state: &mut State, check: &Healthcheck) {
         } => image::Healthcheck {
             test: match command {
                 Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
-                Command::Exec(args) => std::iter::once("CMD".to_owned())
-                    .chain(args.iter().cloned())
-                    .collect(),
+                Command::Exec(args) => {
+                    std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
+                }
             },
             interval: nanoseconds(interval),
             timeout: nanoseconds(timeout),

@@ -46,11 +46,7 @@ impl Lowering<'_> {
         history::file_step(&mut state.config, &line(&request));
         let destination = destination(state, &request.destination);
         let link = request.link && request.chown.as_deref().is_none_or(is_numeric);
-        let below = if link {
-            self.source(&Base::Scratch, statement.span)?
-        } else {
-            state.root
-        };
+        let below = if link { self.source(&Base::Scratch, statement.span)? } else { state.root };
         let mut inputs = vec![Edge::all(below)];
         if let Some(edge) = self.source_edge(&request, statement.span)? {
             inputs.push(edge);
@@ -66,22 +62,9 @@ impl Lowering<'_> {
             add: request.add,
             link,
         });
-        let text = if link {
-            format!("LINK {text}")
-        } else {
-            text.to_owned()
-        };
+        let text = if link { format!("LINK {text}") } else { text.to_owned() };
         let root = state.root;
-        self.step(
-            state,
-            Step {
-                op,
-                inputs,
-                text,
-                span: statement.span,
-            },
-            counter,
-        );
+        self.step(state, Step { op, inputs, text, span: statement.span }, counter);
         if link {
             let layers = vec![Edge::all(root), Edge::all(state.root)];
             state.root = self.join(Op::Stack, layers);
@@ -101,16 +84,10 @@ impl Lowering<'_> {
         }
         let vertex = self.source(&request.base, span)?;
         if let Base::Folder(name) = &request.base {
-            self.folders
-                .entry(name.clone())
-                .or_default()
-                .extend(patterns.iter().cloned());
+            self.folders.entry(name.clone()).or_default().extend(patterns.iter().cloned());
         }
-        let select = Select::Paths {
-            patterns,
-            exclude: request.exclude.clone(),
-            parents: request.parents,
-        };
+        let select =
+            Select::Paths { patterns, exclude: request.exclude.clone(), parents: request.parents };
         Ok(Some(Edge::part(vertex, select)))
     }
 
@@ -122,9 +99,7 @@ impl Lowering<'_> {
         span: Span,
     ) -> Result<Request, Diagnostic> {
         let base = match &copy.from {
-            Some(word) => self
-                .plan
-                .from(index, &word.text, true, span, self.request)?,
+            Some(word) => self.plan.from(index, &word.text, true, span, self.request)?,
             None => Self::context(),
         };
         let (sources, shown) = items(state, &copy.sources, |word, path| {
@@ -132,10 +107,7 @@ impl Lowering<'_> {
                 let message = format!("source can't be a URL for COPY: `{path}`");
                 return Err(Diagnostic::error(word.span, message).hint("use ADD".to_owned()));
             }
-            Ok(CopyItem::Path {
-                input: 1,
-                pattern: pattern(&path),
-            })
+            Ok(CopyItem::Path { input: 1, pattern: pattern(&path) })
         })?;
         Ok(Request {
             add: false,
@@ -158,19 +130,11 @@ fn add_request(state: &State, add: &dockerfile::Add) -> Result<Request, Diagnost
     let keep_git_dir = add.keep_git_dir.unwrap_or(false);
     let (sources, shown) = items(state, &add.sources, |_, path| {
         Ok(match () {
-            () if is_git(&path) => CopyItem::Git {
-                url: path,
-                keep_git_dir,
-                checksum: checksum.clone(),
-            },
-            () if is_url(&path) => CopyItem::Url {
-                url: path,
-                checksum: checksum.clone(),
-            },
-            () => CopyItem::Path {
-                input: 1,
-                pattern: pattern(&path),
-            },
+            () if is_git(&path) => {
+                CopyItem::Git { url: path, keep_git_dir, checksum: checksum.clone() }
+            }
+            () if is_url(&path) => CopyItem::Url { url: path, checksum: checksum.clone() },
+            () => CopyItem::Path { input: 1, pattern: pattern(&path) },
         })
     })?;
     Ok(Request {
@@ -242,10 +206,7 @@ fn pattern(path: &str) -> String {
     let prefix = prefix.trim_start_matches('/');
     match (prefix, rest) {
         (prefix, Some(rest)) => {
-            format!(
-                "{prefix}/./{}",
-                clean(&format!("/{rest}")).trim_start_matches('/')
-            )
+            format!("{prefix}/./{}", clean(&format!("/{rest}")).trim_start_matches('/'))
         }
         ("", None) => ".".to_owned(),
         (prefix, None) => prefix.to_owned(),

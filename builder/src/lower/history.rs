@@ -19,12 +19,7 @@ pub(super) fn step(config: &mut ImageConfig, text: String, layer: bool) {
 
 fn push(config: &mut ImageConfig, created_by: String, empty_layer: bool) {
     let comment = COMMENT.to_owned();
-    config.history.push(History {
-        created_by,
-        comment,
-        empty_layer,
-        ..History::default()
-    });
+    config.history.push(History { created_by, comment, empty_layer, ..History::default() });
 }
 
 /// `RUN |2 A=1 B=2 /bin/sh -c command`: the arguments in scope come before the command.
@@ -32,11 +27,7 @@ pub(super) fn run(args: &[String], arguments: &[(String, String)]) -> String {
     let mut words = vec!["RUN".to_owned()];
     if !arguments.is_empty() {
         words.push(format!("|{}", arguments.len()));
-        words.extend(
-            arguments
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        );
+        words.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
     }
     words.extend_from_slice(args);
     words.join(" ")

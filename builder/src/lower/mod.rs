@@ -122,10 +122,9 @@ impl Named<'_> {
     fn base(&self, platform: &Platform) -> Base {
         match self.context {
             NamedContext::Folder => Base::Folder(self.name.to_owned()),
-            NamedContext::Image(reference) => Base::Image(Wanted {
-                reference: reference.clone(),
-                platform: platform.to_string(),
-            }),
+            NamedContext::Image(reference) => {
+                Base::Image(Wanted { reference: reference.clone(), platform: platform.to_string() })
+            }
         }
     }
 }
@@ -178,10 +177,7 @@ pub fn lower(
     request: &Request,
     resolved: &BTreeMap<Wanted, ResolvedImage>,
 ) -> Result<Lowered, Diagnostic> {
-    let known = resolved
-        .iter()
-        .map(|(key, image)| (key.clone(), image.config.clone()))
-        .collect();
+    let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
     let plan = plan::plan(file, request, &known)?;
     stage::Lowering::new(&plan, request, resolved).finish()
 }

@@ -74,11 +74,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, Diagnostic> {
     let target = find_target(file, request.target.as_deref())?;
     let global = global_scope(file, request, target)?;
-    let names: Vec<_> = file
-        .stages
-        .iter()
-        .map(|stage| stage.from.value.name.clone())
-        .collect();
+    let names: Vec<_> = file.stages.iter().map(|stage| stage.from.value.name.clone()).collect();
     let mut plan = Plan {
         stages: Vec::with_capacity(file.stages.len()),
         target,
@@ -109,15 +105,8 @@ fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnos
     {
         return Ok(index);
     }
-    let names = file
-        .stages
-        .iter()
-        .filter_map(|stage| stage.from.value.name.as_deref());
-    let span = file
-        .stages
-        .first()
-        .map(|stage| stage.from.span)
-        .unwrap_or_default();
+    let names = file.stages.iter().filter_map(|stage| stage.from.value.name.as_deref());
+    let span = file.stages.first().map(|stage| stage.from.span).unwrap_or_default();
     let message = format!("target stage `{wanted}` could not be found");
     Err(Diagnostic::error(span, message).hint(dockerfile::suggest(&lower, names)))
 }
@@ -125,11 +114,9 @@ fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnos
 fn global_scope(file: &Dockerfile, request: &Request, target: usize) -> Result<Scope, Diagnostic> {
     let stage_name = match (&request.target, file.stages.get(target)) {
         (Some(name), _) => name.clone(),
-        (None, Some(Stage { from, .. })) => from
-            .value
-            .name
-            .clone()
-            .unwrap_or_else(|| "default".to_owned()),
+        (None, Some(Stage { from, .. })) => {
+            from.value.name.clone().unwrap_or_else(|| "default".to_owned())
+        }
         (None, None) => "default".to_owned(),
     };
     let mut scope = Scope::new(file.directives.escape);
@@ -212,18 +199,13 @@ impl Plan {
             return Ok(Base::Scratch);
         }
         let platform = platform.unwrap_or(&request.platform).to_string();
-        Ok(Base::Image(Wanted {
-            reference: name,
-            platform,
-        }))
+        Ok(Base::Image(Wanted { reference: name, platform }))
     }
 
     /// The last stage before `index` that has this name.
     fn earlier(&self, name: &str, index: usize) -> Option<usize> {
         let lower = name.to_lowercase();
-        self.names[..index]
-            .iter()
-            .rposition(|known| known.as_deref() == Some(lower.as_str()))
+        self.names[..index].iter().rposition(|known| known.as_deref() == Some(lower.as_str()))
     }
 
     /// The instructions that a base wants to run in whatever stands on it.
@@ -239,21 +221,11 @@ impl Plan {
                     Instruction::Onbuild(trigger) => Some(Rc::new((*trigger.instruction).clone())),
                     _ => None,
                 };
-                Ok(self.stages[*below]
-                    .instructions
-                    .iter()
-                    .filter_map(inner)
-                    .collect())
+                Ok(self.stages[*below].instructions.iter().filter_map(inner).collect())
             }
             Base::Image(wanted) => {
-                let texts = known
-                    .get(wanted)
-                    .map(|config| config.config.on_build.as_slice());
-                texts
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|text| parse_trigger(text, span))
-                    .collect()
+                let texts = known.get(wanted).map(|config| config.config.on_build.as_slice());
+                texts.unwrap_or_default().iter().map(|text| parse_trigger(text, span)).collect()
             }
             Base::Scratch | Base::Folder(_) => Ok(Vec::new()),
         }
@@ -287,10 +259,7 @@ impl Plan {
             return Ok(context.base(&request.platform));
         }
         let lower = name.to_lowercase();
-        if self.names[index..]
-            .iter()
-            .any(|known| known.as_deref() == Some(lower.as_str()))
-        {
+        if self.names[index..].iter().any(|known| known.as_deref() == Some(lower.as_str())) {
             let message =
                 format!("stage `{name}` needs to be defined before the stage that uses it");
             let hint = format!("move `FROM … AS {name}` up");
@@ -300,10 +269,7 @@ impl Plan {
             return Ok(Base::Scratch);
         }
         let platform = self.stages[index].platform.to_string();
-        Ok(Base::Image(Wanted {
-            reference: name.to_owned(),
-            platform,
-        }))
+        Ok(Base::Image(Wanted { reference: name.to_owned(), platform }))
     }
 
     /// Marks a stage, and everything beneath it, as wanted, and collects the images.
@@ -337,33 +303,19 @@ impl Plan {
 /// among them is a stage.
 fn sources(instruction: &Instruction) -> Vec<(String, bool)> {
     match instruction {
-        Instruction::Copy(copy) => copy
-            .from
-            .iter()
-            .map(|word| (word.text.clone(), true))
-            .collect(),
-        Instruction::Run(run) => run
-            .mounts
-            .iter()
-            .filter_map(|mount| Some((mount.from()?.to_owned(), false)))
-            .collect(),
+        Instruction::Copy(copy) => copy.from.iter().map(|word| (word.text.clone(), true)).collect(),
+        Instruction::Run(run) => {
+            run.mounts.iter().filter_map(|mount| Some((mount.from()?.to_owned(), false))).collect()
+        }
         _ => Vec::new(),
     }
 }
 
 fn parse_trigger(text: &str, span: Span) -> Result<Rc<Statement>, Diagnostic> {
-    dockerfile::parse_instruction(text)
-        .map(Rc::new)
-        .map_err(|errors| {
-            let reason = errors
-                .first()
-                .map(|error| error.message.clone())
-                .unwrap_or_default();
-            Diagnostic::error(
-                span,
-                format!("the base image's trigger `{text}` is invalid: {reason}"),
-            )
-        })
+    dockerfile::parse_instruction(text).map(Rc::new).map_err(|errors| {
+        let reason = errors.first().map(|error| error.message.clone()).unwrap_or_default();
+        Diagnostic::error(span, format!("the base image's trigger `{text}` is invalid: {reason}"))
+    })
 }
 
 fn parse_platform(word: &Word, text: &str) -> Result<Platform, Diagnostic> {

@@ -27,10 +27,7 @@ impl Lowering<'_> {
         statement: &Statement,
         text: String,
     ) -> Result<Step, Diagnostic> {
-        let mut mounts = Mounts {
-            inputs: vec![Edge::all(state.root)],
-            mounts: Vec::new(),
-        };
+        let mut mounts = Mounts { inputs: vec![Edge::all(state.root)], mounts: Vec::new() };
         let args = arguments(state, run, &mut mounts);
         for options in &run.mounts {
             self.mount(index, state, options, &mut mounts)?;
@@ -42,12 +39,7 @@ impl Lowering<'_> {
         let line = history::run(&args, &listed_arguments(state));
         history::file_step(&mut state.config, &line);
         let exec = self.exec(state, run, args, mounts.mounts, statement.span)?;
-        Ok(Step {
-            op: Op::Exec(Box::new(exec)),
-            inputs: mounts.inputs,
-            text,
-            span: statement.span,
-        })
+        Ok(Step { op: Op::Exec(Box::new(exec)), inputs: mounts.inputs, text, span: statement.span })
     }
 
     fn exec(
@@ -94,12 +86,7 @@ impl Lowering<'_> {
     fn proxies(&self, state: &State) -> Vec<(String, String)> {
         let undeclared = |name: &str| state.scope.get(name).is_none();
         let mut env = Vec::new();
-        for (name, value) in self
-            .request
-            .arguments
-            .iter()
-            .filter(|(name, _)| is_proxy(name))
-        {
+        for (name, value) in self.request.arguments.iter().filter(|(name, _)| is_proxy(name)) {
             for name in [name.to_uppercase(), name.to_lowercase()] {
                 if undeclared(&name) && !env.iter().any(|(known, _)| *known == name) {
                     env.push((name, value.clone()));
@@ -119,34 +106,12 @@ impl Lowering<'_> {
         let mount = options.resolve(|word| state.scope.expand(word))?;
         let span = options.span;
         let (target, kind) = match mount {
-            Mount::Bind {
-                target,
-                source,
-                from,
-                read_write,
-            } => {
+            Mount::Bind { target, source, from, read_write } => {
                 let base = self.mount_base(index, from.as_deref(), span)?;
                 let input = self.bound(&base, &source, all, span)?;
-                (
-                    target,
-                    MountKind::Bind {
-                        input,
-                        source,
-                        writable: read_write,
-                    },
-                )
+                (target, MountKind::Bind { input, source, writable: read_write })
             }
-            Mount::Cache {
-                id,
-                target,
-                source,
-                from,
-                sharing,
-                read_only,
-                mode,
-                uid,
-                gid,
-            } => {
+            Mount::Cache { id, target, source, from, sharing, read_only, mode, uid, gid } => {
                 let seed = match from {
                     Some(from) => {
                         let base = self.mount_base(index, Some(&from), span)?;
@@ -163,77 +128,23 @@ impl Lowering<'_> {
                     Some(namespace) => format!("{namespace}/{id}"),
                     None => id,
                 };
-                (
-                    target,
-                    MountKind::Cache {
-                        id,
-                        sharing,
-                        read_only,
-                        seed,
-                        source,
-                        mode,
-                        uid,
-                        gid,
-                    },
-                )
+                (target, MountKind::Cache { id, sharing, read_only, seed, source, mode, uid, gid })
             }
-            Mount::Tmpfs { target, size } => (
-                target,
-                MountKind::Tmpfs {
-                    size: size.unwrap_or_default(),
-                },
-            ),
-            Mount::Secret {
-                id,
-                target,
-                env,
-                required,
-                mode,
-                uid,
-                gid,
-            } => {
+            Mount::Tmpfs { target, size } => {
+                (target, MountKind::Tmpfs { size: size.unwrap_or_default() })
+            }
+            Mount::Secret { id, target, env, required, mode, uid, gid } => {
                 let file = target.is_some();
                 let target = target.unwrap_or_default();
-                (
-                    target,
-                    MountKind::Secret {
-                        id,
-                        env,
-                        file,
-                        required,
-                        mode,
-                        uid,
-                        gid,
-                    },
-                )
+                (target, MountKind::Secret { id, env, file, required, mode, uid, gid })
             }
-            Mount::Ssh {
-                id,
-                target,
-                required,
-                mode,
-                uid,
-                gid,
-            } => {
+            Mount::Ssh { id, target, required, mode, uid, gid } => {
                 let number = all.mounts.len();
                 let target = target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}"));
-                (
-                    target,
-                    MountKind::Ssh {
-                        id,
-                        required,
-                        mode,
-                        uid,
-                        gid,
-                    },
-                )
+                (target, MountKind::Ssh { id, required, mode, uid, gid })
             }
         };
-        let target = if target.is_empty() {
-            target
-        } else {
-            state.absolute(&target)
-        };
+        let target = if target.is_empty() { target } else { state.absolute(&target) };
         all.mounts.push(op::Mount { target, kind });
         Ok(())
     }
@@ -256,22 +167,11 @@ impl Lowering<'_> {
         let vertex = self.source(base, span)?;
         let path = super::stage::clean(&format!("/{source}"));
         let pattern = path.trim_start_matches('/').to_owned();
-        let pattern = if pattern.is_empty() {
-            ".".to_owned()
-        } else {
-            pattern
-        };
+        let pattern = if pattern.is_empty() { ".".to_owned() } else { pattern };
         if let Base::Folder(name) = base {
-            self.folders
-                .entry(name.clone())
-                .or_default()
-                .insert(pattern.clone());
+            self.folders.entry(name.clone()).or_default().insert(pattern.clone());
         }
-        let select = Select::Paths {
-            patterns: vec![pattern],
-            exclude: Vec::new(),
-            parents: false,
-        };
+        let select = Select::Paths { patterns: vec![pattern], exclude: Vec::new(), parents: false };
         all.inputs.push(Edge::part(vertex, select));
         Ok(all.inputs.len() - 1)
     }
@@ -280,10 +180,7 @@ impl Lowering<'_> {
     fn seed(&mut self, base: &Base, all: &mut Mounts, span: Span) -> Result<usize, Diagnostic> {
         let vertex = self.source(base, span)?;
         if let Base::Folder(name) = base {
-            self.folders
-                .entry(name.clone())
-                .or_default()
-                .insert(".".to_owned());
+            self.folders.entry(name.clone()).or_default().insert(".".to_owned());
         }
         all.inputs.push(Edge::part(vertex, Select::Nothing));
         Ok(all.inputs.len() - 1)
@@ -306,14 +203,8 @@ fn arguments(state: &State, run: &Run, all: &mut Mounts) -> Vec<String> {
         RunCommand::Shell(text) => text.clone(),
         RunCommand::Script { name, text } => {
             let target = format!("/dev/pipes/{name}");
-            let kind = MountKind::Inline {
-                contents: text.clone(),
-                mode: 0o755,
-            };
-            all.mounts.push(op::Mount {
-                target: target.clone(),
-                kind,
-            });
+            let kind = MountKind::Inline { contents: text.clone(), mode: 0o755 };
+            all.mounts.push(op::Mount { target: target.clone(), kind });
             target
         }
     };
@@ -324,11 +215,7 @@ fn arguments(state: &State, run: &Run, all: &mut Mounts) -> Vec<String> {
 
 /// The first line of a here-document, as progress shows it.
 fn summary(body: &str) -> String {
-    let line = body
-        .trim_start_matches(['\t', '\n'])
-        .lines()
-        .next()
-        .unwrap_or_default();
+    let line = body.trim_start_matches(['\t', '\n']).lines().next().unwrap_or_default();
     let more = body.trim_end().lines().count() > 1;
     format!("{line}{}", if more { "..." } else { "" })
 }

@@ -16,10 +16,7 @@ pub(crate) struct Scope {
 impl Scope {
     /// An empty scope of a Dockerfile with this escape character.
     pub(crate) fn new(escape: char) -> Self {
-        Self {
-            variables: Vec::new(),
-            escape,
-        }
+        Self { variables: Vec::new(), escape }
     }
 
     /// The escape character of the Dockerfile.
@@ -29,10 +26,7 @@ impl Scope {
 
     /// The value of a name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.variables
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Sets a name, at its old place where it had one.
@@ -50,18 +44,14 @@ impl Scope {
 
     /// Resolves variables, quotes and escapes of a word.
     pub(crate) fn expand(&self, word: &Word) -> Result<String, Diagnostic> {
-        expand::expand(&word.text, self.escape, |name| {
-            self.get(name).map(Cow::Borrowed)
-        })
-        .map_err(|error| at(word, &error))
+        expand::expand(&word.text, self.escape, |name| self.get(name).map(Cow::Borrowed))
+            .map_err(|error| at(word, &error))
     }
 
     /// Like [`expand`](Self::expand), but splits the result on blanks outside quotes.
     pub(crate) fn expand_words(&self, word: &Word) -> Result<Vec<String>, Diagnostic> {
-        expand::expand_words(&word.text, self.escape, |name| {
-            self.get(name).map(Cow::Borrowed)
-        })
-        .map_err(|error| at(word, &error))
+        expand::expand_words(&word.text, self.escape, |name| self.get(name).map(Cow::Borrowed))
+            .map_err(|error| at(word, &error))
     }
 
     /// Resolves the variables of a text whose quotes stay, as progress shows an instruction;
@@ -73,10 +63,7 @@ impl Scope {
 }
 
 fn at(word: &Word, error: &ExpandError) -> Diagnostic {
-    Diagnostic::error(
-        word.span,
-        format!("failed to process `{}`: {error}", word.text),
-    )
+    Diagnostic::error(word.span, format!("failed to process `{}`: {error}", word.text))
 }
 
 /// The arguments that exist without being declared, importable by a bare `ARG NAME`.
@@ -101,13 +88,7 @@ pub(crate) fn automatic(target: &Platform, host: &Platform, stage: &str) -> Vec<
 
 /// Whether a name is one of the proxy variables, which RUN sees without being part of its key.
 pub(crate) fn is_proxy(name: &str) -> bool {
-    [
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "FTP_PROXY",
-        "NO_PROXY",
-        "ALL_PROXY",
-    ]
-    .iter()
-    .any(|proxy| proxy.eq_ignore_ascii_case(name))
+    ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
+        .iter()
+        .any(|proxy| proxy.eq_ignore_ascii_case(name))
 }

@@ -36,11 +36,7 @@ pub(super) struct State {
 impl State {
     /// Joins a path to the working directory, lexically, as WORKDIR and COPY do.
     pub(super) fn absolute(&self, path: &str) -> String {
-        let base = if path.starts_with('/') {
-            ""
-        } else {
-            self.config.config.working_dir.as_str()
-        };
+        let base = if path.starts_with('/') { "" } else { self.config.config.working_dir.as_str() };
         clean(&format!("/{base}/{path}"))
     }
 
@@ -81,11 +77,7 @@ impl Counter {
     fn name(&mut self, text: &str) -> String {
         self.next += 1;
         let width = self.total.to_string().len();
-        let stage = if self.several {
-            format!("{} ", self.stage)
-        } else {
-            String::new()
-        };
+        let stage = if self.several { format!("{} ", self.stage) } else { String::new() };
         format!("[{stage}{:>width$}/{}] {text}", self.next, self.total)
     }
 
@@ -139,16 +131,10 @@ impl<'a> Lowering<'a> {
 
     pub(super) fn finish(mut self) -> Result<Lowered, Diagnostic> {
         for (index, stage) in self.plan.stages.iter().enumerate() {
-            let state = if stage.wanted {
-                Some(self.stage(index, stage)?)
-            } else {
-                None
-            };
+            let state = if stage.wanted { Some(self.stage(index, stage)?) } else { None };
             self.done.push(state);
         }
-        let state = self.done[self.plan.target]
-            .take()
-            .expect("the target was marked as wanted");
+        let state = self.done[self.plan.target].take().expect("the target was marked as wanted");
         let mut config = state.config;
         for (name, value) in &self.request.labels {
             config.config.labels.insert(name.clone(), value.clone());
@@ -177,11 +163,7 @@ impl<'a> Lowering<'a> {
         };
         let mut state = self.base(stage, &mut counter)?;
         for (position, statement) in stage.instructions.iter().enumerate() {
-            let prefix = if position < stage.triggers {
-                "ONBUILD "
-            } else {
-                ""
-            };
+            let prefix = if position < stage.triggers { "ONBUILD " } else { "" };
             self.instruction(index, &mut state, statement, prefix, &mut counter)?;
         }
         Ok(state)
@@ -191,19 +173,10 @@ impl<'a> Lowering<'a> {
     fn base(&mut self, stage: &PlannedStage, counter: &mut Counter) -> Result<State, Diagnostic> {
         let request = self.request;
         let fresh = request.no_cache
-            || request
-                .no_cache_filter
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(&stage.name));
+            || request.no_cache_filter.iter().any(|name| name.eq_ignore_ascii_case(&stage.name));
         if let Base::Stage(below) = &stage.base {
-            let below = self.done[*below]
-                .clone()
-                .expect("the base of a wanted stage is wanted");
-            let mut state = State {
-                command_set: false,
-                fresh,
-                ..below
-            };
+            let below = self.done[*below].clone().expect("the base of a wanted stage is wanted");
+            let mut state = State { command_set: false, fresh, ..below };
             state.config.config.on_build.clear();
             // What ENV has set counts again, even where an ARG of the base came after it.
             inherit(&mut state.scope, &state.config.config.env);
@@ -214,10 +187,7 @@ impl<'a> Lowering<'a> {
         let mut config = match &stage.base {
             Base::Image(wanted) => {
                 let image = self.image(wanted, stage.from)?;
-                let config = ImageConfig {
-                    created: None,
-                    ..image.config.clone()
-                };
+                let config = ImageConfig { created: None, ..image.config.clone() };
                 let step = counter.name(&format!("FROM {}", image.reference));
                 self.note_image(wanted, step);
                 config
@@ -234,15 +204,7 @@ impl<'a> Lowering<'a> {
             Base::Image(_) => config.platform(),
             _ => stage.platform.clone(),
         };
-        Ok(State {
-            config,
-            root,
-            scope,
-            arguments: vec![],
-            command_set: false,
-            platform,
-            fresh,
-        })
+        Ok(State { config, root, scope, arguments: vec![], command_set: false, platform, fresh })
     }
 
     fn image(&self, wanted: &Wanted, span: Span) -> Result<&'a ResolvedImage, Diagnostic> {
@@ -266,9 +228,7 @@ impl<'a> Lowering<'a> {
         let source = match base {
             Base::Stage(below) => {
                 let state = self.done[*below].as_ref();
-                return Ok(state
-                    .expect("what a wanted stage reads from is wanted")
-                    .root);
+                return Ok(state.expect("what a wanted stage reads from is wanted").root);
             }
             Base::Scratch => Source::Scratch,
             Base::Image(wanted) => {
@@ -277,17 +237,11 @@ impl<'a> Lowering<'a> {
                 if !self.images.iter().any(|(known, _)| known == wanted) {
                     self.images.push((wanted.clone(), step));
                 }
-                Source::Image {
-                    reference,
-                    platform: wanted.platform.clone(),
-                }
+                Source::Image { reference, platform: wanted.platform.clone() }
             }
             Base::Folder(name) => {
                 self.folders.entry(name.clone()).or_default();
-                Source::Context {
-                    name: name.clone(),
-                    paths: Vec::new(),
-                }
+                Source::Context { name: name.clone(), paths: Vec::new() }
             }
         };
         let key = format!("{source:?}");
@@ -317,26 +271,17 @@ impl<'a> Lowering<'a> {
         if let Work::Op { fresh, .. } = &mut vertex.work {
             *fresh = state.fresh;
         }
-        state.root = self.push(Vertex {
-            name,
-            digest: format!("sha256:{digest}"),
-            place,
-            ..vertex
-        });
+        state.root =
+            self.push(Vertex { name, digest: format!("sha256:{digest}"), place, ..vertex });
     }
 
     /// Adds a vertex that only joins others and is not shown.
     pub(super) fn join(&mut self, op: Op, inputs: Vec<Edge>) -> VertexId {
-        self.push(Vertex {
-            quiet: true,
-            ..Vertex::op(op, inputs, "join layers")
-        })
+        self.push(Vertex { quiet: true, ..Vertex::op(op, inputs, "join layers") })
     }
 
     fn push(&mut self, vertex: Vertex) -> VertexId {
-        self.graph
-            .add(vertex)
-            .expect("the lowering adds inputs before what uses them")
+        self.graph.add(vertex).expect("the lowering adds inputs before what uses them")
     }
 
     fn instruction(

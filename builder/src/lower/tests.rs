@@ -17,10 +17,8 @@ fn lowered(text: &str, change: impl FnOnce(&mut Request)) -> String {
         Ok(file) => file,
         Err(errors) => return format!("does not parse: {errors:?}"),
     };
-    let mut request = Request {
-        platform: platform::parse("linux/amd64").unwrap(),
-        ..Request::new()
-    };
+    let mut request =
+        Request { platform: platform::parse("linux/amd64").unwrap(), ..Request::new() };
     change(&mut request);
     let image = |wanted: Wanted| {
         let mut config = ImageConfig::scratch(&platform::parse(&wanted.platform).unwrap());
@@ -37,10 +35,7 @@ fn lowered(text: &str, change: impl FnOnce(&mut Request)) -> String {
     };
     match lower(&file, &request, &images) {
         Ok(lowered) => show(&lowered),
-        Err(error) => format!(
-            "{error} (hint: {})",
-            error.hint.as_deref().unwrap_or("none")
-        ),
+        Err(error) => format!("{error} (hint: {})", error.hint.as_deref().unwrap_or("none")),
     }
 }
 
@@ -50,10 +45,7 @@ fn show(lowered: &Lowered) -> String {
         let _ = write!(text, "{} ", id.index());
         let _ = match &vertex.work {
             Work::Source(Source::Scratch) => writeln!(text, "scratch"),
-            Work::Source(Source::Image {
-                reference,
-                platform,
-            }) => {
+            Work::Source(Source::Image { reference, platform }) => {
                 writeln!(text, "image {reference} {platform}")
             }
             Work::Source(Source::Context { name, .. }) => writeln!(text, "folder {name}"),
@@ -61,12 +53,7 @@ fn show(lowered: &Lowered) -> String {
                 let fresh = if *fresh { " (again)" } else { "" };
                 let inputs: Vec<_> = inputs.iter().map(edge).collect();
                 let name = if vertex.quiet { "" } else { &vertex.name };
-                writeln!(
-                    text,
-                    "{name}{fresh}\n    {} <- {}",
-                    show_op(op),
-                    inputs.join(", ")
-                )
+                writeln!(text, "{name}{fresh}\n    {} <- {}", show_op(op), inputs.join(", "))
             }
         };
     }
@@ -88,14 +75,10 @@ fn edge(edge: &Edge) -> String {
     match &edge.select {
         Select::All => vertex.to_string(),
         Select::Nothing => format!("{vertex} (unseen)"),
-        Select::Paths {
-            patterns, exclude, ..
-        } if exclude.is_empty() => {
+        Select::Paths { patterns, exclude, .. } if exclude.is_empty() => {
             format!("{vertex}{patterns:?}")
         }
-        Select::Paths {
-            patterns, exclude, ..
-        } => format!("{vertex}{patterns:?}-{exclude:?}"),
+        Select::Paths { patterns, exclude, .. } => format!("{vertex}{patterns:?}-{exclude:?}"),
     }
 }
 
@@ -118,10 +101,7 @@ fn show_op(op: &Op) -> String {
                 })
                 .collect();
             let env: Vec<_> = exec.env.iter().filter(|(name, _)| name != "PATH").collect();
-            format!(
-                "exec {:?} in {} as {:?} with {env:?}{mounts}",
-                exec.args, exec.cwd, exec.user
-            )
+            format!("exec {:?} in {} as {:?} with {env:?}{mounts}", exec.args, exec.cwd, exec.user)
         }
         Op::Copy(copy) => {
             let item = |item: &CopyItem| match item {

@@ -41,9 +41,7 @@ pub(super) fn wanted(
         return Ok(false);
     };
     let file = open(root, &node.path).map_err(StepError::file("open the source of ADD"))?;
-    Ok(compression(&file)
-        .map_err(StepError::file("read the source of ADD"))?
-        .is_some())
+    Ok(compression(&file).map_err(StepError::file("read the source of ADD"))?.is_some())
 }
 
 /// Unpacks an archive into the destination of the instruction.
@@ -56,11 +54,7 @@ pub(super) fn unpack(root: &OwnedFd, path: &Path, target: &Target<'_>) -> Result
     let (uid, gid) = target.owner.unwrap_or((0, 0));
     let real = super::files::make_folders(target.root, &folder, uid, gid)
         .map_err(StepError::file(doing()))?;
-    let real = if real.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        &real
-    };
+    let real = if real.as_os_str().is_empty() { Path::new(".") } else { &real };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let destination = rustix::fs::openat(target.root, real, flags, Mode::empty())
         .map_err(StepError::file(doing()))?;
@@ -140,10 +134,7 @@ mod tests {
             compression(&File::open(path).unwrap()).unwrap()
         };
         assert_eq!(check(&tar), Some(Compression::None));
-        assert_eq!(
-            check(&zstd::encode_all(&tar[..], 1).unwrap()),
-            Some(Compression::Zstd)
-        );
+        assert_eq!(check(&zstd::encode_all(&tar[..], 1).unwrap()), Some(Compression::Zstd));
         assert_eq!(check(&zstd::encode_all(&b"text"[..], 1).unwrap()), None);
         assert_eq!(check(b"text"), None);
         assert_eq!(check(b""), None);

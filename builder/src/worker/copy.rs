@@ -38,10 +38,7 @@ impl World {
     pub(super) fn copy(&self, task: &Task, copy: &Copy) -> Result<Outputs, StepError> {
         let began = Instant::now();
         let base = &task.inputs[0];
-        let staged = self
-            .store
-            .stage()
-            .map_err(StepError::store("begin a layer"))?;
+        let staged = self.store.stage().map_err(StepError::store("begin a layer"))?;
         let root = self
             .store
             .writable(&base.layers, &staged)
@@ -91,13 +88,7 @@ impl World {
                 let nodes = tree.subtree(&matched.real).to_vec();
                 Found { matched, nodes }
             });
-            return Ok((
-                Source {
-                    root,
-                    _inline: None,
-                },
-                found.collect(),
-            ));
+            return Ok((Source { root, _inline: None }, found.collect()));
         }
         let root = self
             .store
@@ -110,13 +101,7 @@ impl World {
                 Ok(Found { matched, nodes })
             })
             .collect::<Result<_, StepError>>()?;
-        Ok((
-            Source {
-                root,
-                _inline: None,
-            },
-            found,
-        ))
+        Ok((Source { root, _inline: None }, found))
     }
 
     /// Writes a file that stands in the Dockerfile where it can be copied from.
@@ -130,15 +115,8 @@ impl World {
         let root = fs::File::open(staged.files()).map_err(StepError::file(failed()))?;
         let real = PathBuf::from(name);
         let nodes = read(root.as_fd(), &real)?;
-        let matched = Match {
-            named: real.clone(),
-            real,
-            pivot: 0,
-        };
-        let source = Source {
-            root: root.into(),
-            _inline: Some(staged),
-        };
+        let matched = Match { named: real.clone(), real, pivot: 0 };
+        let source = Source { root: root.into(), _inline: Some(staged) };
         Ok((source, vec![Found { matched, nodes }]))
     }
 }
@@ -147,10 +125,7 @@ impl World {
 fn read(root: BorrowedFd<'_>, path: &Path) -> Result<Vec<Node>, StepError> {
     let roots = [path.to_owned()];
     let whole = path.as_os_str().is_empty();
-    let options = tree::Options {
-        roots: if whole { &[] } else { &roots },
-        ..Default::default()
-    };
+    let options = tree::Options { roots: if whole { &[] } else { &roots }, ..Default::default() };
     let tree = Tree::read(root, &options)
         .map_err(StepError::store(format!("read `{}`", path.display())))?;
     Ok(tree.nodes().to_vec())
@@ -167,20 +142,10 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(root: BorrowedFd<'a>, copy: &'a Copy) -> Result<Self, StepError> {
-        let owner = copy
-            .chown
-            .as_deref()
-            .map(|owner| files::owner_ids(root, owner))
-            .transpose()?;
+        let owner = copy.chown.as_deref().map(|owner| files::owner_ids(root, owner)).transpose()?;
         let mode = copy.chmod.as_deref().map(str::parse).transpose();
         let mode = mode.map_err(|error: copy::InvalidMode| StepError::Other(error.to_string()))?;
-        Ok(Self {
-            root,
-            copy,
-            owner,
-            mode,
-            exclude: Exclude::new(&copy.exclude)?,
-        })
+        Ok(Self { root, copy, owner, mode, exclude: Exclude::new(&copy.exclude)? })
     }
 
     /// The destination of the instruction, relative to the root, with its links followed where it
@@ -210,19 +175,14 @@ impl<'a> Target<'a> {
             .filter_map(|node| self.item(found, top, node, &destination))
             .collect();
         let options = Options {
-            owner: self
-                .owner
-                .map_or(Owner::default(), |(uid, gid)| Owner::Set(uid, gid)),
+            owner: self.owner.map_or(Owner::default(), |(uid, gid)| Owner::Set(uid, gid)),
             mode: self.mode.as_ref(),
             overwrite_directories: self.copy.link,
             previous: None,
         };
         copy::copy(source.root.as_fd(), &items, self.root, &options)
             .map(drop)
-            .map_err(StepError::store(format!(
-                "copy `{}`",
-                found.matched.named.display()
-            )))
+            .map_err(StepError::store(format!("copy `{}`", found.matched.named.display())))
     }
 
     fn item<'n>(
@@ -233,27 +193,15 @@ impl<'a> Target<'a> {
         destination: &Path,
     ) -> Option<Item<'n>> {
         let below = node.path.strip_prefix(&top.path).unwrap_or(&node.path);
-        if self
-            .exclude
-            .leaves_out(&found.matched, below, node.is_directory())
-        {
+        if self.exclude.leaves_out(&found.matched, below, node.is_directory()) {
             return None;
         }
         let is_top = below.as_os_str().is_empty();
-        let destination = if is_top {
-            destination.to_owned()
-        } else {
-            destination.join(below)
-        };
+        let destination = if is_top { destination.to_owned() } else { destination.join(below) };
         // The root itself is always there.
         let is_root = destination.as_os_str().is_empty();
         let source = node.path.to_path_buf();
-        (!is_root).then_some(Item {
-            source,
-            destination,
-            node,
-            previous: None,
-        })
+        (!is_root).then_some(Item { source, destination, node, previous: None })
     }
 
     /// Where one source goes, relative to the root.
@@ -272,11 +220,7 @@ impl<'a> Target<'a> {
     }
 
     fn is_directory(&self, path: &Path) -> bool {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         rustix::fs::statat(self.root, path, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
     }
@@ -300,11 +244,6 @@ pub(super) fn tree(root: BorrowedFd<'_>, path: &Path, target: &Path) -> io::Resu
             (!below.as_os_str().is_empty()).then_some(item)
         })
         .collect();
-    let options = Options {
-        owner: Owner::Keep,
-        ..Options::default()
-    };
-    copy::copy(root, &items, folder.as_fd(), &options)
-        .map(drop)
-        .map_err(io::Error::other)
+    let options = Options { owner: Owner::Keep, ..Options::default() };
+    copy::copy(root, &items, folder.as_fd(), &options).map(drop).map_err(io::Error::other)
 }

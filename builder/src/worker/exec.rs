@@ -29,10 +29,7 @@ impl World {
     pub(super) fn exec(&self, task: &Task, exec: &Exec, kill: &Kill) -> Result<Outputs, StepError> {
         let began = Instant::now();
         let base = &task.inputs[0];
-        let staged = self
-            .store
-            .stage()
-            .map_err(StepError::store("begin a layer"))?;
+        let staged = self.store.stage().map_err(StepError::store("begin a layer"))?;
         let root = self
             .store
             .writable(&base.layers, &staged)
@@ -41,10 +38,7 @@ impl World {
         let container = container(root, exec, &mut mounts);
         run_container(task, exec, container, kill)?;
         drop(mounts);
-        let below = self
-            .store
-            .view(&base.layers)
-            .map_err(StepError::store("look at the base"))?;
+        let below = self.store.view(&base.layers).map_err(StepError::store("look at the base"))?;
         let upper =
             std::fs::File::open(staged.files()).map_err(StepError::file("open the new layer"))?;
         prune::unchanged(upper.as_fd(), below.as_fd())
@@ -81,10 +75,7 @@ fn run_container(
     })?;
     match exit {
         Exit::Code(0) => Ok(()),
-        exit => Err(StepError::Exit {
-            command,
-            code: exit.code(),
-        }),
+        exit => Err(StepError::Exit { command, code: exit.code() }),
     }
 }
 
@@ -126,12 +117,7 @@ fn hosts_file(exec: &Exec) -> MountSource {
     for (name, address) in &exec.extra_hosts {
         let _ = writeln!(text, "{address}\t{name}");
     }
-    MountSource::Bytes {
-        bytes: text.into_bytes(),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    }
+    MountSource::Bytes { bytes: text.into_bytes(), mode: 0o644, uid: 0, gid: 0 }
 }
 
 /// A limit by Docker's name of it; names that the command line did not know never get here.
@@ -155,11 +141,7 @@ fn limit((name, soft, hard): &(String, u64, u64)) -> Option<Limit> {
         _ => return None,
     };
     let finite = |value: u64| (value != u64::MAX).then_some(value);
-    Some(Limit {
-        resource,
-        soft: finite(*soft),
-        hard: finite(*hard),
-    })
+    Some(Limit { resource, soft: finite(*soft), hard: finite(*hard) })
 }
 
 /// Tells what the process writes, until nobody holds the other ends of the pipes any more.
@@ -171,10 +153,8 @@ fn copy_logs(task: &Task, output: OwnedFd, errors: OwnedFd) -> Result<(), StepEr
     let mut buffer = vec![0; LOG_CHUNK];
     while !open.is_empty() {
         let ready: Vec<bool> = {
-            let mut fds: Vec<_> = open
-                .iter()
-                .map(|(file, _)| PollFd::new(file, PollFlags::IN))
-                .collect();
+            let mut fds: Vec<_> =
+                open.iter().map(|(file, _)| PollFd::new(file, PollFlags::IN)).collect();
             match poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 result => result.map_err(StepError::file("wait for the output"))?,
@@ -192,10 +172,7 @@ fn copy_logs(task: &Task, output: OwnedFd, errors: OwnedFd) -> Result<(), StepEr
             match file.read(&mut buffer) {
                 Ok(0) => false,
                 Ok(length) => {
-                    let log = What::Log {
-                        stream: *stream,
-                        data: buffer[..length].into(),
-                    };
+                    let log = What::Log { stream: *stream, data: buffer[..length].into() };
                     task.events.emit(task.step, log);
                     true
                 }

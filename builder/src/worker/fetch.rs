@@ -27,15 +27,7 @@ impl Listener<'_> {
         if let Some(step) = self.step {
             let part = blob.digest.to_string();
             let total = Some(blob.size);
-            self.events.emit(
-                step,
-                What::Progress {
-                    part,
-                    current,
-                    total,
-                    done,
-                },
-            );
+            self.events.emit(step, What::Progress { part, current, total, done });
         }
     }
 }
@@ -101,20 +93,16 @@ async fn download(
         });
     };
     let reference = source::parse(from)?;
-    let mut stream = registries
-        .client()
-        .blob(&reference, &blob.digest.to_string(), blob.size, 0);
-    let mut writer = store
-        .blob_writer(Some((blob.digest, blob.size)))
-        .map_err(Error::store(doing()))?;
+    let mut stream = registries.client().blob(&reference, &blob.digest.to_string(), blob.size, 0);
+    let mut writer =
+        store.blob_writer(Some((blob.digest, blob.size))).map_err(Error::store(doing()))?;
     let (mut current, mut told) = (0, 0);
     listener.progress(blob, 0, false);
     while let Some(bytes) = stream.next().await {
         let bytes = bytes.map_err(Error::registry(doing()))?;
-        writer.write_all(&bytes).map_err(|source| Error::Write {
-            path: store.root().to_owned(),
-            source,
-        })?;
+        writer
+            .write_all(&bytes)
+            .map_err(|source| Error::Write { path: store.root().to_owned(), source })?;
         current += bytes.len() as u64;
         if current - told >= PROGRESS_STEP {
             told = current;
@@ -129,17 +117,10 @@ async fn download(
 
 fn unpack(store: &Store, diff_id: Digest, blob: &Blob) -> Result<()> {
     let doing = || format!("unpack the layer {}", blob.digest);
-    let file = store
-        .open_blob(&blob.digest)
-        .map_err(Error::store(doing()))?;
-    let tar = plain(file, &blob.media_type).map_err(|source| Error::Write {
-        path: store.root().to_owned(),
-        source,
-    })?;
-    store
-        .unpack(diff_id, tar)
-        .map(drop)
-        .map_err(Error::store(doing()))
+    let file = store.open_blob(&blob.digest).map_err(Error::store(doing()))?;
+    let tar = plain(file, &blob.media_type)
+        .map_err(|source| Error::Write { path: store.root().to_owned(), source })?;
+    store.unpack(diff_id, tar).map(drop).map_err(Error::store(doing()))
 }
 
 /// The uncompressed bytes of a layer, by what its first bytes say; the media type is not trusted.
@@ -162,9 +143,7 @@ pub(crate) fn plain(file: File, media_type: &str) -> std::io::Result<Box<dyn Rea
 async fn lock(store: &Store, name: String) -> Result<Lock> {
     let store = store.clone();
     blocking(move || {
-        store
-            .lock_wait(&name, |_| {})
-            .map_err(Error::store(format!("wait for the {name}")))
+        store.lock_wait(&name, |_| {}).map_err(Error::store(format!("wait for the {name}")))
     })
     .await
 }

@@ -22,10 +22,7 @@ impl World {
     pub(super) fn files(&self, task: &Task, actions: &[FileAction]) -> Result<Outputs, StepError> {
         let began = Instant::now();
         let base = &task.inputs[0];
-        let staged = self
-            .store
-            .stage()
-            .map_err(StepError::store("begin a layer"))?;
+        let staged = self.store.stage().map_err(StepError::store("begin a layer"))?;
         let root = self
             .store
             .writable(&base.layers, &staged)
@@ -49,10 +46,8 @@ pub(super) fn owner_ids(root: BorrowedFd<'_>, owner: &str) -> Result<(u32, u32),
     if let Ok(id) = owner.parse::<u32>() {
         return Ok((id, id));
     }
-    let user = rbuild_runtime::user::resolve(root, owner).map_err(|error| StepError::User {
-        user: owner.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let user = rbuild_runtime::user::resolve(root, owner)
+        .map_err(|error| StepError::User { user: owner.to_owned(), reason: error.to_string() })?;
     Ok((user.uid, user.gid))
 }
 
@@ -78,11 +73,7 @@ pub(super) fn make_folders(
             Err(error) => return Err(error),
         };
     }
-    let whole = if real.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        &real
-    };
+    let whole = if real.as_os_str().is_empty() { Path::new(".") } else { &real };
     let stat = rustix::fs::statat(root, whole, AtFlags::SYMLINK_NOFOLLOW)?;
     if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
         return Err(Errno::NOTDIR.into());
@@ -97,12 +88,7 @@ fn make_folder(root: BorrowedFd<'_>, path: &Path, uid: u32, gid: u32) -> io::Res
         rustix::fs::chownat(root, path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
     }
     // The mode must not depend on the caller's umask.
-    rustix::fs::chmodat(
-        root,
-        path,
-        Mode::from_raw_mode(FOLDER_MODE),
-        AtFlags::empty(),
-    )?;
+    rustix::fs::chmodat(root, path, Mode::from_raw_mode(FOLDER_MODE), AtFlags::empty())?;
     Ok(())
 }
 

@@ -96,15 +96,9 @@ impl LocalWorker {
         }
         let step = self.0.step_of(&missing[0]);
         self.0.fetch_begins(step);
-        fetch::layers(
-            &self.0.store,
-            &self.0.registries,
-            &missing,
-            &self.0.events,
-            step,
-        )
-        .await
-        .map_err(|error| Error::failed(StepError::Fetch(Arc::new(error))))?;
+        fetch::layers(&self.0.store, &self.0.registries, &missing, &self.0.events, step)
+            .await
+            .map_err(|error| Error::failed(StepError::Fetch(Arc::new(error))))?;
         self.0.fetch_ends(step);
         Ok(())
     }
@@ -145,11 +139,8 @@ impl World {
 
     /// Names what a folder holds, and shows that as a step.
     fn pin_folder(&self, folder: &Folder, name: &str) -> Result<Snapshot, StepError> {
-        let what = if name == CONTEXT {
-            "build context".to_owned()
-        } else {
-            format!("context {name}")
-        };
+        let what =
+            if name == CONTEXT { "build context".to_owned() } else { format!("context {name}") };
         let step = begin(&self.events, format!("[internal] load {what}"));
         let snapshot = folder.pin()?;
         let bytes = folder.tree()?.nodes().iter().map(|node| node.size).sum();
@@ -183,14 +174,9 @@ impl World {
         select_digest(select, find, |found| {
             let roots = [found.real.clone()];
             let whole = found.real.as_os_str().is_empty();
-            let options = Options {
-                roots: if whole { &[] } else { &roots },
-                ..Options::default()
-            };
-            let tree = Tree::read(view.as_fd(), &options).map_err(StepError::store(format!(
-                "read `{}`",
-                found.named.display()
-            )))?;
+            let options = Options { roots: if whole { &[] } else { &roots }, ..Options::default() };
+            let tree = Tree::read(view.as_fd(), &options)
+                .map_err(StepError::store(format!("read `{}`", found.named.display())))?;
             Ok(tree.nodes().to_vec())
         })
     }
@@ -203,15 +189,11 @@ impl World {
         staged: StagedLayer,
         began: Instant,
     ) -> Result<Outputs, StepError> {
-        let content = staged
-            .content()
-            .map_err(StepError::store("digest the new layer"))?;
+        let content = staged.content().map_err(StepError::store("digest the new layer"))?;
         let mut layers = base.layers.to_vec();
         layers.push(Layer::Made(staged.id()));
-        let snapshot = Snapshot {
-            content: content_of(base.content, content),
-            layers: layers.into(),
-        };
+        let snapshot =
+            Snapshot { content: content_of(base.content, content), layers: layers.into() };
         let outputs: Outputs = Arc::new([snapshot]);
         let record = Record {
             definition: task.definition,
@@ -222,9 +204,8 @@ impl World {
             cost_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             created: jiff::Timestamp::now().as_second(),
         };
-        let layer = staged
-            .commit(Some(&record))
-            .map_err(StepError::store("commit the new layer"))?;
+        let layer =
+            staged.commit(Some(&record)).map_err(StepError::store("commit the new layer"))?;
         let store = self.store.clone();
         // The tar's digest is needed only when the image is written: it is made meanwhile.
         rayon::spawn(move || {
@@ -241,10 +222,7 @@ impl Worker for LocalWorker {
     async fn pin(&self, source: &Source) -> Result<Snapshot, Error> {
         match source {
             Source::Scratch => Ok(rbuild_solver::scratch()),
-            Source::Image {
-                reference,
-                platform,
-            } => {
+            Source::Image { reference, platform } => {
                 let base = self.0.images.get(&image_key(reference, platform));
                 base.map(|base| base.snapshot.clone()).ok_or_else(|| {
                     Error::failed(StepError::Other(format!("`{reference}` was not resolved")))
@@ -276,20 +254,13 @@ impl Worker for LocalWorker {
             Mode::Check => return Err(Error::NotHere("an image".to_owned())),
         }
         let (snapshot, select) = (snapshot.clone(), select.clone());
-        self.blocking(move |world| world.digest(&snapshot, &select))
-            .await
+        self.blocking(move |world| world.digest(&snapshot, &select)).await
     }
 
     async fn run(&self, task: Task) -> Result<Outputs, Error> {
         self.0.ran.store(true, Ordering::Relaxed);
         self.fetch(&task.inputs).await?;
-        let permit = self
-            .0
-            .jobs
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Canceled)?;
+        let permit = self.0.jobs.clone().acquire_owned().await.map_err(|_| Error::Canceled)?;
         let kill = exec::Kill::new();
         let stop = kill.on_drop();
         let outputs = self

@@ -36,51 +36,27 @@ impl World {
         for mount in &exec.mounts {
             let target = mount.target.clone();
             match &mount.kind {
-                MountKind::Bind {
-                    input,
-                    source,
-                    writable,
-                } => {
+                MountKind::Bind { input, source, writable } => {
                     let fd = self.bound(&task.inputs[*input], source, *writable, &mut all)?;
                     let bound = Mount::new(MountSource::Fd(fd), target);
-                    all.list
-                        .push(if *writable { bound } else { bound.read_only() });
+                    all.list.push(if *writable { bound } else { bound.read_only() });
                 }
                 MountKind::Cache { read_only, .. } => {
                     let folder = self.cache_folder(task, &mount.kind, &mut all)?;
                     let bound = Mount::bind(folder, target);
-                    all.list
-                        .push(if *read_only { bound.read_only() } else { bound });
+                    all.list.push(if *read_only { bound.read_only() } else { bound });
                 }
                 MountKind::Inline { contents, mode } => {
                     let bytes = contents.clone().into_bytes();
-                    let source = MountSource::Bytes {
-                        bytes,
-                        mode: *mode,
-                        uid: 0,
-                        gid: 0,
-                    };
+                    let source = MountSource::Bytes { bytes, mode: *mode, uid: 0, gid: 0 };
                     all.list.push(Mount::new(source, target).read_only());
                 }
                 MountKind::Tmpfs { size } => {
                     let size = (*size != 0).then_some(*size);
-                    let source = MountSource::Tmpfs {
-                        size,
-                        mode: 0o1777,
-                        uid: 0,
-                        gid: 0,
-                    };
+                    let source = MountSource::Tmpfs { size, mode: 0o1777, uid: 0, gid: 0 };
                     all.list.push(Mount::new(source, target));
                 }
-                MountKind::Secret {
-                    id,
-                    env,
-                    file,
-                    required,
-                    mode,
-                    uid,
-                    gid,
-                } => {
+                MountKind::Secret { id, env, file, required, mode, uid, gid } => {
                     let Some(bytes) = self.secret(id, *required)? else {
                         continue;
                     };
@@ -90,18 +66,11 @@ impl World {
                     }
                     if *file {
                         let (mode, uid, gid) = (*mode, *uid, *gid);
-                        let source = MountSource::Bytes {
-                            bytes,
-                            mode,
-                            uid,
-                            gid,
-                        };
+                        let source = MountSource::Bytes { bytes, mode, uid, gid };
                         all.list.push(Mount::new(source, target).read_only());
                     }
                 }
-                MountKind::Ssh {
-                    required: false, ..
-                } => {}
+                MountKind::Ssh { required: false, .. } => {}
                 MountKind::Ssh { .. } => {
                     return Err(StepError::Unsupported("`--mount=type=ssh`".to_owned()));
                 }
@@ -111,11 +80,7 @@ impl World {
     }
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>, StepError> {
-        match self
-            .secrets
-            .read(id)
-            .map_err(StepError::file(format!("read the secret `{id}`")))?
-        {
+        match self.secrets.read(id).map_err(StepError::file(format!("read the secret `{id}`")))? {
             None if required => Err(StepError::Secret(id.to_owned())),
             secret => Ok(secret),
         }
@@ -129,11 +94,7 @@ impl World {
         writable: bool,
         all: &mut Mounts,
     ) -> Result<OwnedFd, StepError> {
-        let stage = || {
-            self.store
-                .stage()
-                .map_err(StepError::store("begin a layer"))
-        };
+        let stage = || self.store.stage().map_err(StepError::store("begin a layer"));
         let staged = writable.then(stage).transpose()?;
         let root = match self.folder(input) {
             Some(folder) => self.folder_view(folder, staged.as_ref(), all)?,
@@ -149,18 +110,13 @@ impl World {
             return Ok(root);
         }
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => StepError::NotFound {
-                path: relative.to_owned(),
-                hint: None,
-            },
+            io::ErrorKind::NotFound => {
+                StepError::NotFound { path: relative.to_owned(), hint: None }
+            }
             _ => StepError::file(format!("open `{relative}` for a bind mount"))(error),
         };
         let real = select::resolve(root.as_fd(), Path::new(relative)).map_err(failed)?;
-        let real = if real.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            real
-        };
+        let real = if real.as_os_str().is_empty() { PathBuf::from(".") } else { real };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(root.as_fd(), &real, flags, Mode::empty())
             .map_err(|error| failed(error.into()))
@@ -178,10 +134,7 @@ impl World {
             return rustix::fs::openat(CWD, folder.path(), flags, Mode::empty())
                 .map_err(StepError::file("open the context"));
         }
-        let mask = self
-            .store
-            .stage()
-            .map_err(StepError::store("begin a layer"))?;
+        let mask = self.store.stage().map_err(StepError::store("begin a layer"))?;
         hide_ignored(folder, Path::new(""), mask.files())
             .map_err(StepError::file("hide the files that are ignored"))?;
         let folders = [mask.files().to_owned(), folder.path().to_owned()];
@@ -197,17 +150,7 @@ impl World {
         kind: &MountKind,
         all: &mut Mounts,
     ) -> Result<PathBuf, StepError> {
-        let MountKind::Cache {
-            id,
-            sharing,
-            seed,
-            source,
-            mode,
-            uid,
-            gid,
-            ..
-        } = kind
-        else {
+        let MountKind::Cache { id, sharing, seed, source, mode, uid, gid, .. } = kind else {
             return Err(StepError::Other("not a cache mount".to_owned()));
         };
         let name = blake3::hash(id.as_bytes()).to_hex();
@@ -262,17 +205,12 @@ impl World {
                         0 => name.to_owned(),
                         number => format!("{name}.{number}"),
                     };
-                    let lock = self
-                        .store
-                        .lock(&format!("cache {name}"))
-                        .map_err(failed())?;
+                    let lock = self.store.lock(&format!("cache {name}")).map_err(failed())?;
                     if lock.is_some() {
                         return Ok((name, lock));
                     }
                 }
-                Err(StepError::Other(format!(
-                    "every copy of the cache `{id}` is in use"
-                )))
+                Err(StepError::Other(format!("every copy of the cache `{id}` is in use")))
             }
         }
     }
@@ -282,11 +220,7 @@ impl World {
             Some(folder) => folder.root().try_clone_to_owned()?,
             None => self.store.view(&seed.layers).map_err(io::Error::other)?,
         };
-        super::copy::tree(
-            root.as_fd(),
-            Path::new(source.trim_start_matches('/')),
-            target,
-        )
+        super::copy::tree(root.as_fd(), Path::new(source.trim_start_matches('/')), target)
     }
 }
 

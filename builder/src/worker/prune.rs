@@ -9,10 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The deepest folder that is looked at; deeper ones stay as they are.
 const MAX_DEPTH: usize = 200;
@@ -83,14 +81,7 @@ fn same_owner_and_kind(new: &Stat, old: &Stat) -> bool {
 /// A whiteout is the device 0:0, which no file below is.
 fn same_contents(new: &Stat, old: &Stat) -> bool {
     let whiteout = FileType::from_raw_mode(new.st_mode).is_char_device() && new.st_rdev == 0;
-    let facts = |stat: &Stat| {
-        (
-            stat.st_size,
-            stat.st_mtime,
-            stat.st_mtime_nsec,
-            stat.st_rdev,
-        )
-    };
+    let facts = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_rdev);
     !whiteout && facts(new) == facts(old)
 }
 
@@ -123,14 +114,7 @@ mod tests {
     use std::process::Command;
 
     fn copy(from: &Path, to: &Path) {
-        assert!(
-            Command::new("cp")
-                .arg("-a")
-                .args([from, to])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
     }
 
     #[test]
@@ -139,13 +123,7 @@ mod tests {
         let below = root.path().join("below");
         fs::create_dir_all(below.join("etc/deep")).unwrap();
         fs::create_dir_all(below.join("kept")).unwrap();
-        for file in [
-            "etc/same",
-            "etc/deep/same",
-            "kept/same",
-            "kept/mode",
-            "kept/text",
-        ] {
+        for file in ["etc/same", "etc/deep/same", "kept/same", "kept/mode", "kept/text"] {
             fs::write(below.join(file), file).unwrap();
         }
         let upper = root.path().join("upper");
@@ -157,10 +135,8 @@ mod tests {
         fs::create_dir(upper.join("only")).unwrap();
         let (up, down) = (File::open(&upper).unwrap(), File::open(&below).unwrap());
         unchanged(up.as_fd(), down.as_fd()).unwrap();
-        let mut left: Vec<_> = fs::read_dir(&upper)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let mut left: Vec<_> =
+            fs::read_dir(&upper).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["kept", "only"]);
         let mut kept: Vec<_> = fs::read_dir(upper.join("kept"))

@@ -44,10 +44,7 @@ pub(crate) fn find(
     let (before, after) = pattern.split_once("/./").unwrap_or(("", pattern));
     let pivot = before.split('/').filter(|part| !part.is_empty()).count();
     let whole = format!("{before}/{after}");
-    let parts: Vec<&str> = whole
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .collect();
+    let parts: Vec<&str> = whole.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if !is_pattern(&whole) {
         let named: PathBuf = parts.iter().collect();
         let real = resolve(root, &named)?;
@@ -64,23 +61,14 @@ pub(crate) fn find(
     found.dedup();
     found
         .into_iter()
-        .map(|named| {
-            Ok(Match {
-                real: resolve(root, &named)?,
-                named,
-                pivot,
-            })
-        })
+        .map(|named| Ok(Match { real: resolve(root, &named)?, named, pivot }))
         .collect()
 }
 
 /// Like [`find`] in a tree from which nothing is hidden, with the errors of a step.
 pub(crate) fn find_in(root: BorrowedFd<'_>, pattern: &str) -> Result<Vec<Match>, StepError> {
     find(root, pattern, &|_, _| true).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => StepError::NotFound {
-            path: pattern.to_owned(),
-            hint: None,
-        },
+        io::ErrorKind::NotFound => StepError::NotFound { path: pattern.to_owned(), hint: None },
         _ => StepError::file(format!("look up `{pattern}`"))(error),
     })
 }
@@ -120,11 +108,7 @@ fn expand(
 /// The names in a folder, whose path may lead through links; none when it is no folder.
 fn entries(root: BorrowedFd<'_>, folder: &Path) -> io::Result<Vec<OsString>> {
     let real = resolve(root, folder)?;
-    let path = if real.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        &real
-    };
+    let path = if real.as_os_str().is_empty() { Path::new(".") } else { &real };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let handle = match rustix::fs::openat(root, path, flags, Mode::empty()) {
         Ok(handle) => handle,
@@ -305,11 +289,7 @@ mod tests {
             ("a[", "a", false),
             ("[]a]", "]", true),
         ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), name.as_bytes()),
-                expected,
-                "{pattern} {name}"
-            );
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
     }
 
@@ -332,44 +312,28 @@ mod tests {
         let root = std::fs::File::open(tree.path()).unwrap();
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let all = find(root.as_fd(), pattern, &|_, _| true)?;
-        Ok(all
-            .into_iter()
-            .map(|found| (text(found.named), text(found.real)))
-            .collect())
+        Ok(all.into_iter().map(|found| (text(found.named), text(found.real))).collect())
     }
 
     #[test]
     fn links_that_are_named_are_followed_inside_the_tree() {
         let same = |name: &str, real: &str| vec![(name.to_owned(), real.to_owned())];
         assert_eq!(names("link").unwrap(), same("link", "a/b"));
-        assert_eq!(
-            names("link/c/3.txt").unwrap(),
-            same("link/c/3.txt", "a/b/c/3.txt")
-        );
+        assert_eq!(names("link/c/3.txt").unwrap(), same("link/c/3.txt", "a/b/c/3.txt"));
         assert_eq!(names("out").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names("loop").is_err());
-        assert_eq!(
-            names("a/1.txt/x").unwrap_err().kind(),
-            io::ErrorKind::NotADirectory
-        );
+        assert_eq!(names("a/1.txt/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
     fn wildcards_match_element_by_element_and_stars_any_depth() {
         let named = |pattern: &str| -> Vec<String> {
-            names(pattern)
-                .unwrap()
-                .into_iter()
-                .map(|(named, _)| named)
-                .collect()
+            names(pattern).unwrap().into_iter().map(|(named, _)| named).collect()
         };
         assert_eq!(named("*/*.txt"), ["a/1.txt"]);
         assert_eq!(named("**/*.txt"), ["a/1.txt", "a/b/2.txt", "a/b/c/3.txt"]);
         assert_eq!(named("*.nothing"), Vec::<String>::new());
         assert_eq!(named("."), [""]);
-        assert_eq!(
-            names("missing").unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        assert_eq!(names("missing").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -15,19 +15,10 @@ use crate::stage::{Stage, is_running, script, words};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_shell_on_a_terminal", a_shell_on_a_terminal),
-    (
-        "a_container_is_left_and_found_again",
-        a_container_is_left_and_found_again,
-    ),
+    ("a_container_is_left_and_found_again", a_container_is_left_and_found_again),
     ("the_terminal_is_resized", the_terminal_is_resized),
-    (
-        "exec_has_a_terminal_of_its_own",
-        exec_has_a_terminal_of_its_own,
-    ),
-    (
-        "output_is_seen_from_where_one_attaches",
-        output_is_seen_from_where_one_attaches,
-    ),
+    ("exec_has_a_terminal_of_its_own", exec_has_a_terminal_of_its_own),
+    ("output_is_seen_from_where_one_attaches", output_is_seen_from_where_one_attaches),
 ];
 
 /// A user in front of a terminal.
@@ -43,26 +34,14 @@ impl User {
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
-        let size = Winsize {
-            ws_row: 33,
-            ws_col: 101,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&screen, size).unwrap();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = || -> OwnedFd { ioctl_tiocgptpeer(&screen, flags).unwrap() };
-        command
-            .stdin(terminal())
-            .stdout(terminal())
-            .stderr(terminal());
+        command.stdin(terminal()).stdout(terminal()).stderr(terminal());
         let child = command.spawn().unwrap();
         drop(command);
-        Self {
-            screen: screen.into(),
-            seen: String::new(),
-            child,
-        }
+        Self { screen: screen.into(), seen: String::new(), child }
     }
 
     fn types(&mut self, text: &str) {
@@ -75,8 +54,7 @@ impl User {
         while !self.seen.contains(text) {
             let length = self.screen.read(&mut buffer).unwrap_or(0);
             assert!(length > 0, "{text:?} is missing: {:?}", self.seen);
-            self.seen
-                .push_str(&String::from_utf8_lossy(&buffer[..length]));
+            self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
         let end = self.seen.find(text).unwrap() + text.len();
         self.seen.drain(..end);
@@ -91,12 +69,7 @@ impl User {
 }
 
 fn shell() -> container::RunOptions {
-    container::RunOptions {
-        tty: true,
-        interactive: true,
-        command: words(&["sh"]),
-        ..script("")
-    }
+    container::RunOptions { tty: true, interactive: true, command: words(&["sh"]), ..script("") }
 }
 
 fn run(stage: &Stage, options: &container::RunOptions) -> User {
@@ -105,13 +78,7 @@ fn run(stage: &Stage, options: &container::RunOptions) -> User {
 
 fn a_shell_on_a_terminal() {
     let stage = Stage::new();
-    let mut user = run(
-        &stage,
-        &container::RunOptions {
-            remove: true,
-            ..shell()
-        },
-    );
+    let mut user = run(&stage, &container::RunOptions { remove: true, ..shell() });
     user.sees("#");
     user.types("test -t 0 && test -t 1 && echo $((6*7)) $TERM; stty size\n");
     user.sees("42 xterm\r\n");
@@ -151,12 +118,7 @@ fn the_terminal_is_resized() {
     let stage = Stage::new();
     let mut user = run(&stage, &shell());
     user.sees("#");
-    let size = Winsize {
-        ws_row: 20,
-        ws_col: 60,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&user.screen, size).unwrap();
     let pid = Pid::from_raw(i32::try_from(user.child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::WINCH).unwrap();
@@ -194,10 +156,7 @@ fn output_is_seen_from_where_one_attaches() {
     let mut child = stage.command("attach", "", &created.id).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"one\n").unwrap();
-    assert_eq!(
-        crate::stage::read_line(child.stdout.as_mut().unwrap()),
-        "got one\n"
-    );
+    assert_eq!(crate::stage::read_line(child.stdout.as_mut().unwrap()), "got one\n");
     drop(stdin);
     assert_eq!(child.wait().unwrap().code(), Some(2));
 }

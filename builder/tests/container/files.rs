@@ -10,14 +10,8 @@ use crate::stage::{Stage, script};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_bind_shows_the_hosts_files", a_bind_shows_the_hosts_files),
-    (
-        "a_volume_is_filled_once_and_kept",
-        a_volume_is_filled_once_and_kept,
-    ),
-    (
-        "anonymous_volumes_go_with_their_container",
-        anonymous_volumes_go_with_their_container,
-    ),
+    ("a_volume_is_filled_once_and_kept", a_volume_is_filled_once_and_kept),
+    ("anonymous_volumes_go_with_their_container", anonymous_volumes_go_with_their_container),
     ("memory_and_read_only_files", memory_and_read_only_files),
 ];
 
@@ -31,15 +25,8 @@ fn a_bind_shows_the_hosts_files() {
     ];
     let output = stage.output(&options);
     assert_eq!(output.stdout, b"inside\n");
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("Read-only")
-    );
-    assert_eq!(
-        fs::read_to_string(folder.path().join("made/file")).unwrap(),
-        "inside\n"
-    );
+    assert!(String::from_utf8(output.stderr).unwrap().contains("Read-only"));
+    assert_eq!(fs::read_to_string(folder.path().join("made/file")).unwrap(), "inside\n");
     // What is spelled out is not made.
     let fields = [("type", "bind"), ("src", "missing"), ("dst", "/here")];
     let fields = fields.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
@@ -61,9 +48,7 @@ fn a_volume_is_filled_once_and_kept() {
     other.remove = true;
     other.mounts = vec![Mount::volume("keep:/new:ro", Path::new("/")).unwrap()];
     assert_eq!(stage.output(&other).stdout, b"more\n");
-    other
-        .mounts
-        .push(Mount::volume("more:/new", Path::new("/")).unwrap());
+    other.mounts.push(Mount::volume("more:/new", Path::new("/")).unwrap());
     let twice = container::create(&stage.store, &stage.image, other).unwrap_err();
     assert!(twice.to_string().contains("/new"), "{twice}");
 }
@@ -78,11 +63,7 @@ fn anonymous_volumes_go_with_their_container() {
     let created = stage.create(&script("touch /data/x"));
     container::start(&stage.store, &created.id).unwrap();
     container::wait(&stage.store, &created.id).unwrap();
-    let volumes = || {
-        fs::read_dir(stage.store.root().join("volumes"))
-            .unwrap()
-            .count()
-    };
+    let volumes = || fs::read_dir(stage.store.root().join("volumes")).unwrap().count();
     assert_eq!(volumes(), 1);
     let inspected = container::inspect(&stage.store, &created.id).unwrap();
     assert_eq!(inspected["Mounts"][0]["Destination"], "/data");
@@ -97,9 +78,5 @@ fn memory_and_read_only_files() {
     options.mounts = vec![Mount::tmpfs("/tmp:size=1m").unwrap()];
     let output = stage.output(&options);
     assert_eq!(output.stdout, b"yes\ntmpfs\n");
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("Read-only")
-    );
+    assert!(String::from_utf8(output.stderr).unwrap().contains("Read-only"));
 }

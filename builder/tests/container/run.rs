@@ -10,37 +10,16 @@ use crate::Test;
 use crate::stage::{Stage, read_line, script, words};
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "the_exit_code_is_the_commands_own",
-        the_exit_code_is_the_commands_own,
-    ),
+    ("the_exit_code_is_the_commands_own", the_exit_code_is_the_commands_own),
     ("output_and_errors_stay_apart", output_and_errors_stay_apart),
-    (
-        "input_reaches_the_command_and_ends",
-        input_reaches_the_command_and_ends,
-    ),
-    (
-        "nothing_is_left_of_a_run_with_rm",
-        nothing_is_left_of_a_run_with_rm,
-    ),
+    ("input_reaches_the_command_and_ends", input_reaches_the_command_and_ends),
+    ("nothing_is_left_of_a_run_with_rm", nothing_is_left_of_a_run_with_rm),
     ("signals_are_passed_on", signals_are_passed_on),
-    (
-        "a_reader_that_leaves_ends_the_command",
-        a_reader_that_leaves_ends_the_command,
-    ),
-    (
-        "the_image_and_the_user_say_what_runs",
-        the_image_and_the_user_say_what_runs,
-    ),
+    ("a_reader_that_leaves_ends_the_command", a_reader_that_leaves_ends_the_command),
+    ("the_image_and_the_user_say_what_runs", the_image_and_the_user_say_what_runs),
     ("the_environment_is_dockers", the_environment_is_dockers),
-    (
-        "the_network_is_the_hosts_or_none",
-        the_network_is_the_hosts_or_none,
-    ),
-    (
-        "what_cannot_be_honoured_is_refused",
-        what_cannot_be_honoured_is_refused,
-    ),
+    ("the_network_is_the_hosts_or_none", the_network_is_the_hosts_or_none),
+    ("what_cannot_be_honoured_is_refused", what_cannot_be_honoured_is_refused),
 ];
 
 fn the_exit_code_is_the_commands_own() {
@@ -72,17 +51,11 @@ fn the_exit_code_is_the_commands_own() {
 
 fn output_and_errors_stay_apart() {
     let stage = Stage::new();
-    let output = stage.output(&script(
-        "echo out; echo err >&2; test -t 1 || echo no terminal",
-    ));
+    let output = stage.output(&script("echo out; echo err >&2; test -t 1 || echo no terminal"));
     assert_eq!(output.stdout, b"out\nno terminal\n");
     assert_eq!(output.stderr, b"err\n");
     let id = &container::list(&stage.store, true).unwrap()[0].id;
-    let mut logs = stage
-        .logs(id)
-        .lines()
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
+    let mut logs = stage.logs(id).lines().map(str::to_owned).collect::<Vec<_>>();
     logs.sort();
     assert_eq!(logs, ["err", "no terminal", "out"]);
 }
@@ -92,21 +65,14 @@ fn input_reaches_the_command_and_ends() {
     let mut options = script("cat");
     (options.interactive, options.remove) = (true, true);
     let mut child = stage.run(&options);
-    let sent: Vec<u8> = (0..3_000_000_u32)
-        .flat_map(u32::to_le_bytes)
-        .take(3_000_000)
-        .collect();
+    let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(3_000_000).collect();
     let mut stdin = child.stdin.take().unwrap();
     let copy = sent.clone();
     let writer = thread::spawn(move || stdin.write_all(&copy).unwrap());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     assert!(output.status.success(), "{:?}", output.status);
-    assert!(
-        output.stdout == sent,
-        "{} bytes came back",
-        output.stdout.len()
-    );
+    assert!(output.stdout == sent, "{} bytes came back", output.stdout.len());
     // Without -i there is nothing to read.
     options.interactive = false;
     assert_eq!(stage.output(&options).stdout, b"");
@@ -150,12 +116,7 @@ fn a_reader_that_leaves_ends_the_command() {
     options.remove = true;
     let mut child = stage.run(&options);
     let mut some = [0; 100];
-    child
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut some)
-        .unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
     drop(child.stdout.take());
     assert!(!child.wait().unwrap().success());
     stage.assert_empty();
@@ -203,21 +164,8 @@ fn the_environment_is_dockers() {
     options.add_hosts = vec![("db".to_owned(), "10.1.2.3".to_owned())];
     let output = stage.output(&options);
     let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<_> = text
-        .lines()
-        .filter(|line| !line.starts_with("SHLVL"))
-        .collect();
-    for line in [
-        "HOSTNAME=box",
-        "MINE=2",
-        "FROM_IMAGE=1",
-        "HOME=/",
-        "/tmp",
-        "7",
-        "8",
-        "box",
-        "1",
-    ] {
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("SHLVL")).collect();
+    for line in ["HOSTNAME=box", "MINE=2", "FROM_IMAGE=1", "HOME=/", "/tmp", "7", "8", "box", "1"] {
         assert!(lines.contains(&line), "{line}: {text}");
     }
     // Without a name of its own it is called by its id.
@@ -238,11 +186,7 @@ fn the_network_is_the_hosts_or_none() {
     assert_eq!(devices, 1, "{output}");
     options.network = Network::Bridge;
     let created = container::create(&stage.store, &stage.image, options).unwrap();
-    assert!(
-        created.notes[0].starts_with("using the host's network: "),
-        "{:?}",
-        created.notes
-    );
+    assert!(created.notes[0].starts_with("using the host's network: "), "{:?}", created.notes);
 }
 
 fn what_cannot_be_honoured_is_refused() {
@@ -261,8 +205,5 @@ fn what_cannot_be_honoured_is_refused() {
     assert!(refuse(&|o| o.security_opt = words(&["magic"])).contains("magic"));
     assert!(refuse(&|o| o.name = Some("a b".into())).contains("a b"));
     stage.assert_empty();
-    stage.create(&container::RunOptions {
-        publish: words(&["8080:8080"]),
-        ..script("true")
-    });
+    stage.create(&container::RunOptions { publish: words(&["8080:8080"]), ..script("true") });
 }

@@ -36,10 +36,7 @@ impl Stage {
 
     /// With more files, and another config.
     pub(crate) fn with(fill: impl FnOnce(&Path), configure: impl FnOnce(&mut ImageConfig)) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "this test needs root, for its containers"
-        );
+        assert!(rustix::process::geteuid().is_root(), "this test needs root, for its containers");
         let store = Store::temporary().unwrap();
         let layer = store.stage().unwrap();
         let files = layer.files();
@@ -53,11 +50,8 @@ impl Stage {
         for applet in APPLETS {
             symlink("busybox", files.join("bin").join(applet)).unwrap();
         }
-        fs::write(
-            files.join("etc/passwd"),
-            "root:x:0:0::/root:/bin/sh\nuser:x:7:8::/:/bin/sh\n",
-        )
-        .unwrap();
+        fs::write(files.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nuser:x:7:8::/:/bin/sh\n")
+            .unwrap();
         fs::write(files.join("etc/group"), "root:x:0:\n").unwrap();
         fs::write(files.join("etc/plain"), "no program\n").unwrap();
         fs::write(files.join("data/seed"), "seed\n").unwrap();
@@ -69,12 +63,7 @@ impl Stage {
         configure(&mut config);
         let id = store.write_blob(&config.to_json()).unwrap();
         Self {
-            image: ImageToRun {
-                reference: "busybox:test".to_owned(),
-                id,
-                config,
-                layers,
-            },
+            image: ImageToRun { reference: "busybox:test".to_owned(), id, config, layers },
             store,
         }
     }
@@ -92,9 +81,7 @@ impl Stage {
 
     /// `run`, as a process whose streams are pipes.
     pub(crate) fn run(&self, options: &RunOptions) -> Child {
-        self.command("run", &serde_json::to_string(options).unwrap(), "")
-            .spawn()
-            .unwrap()
+        self.command("run", &serde_json::to_string(options).unwrap(), "").spawn().unwrap()
     }
 
     /// `run` to its end.
@@ -119,24 +106,15 @@ impl Stage {
             self.image.layers
         ]);
         let mut command = Command::new("/proc/self/exe");
-        command
-            .args([TOOL, verb])
-            .arg(self.store.root())
-            .args([&image.to_string(), options, name]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args([TOOL, verb]).arg(self.store.root()).args([&image.to_string(), options, name]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     pub(crate) fn state(&self, name: &str) -> State {
         let all = container::list(&self.store, true).unwrap();
         let is_it = |one: &container::Listed| one.id == name || one.names.iter().any(|n| n == name);
-        all.into_iter()
-            .find(is_it)
-            .expect("the container is listed")
-            .state
+        all.into_iter().find(is_it).expect("the container is listed").state
     }
 
     /// Waits until a container is in a state that it must come to.
@@ -146,15 +124,10 @@ impl Stage {
 
     pub(crate) fn logs(&self, name: &str) -> String {
         let mut text = Vec::new();
-        container::logs(
-            &self.store,
-            name,
-            &container::LogOptions::default(),
-            &mut |_, line| {
-                text.extend_from_slice(line);
-                Ok(())
-            },
-        )
+        container::logs(&self.store, name, &container::LogOptions::default(), &mut |_, line| {
+            text.extend_from_slice(line);
+            Ok(())
+        })
         .unwrap();
         String::from_utf8(text).unwrap()
     }
@@ -163,9 +136,7 @@ impl Stage {
     pub(crate) fn assert_empty(&self) {
         assert!(container::list(&self.store, true).unwrap().is_empty());
         for folder in ["containers", "containers/names", "volumes"] {
-            let entries = fs::read_dir(self.store.root().join(folder))
-                .into_iter()
-                .flatten();
+            let entries = fs::read_dir(self.store.root().join(folder)).into_iter().flatten();
             let left: Vec<_> = entries
                 .map(|entry| entry.unwrap().file_name())
                 .filter(|name| name != "names")
@@ -198,10 +169,7 @@ pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// Options with a shell script.
 pub(crate) fn script(text: &str) -> RunOptions {
-    RunOptions {
-        command: words(&["sh", "-c", text]),
-        ..RunOptions::default()
-    }
+    RunOptions { command: words(&["sh", "-c", text]), ..RunOptions::default() }
 }
 
 pub(crate) fn words(words: &[&str]) -> Vec<String> {
@@ -216,9 +184,7 @@ pub(crate) fn patient() -> RunOptions {
 /// Waits for a line of a process's output.
 pub(crate) fn read_line(from: impl Read) -> String {
     let mut line = String::new();
-    BufReader::with_capacity(1, from)
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::with_capacity(1, from).read_line(&mut line).unwrap();
     line
 }
 
@@ -228,49 +194,29 @@ pub(crate) fn is_running(state: &State) -> bool {
 
 /// Plays the user's command: a verb, the store, the image, options as json and a name.
 pub(crate) fn tool(arguments: &[String]) -> ExitCode {
-    let [verb, root, image, options, name] = arguments else {
-        panic!("{arguments:?}")
-    };
+    let [verb, root, image, options, name] = arguments else { panic!("{arguments:?}") };
     let store = Store::open(root).unwrap();
     let ended = match verb.as_str() {
         "run" => {
             let (reference, id, config, layers) = serde_json::from_str(image).unwrap();
-            let image = ImageToRun {
-                reference,
-                id,
-                config,
-                layers,
-            };
+            let image = ImageToRun { reference, id, config, layers };
             let options: RunOptions = serde_json::from_str(options).unwrap();
-            let terminal = Terminal {
-                input: options.interactive,
-                sig_proxy: true,
-                ..Terminal::default()
-            };
+            let terminal =
+                Terminal { input: options.interactive, sig_proxy: true, ..Terminal::default() };
             container::create(&store, &image, options)
                 .and_then(|created| container::run(&store, &created, &terminal))
         }
         "exec" => {
             let options: ExecOptions = serde_json::from_str(options).unwrap();
-            let terminal = Terminal {
-                input: options.interactive,
-                ..Terminal::default()
-            };
+            let terminal = Terminal { input: options.interactive, ..Terminal::default() };
             container::exec(&store, name, &options, &terminal)
         }
         "start" => {
-            let terminal = Terminal {
-                input: true,
-                ..Terminal::default()
-            };
+            let terminal = Terminal { input: true, ..Terminal::default() };
             container::start_attached(&store, name, &terminal)
         }
         "attach" => {
-            let terminal = Terminal {
-                input: true,
-                sig_proxy: true,
-                ..Terminal::default()
-            };
+            let terminal = Terminal { input: true, sig_proxy: true, ..Terminal::default() };
             container::attach(&store, name, &terminal)
         }
         other => panic!("{other}"),

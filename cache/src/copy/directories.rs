@@ -33,25 +33,19 @@ impl Copier<'_> {
         for item in run {
             if parents.of(&item.destination).is_err() {
                 let parent = folder::split(&item.destination).0;
-                self.make(parent, LINKS)
-                    .map_err(failed("make the parent of", item))?;
+                self.make(parent, LINKS).map_err(failed("make the parent of", item))?;
             }
-            let (parent, name) = parents
-                .of(&item.destination)
-                .map_err(failed("open the parent of", item))?;
+            let (parent, name) =
+                parents.of(&item.destination).map_err(failed("open the parent of", item))?;
             if !item.node.is_directory() {
                 continue;
             }
-            while above
-                .pop_if(|above| !item.destination.starts_with(above))
-                .is_some()
-            {}
+            while above.pop_if(|above| !item.destination.starts_with(above)).is_some() {}
             let is_new = match mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => {
-                    let is_inner = above
-                        .last()
-                        .is_some_and(|above| Some(*above) == item.destination.parent());
+                    let is_inner =
+                        above.last().is_some_and(|above| Some(*above) == item.destination.parent());
                     self.use_existing(item, parent, name, is_inner)?;
                     false
                 }
@@ -112,12 +106,7 @@ impl Copier<'_> {
     }
 
     fn open_directory(&self, item: &Item<'_>) -> io::Result<std::os::fd::OwnedFd> {
-        folder::open(
-            self.destination,
-            &item.destination,
-            DIRECTORY,
-            ResolveFlags::IN_ROOT,
-        )
+        folder::open(self.destination, &item.destination, DIRECTORY, ResolveFlags::IN_ROOT)
     }
 
     /// Makes every missing directory of a path. Where a link in it dangles, its target is made.
@@ -162,37 +151,18 @@ impl Copier<'_> {
             Owner::Set(user, group) => (user, group),
             Owner::Keep => (0, 0),
         };
-        let mode = self
-            .options
-            .mode
-            .and_then(super::ModeChange::absolute)
-            .unwrap_or(0o755);
+        let mode = self.options.mode.and_then(super::ModeChange::absolute).unwrap_or(0o755);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        chownat(
-            parent,
-            name,
-            Some(Uid::from_raw(user)),
-            Some(Gid::from_raw(group)),
-            flags,
-        )?;
-        Ok(chmodat(
-            parent,
-            name,
-            Mode::from_raw_mode(mode),
-            AtFlags::empty(),
-        )?)
+        chownat(parent, name, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)), flags)?;
+        Ok(chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 }
 
 /// Sets attributes where the file system and the kernel let us.
 pub(super) fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[Xattr]) {
     for xattr in xattrs {
-        let set = rustix::fs::fsetxattr(
-            fd,
-            &*xattr.name,
-            &xattr.value,
-            rustix::fs::XattrFlags::empty(),
-        );
+        let set =
+            rustix::fs::fsetxattr(fd, &*xattr.name, &xattr.value, rustix::fs::XattrFlags::empty());
         if let Err(error) = set {
             tracing::debug!(name = ?xattr.name, %error, "an attribute was not copied");
         }

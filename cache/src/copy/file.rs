@@ -33,11 +33,7 @@ impl Copier<'_> {
     /// Copies one item that is no directory.
     pub(super) fn item(&self, open: &mut Open<'_>, item: &Item<'_>) -> Result<Copied> {
         if Self::link_previous(open, item)? {
-            return Ok(Copied {
-                items: 1,
-                linked: 1,
-                bytes: 0,
-            });
+            return Ok(Copied { items: 1, linked: 1, bytes: 0 });
         }
         let node = item.node;
         match &node.kind {
@@ -53,11 +49,7 @@ impl Copier<'_> {
             Kind::Socket => self.special(open, item, FileType::RegularFile)?,
             Kind::Directory => {}
         }
-        Ok(Copied {
-            items: 1,
-            linked: 0,
-            bytes: node.size,
-        })
+        Ok(Copied { items: 1, linked: 0, bytes: node.size })
     }
 
     /// Gives a file that was copied just now another name.
@@ -70,9 +62,7 @@ impl Copier<'_> {
         let opening = || failed("open the parent of", item);
         let (from, old) = there.of(&first.destination).map_err(opening())?;
         let (parent, name) = here.of(&item.destination).map_err(opening())?;
-        create(parent, name, item, || {
-            linkat(from, old, parent, name, AtFlags::empty())
-        })
+        create(parent, name, item, || linkat(from, old, parent, name, AtFlags::empty()))
     }
 
     /// Gives a file of an earlier layer another name here, if one is known and the file system
@@ -84,19 +74,15 @@ impl Copier<'_> {
         let Ok((from, old)) = previous.of(path) else {
             return Ok(false);
         };
-        let (parent, name) = open
-            .destination
-            .of(&item.destination)
-            .map_err(failed("open the parent of", item))?;
+        let (parent, name) =
+            open.destination.of(&item.destination).map_err(failed("open the parent of", item))?;
         let mut is_linked = true;
-        create(parent, name, item, || {
-            match linkat(from, old, parent, name, AtFlags::empty()) {
-                Err(Errno::MLINK | Errno::XDEV | Errno::NOENT | Errno::PERM) => {
-                    is_linked = false;
-                    Ok(())
-                }
-                other => other,
+        create(parent, name, item, || match linkat(from, old, parent, name, AtFlags::empty()) {
+            Err(Errno::MLINK | Errno::XDEV | Errno::NOENT | Errno::PERM) => {
+                is_linked = false;
+                Ok(())
             }
+            other => other,
         })?;
         Ok(is_linked)
     }
@@ -117,12 +103,9 @@ impl Copier<'_> {
         let bytes = copy_data(&source, &copy, node.size).map_err(failed("write", item))?;
         let stat = fstat(&source).map_err(|error| reading(item)(error.into()))?;
         if bytes != node.size || !is_unchanged(&stat, node) {
-            return Err(Error::Changed {
-                path: item.source.clone(),
-            });
+            return Err(Error::Changed { path: item.source.clone() });
         }
-        self.own(&copy, item)
-            .map_err(failed("set the owner and mode of", item))?;
+        self.own(&copy, item).map_err(failed("set the owner and mode of", item))?;
         set_xattrs(copy.as_fd(), &node.xattrs);
         futimens(&copy, &timestamps(node.mtime)).map_err(failed("set the time of", item))
     }
@@ -153,9 +136,7 @@ impl Copier<'_> {
     fn special(&self, open: &mut Open<'_>, item: &Item<'_>, kind: FileType) -> Result<()> {
         let (parent, name) = destination(open, item)?;
         let private = Mode::from_raw_mode(0o600);
-        create(parent, name, item, || {
-            mknodat(parent, name, kind, private, item.node.rdev)
-        })?;
+        create(parent, name, item, || mknodat(parent, name, kind, private, item.node.rdev))?;
         self.finish(parent, name, item)
     }
 
@@ -163,14 +144,8 @@ impl Copier<'_> {
     fn finish(&self, parent: BorrowedFd<'_>, name: &OsStr, item: &Item<'_>) -> Result<()> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let (user, group) = self.owner(item.node);
-        chownat(
-            parent,
-            name,
-            Some(Uid::from_raw(user)),
-            Some(Gid::from_raw(group)),
-            flags,
-        )
-        .map_err(failed("set the owner of", item))?;
+        chownat(parent, name, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)), flags)
+            .map_err(failed("set the owner of", item))?;
         if !matches!(item.node.kind, Kind::Symlink { .. }) {
             let mode = Mode::from_raw_mode(self.mode(item.node));
             chmodat(parent, name, mode, AtFlags::empty())
@@ -185,9 +160,7 @@ fn destination<'o, 'i>(
     open: &'o mut Open<'_>,
     item: &'i Item<'_>,
 ) -> Result<(BorrowedFd<'o>, &'i OsStr)> {
-    open.destination
-        .of(&item.destination)
-        .map_err(failed("open the parent of", item))
+    open.destination.of(&item.destination).map_err(failed("open the parent of", item))
 }
 
 fn reading(item: &Item<'_>) -> impl FnOnce(io::Error) -> Error {

@@ -64,9 +64,7 @@ impl ModeChange {
             Change::Set(mode) => *mode,
             Change::Clauses(clauses) => {
                 let executable = is_directory || mode & EXECUTE != 0;
-                clauses
-                    .iter()
-                    .fold(mode, |mode, clause| clause.apply(mode, executable))
+                clauses.iter().fold(mode, |mode, clause| clause.apply(mode, executable))
             }
         }
     }
@@ -83,10 +81,7 @@ impl ModeChange {
 impl Clause {
     fn apply(self, mode: u32, executable: bool) -> u32 {
         let bits = match self.rights {
-            Rights::Bits {
-                bits,
-                execute_if: true,
-            } if executable => bits | EXECUTE,
+            Rights::Bits { bits, execute_if: true } if executable => bits | EXECUTE,
             Rights::Bits { bits, .. } => bits,
             Rights::Like(shift) => (mode >> shift & 7) * 0o111,
         };
@@ -115,9 +110,7 @@ fn octal(text: &str) -> Option<u32> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|&mode| mode <= ALL)
+    u32::from_str_radix(text, 8).ok().filter(|&mode| mode <= ALL)
 }
 
 fn symbolic(text: &str) -> Option<Vec<Clause>> {
@@ -127,9 +120,7 @@ fn symbolic(text: &str) -> Option<Vec<Clause>> {
         let (who, mut rest) = part.split_at(operators);
         let who = match who {
             "" => ALL,
-            _ => who
-                .chars()
-                .try_fold(0, |who, class| Some(who | mask(class)?))?,
+            _ => who.chars().try_fold(0, |who, class| Some(who | mask(class)?))?,
         };
         while let Some(operator) = rest.chars().next() {
             let operator = match operator {
@@ -137,14 +128,8 @@ fn symbolic(text: &str) -> Option<Vec<Clause>> {
                 '-' => Operator::Remove,
                 _ => Operator::Assign,
             };
-            let end = rest[1..]
-                .find(['+', '-', '='])
-                .map_or(rest.len(), |at| at + 1);
-            clauses.push(Clause {
-                who,
-                operator,
-                rights: rights(&rest[1..end])?,
-            });
+            let end = rest[1..].find(['+', '-', '=']).map_or(rest.len(), |at| at + 1);
+            clauses.push(Clause { who, operator, rights: rights(&rest[1..end])? });
             rest = &rest[end..];
         }
     }
@@ -197,10 +182,7 @@ mod tests {
         assert_eq!(changed("0755", 0o6600, false), "755");
         assert_eq!(changed("4711", 0, true), "4711");
         assert_eq!(changed("0", 0o777, false), "0");
-        assert_eq!(
-            "7".parse::<ModeChange>().expect("valid").absolute(),
-            Some(7)
-        );
+        assert_eq!("7".parse::<ModeChange>().expect("valid").absolute(), Some(7));
     }
 
     #[test]
@@ -223,11 +205,7 @@ mod tests {
             ("go-rwx", 0o777, true, "700"),
             ("o+s", 0o644, false, "644"),
         ] {
-            assert_eq!(
-                changed(change, mode, is_directory),
-                expected,
-                "{change} on {mode:o}"
-            );
+            assert_eq!(changed(change, mode, is_directory), expected, "{change} on {mode:o}");
         }
     }
 

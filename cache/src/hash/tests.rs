@@ -56,13 +56,7 @@ fn the_hash_of_a_value_never_changes() {
     let expected = ["58690992c807af8d", "48be9a29e6959a39"];
     assert_eq!(&key(&value).hex()[..16], expected[0]);
     let mut hasher = Hasher::new("test");
-    hasher
-        .str("text")
-        .u64(1)
-        .i64(-1)
-        .bool(true)
-        .id(&[7; 32])
-        .bytes(b"x");
+    hasher.str("text").u64(1).i64(-1).bool(true).id(&[7; 32]).bytes(b"x");
     hasher.option(Some(5), |hasher, number| {
         hasher.u64(number);
     });
@@ -109,23 +103,14 @@ fn values_of_different_shape_differ() {
 #[test]
 fn the_width_of_a_number_and_the_order_of_a_map_do_not_count() {
     assert_eq!(key(&1_u8), key(&1_u64));
-    assert_eq!(
-        key(&Pairs(vec![("a", 1), ("b", 2)])),
-        key(&Pairs(vec![("b", 2), ("a", 1)]))
-    );
-    assert_ne!(
-        key(&Pairs(vec![("a", 1), ("b", 2)])),
-        key(&Pairs(vec![("a", 2), ("b", 1)]))
-    );
+    assert_eq!(key(&Pairs(vec![("a", 1), ("b", 2)])), key(&Pairs(vec![("b", 2), ("a", 1)])));
+    assert_ne!(key(&Pairs(vec![("a", 1), ("b", 2)])), key(&Pairs(vec![("a", 2), ("b", 1)])));
 }
 
 #[test]
 fn a_map_with_one_key_twice_is_refused() {
     let error = key_of("test", &Pairs(vec![("a", 1), ("a", 1)])).expect_err("not canonical");
-    assert_eq!(
-        error.to_string(),
-        "the value cannot be hashed: a map has one key twice"
-    );
+    assert_eq!(error.to_string(), "the value cannot be hashed: a map has one key twice");
 }
 
 #[test]

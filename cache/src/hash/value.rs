@@ -38,8 +38,7 @@ impl<'a> Encoder<'a> {
 
     fn put_string(self, tag: u8, bytes: &[u8]) {
         self.0.push(tag);
-        self.0
-            .extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         self.0.extend_from_slice(bytes);
     }
 
@@ -170,10 +169,7 @@ impl<'a> ser::Serializer for Encoder<'a> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<OpenMap<'a>, Unhashable> {
-        Ok(OpenMap {
-            out: self.0,
-            entries: Vec::new(),
-        })
+        Ok(OpenMap { out: self.0, entries: Vec::new() })
     }
 
     fn serialize_struct(self, _: &str, _: usize) -> Result<Open<'a>, Unhashable> {
@@ -270,10 +266,8 @@ impl ser::SerializeMap for OpenMap<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unhashable> {
-        let entry = self
-            .entries
-            .last_mut()
-            .ok_or_else(|| Unhashable("a value without key".into()))?;
+        let entry =
+            self.entries.last_mut().ok_or_else(|| Unhashable("a value without key".into()))?;
         entry.1 = encode(value)?;
         Ok(())
     }

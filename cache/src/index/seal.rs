@@ -14,9 +14,7 @@ pub(super) fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
 /// The first bytes of the hash of a row, key and value.
 fn checksum(key: &[u8], value: &[u8]) -> [u8; 8] {
     let mut hash = blake3::Hasher::new();
-    hash.update(&(key.len() as u64).to_le_bytes())
-        .update(key)
-        .update(value);
+    hash.update(&(key.len() as u64).to_le_bytes()).update(key).update(value);
     let mut sum = [0; 8];
     hash.finalize_xof().fill(&mut sum);
     sum

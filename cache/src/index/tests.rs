@@ -11,10 +11,7 @@ fn check_damage(damage: impl Fn(&Path)) {
     store.index().close();
     damage(&store.root().join("index"));
     let keys: Vec<_> = steps.iter().map(|step| step.definition).collect();
-    let outputs: Vec<_> = steps
-        .iter()
-        .map(|step| Some(step.outputs.clone()))
-        .collect();
+    let outputs: Vec<_> = steps.iter().map(|step| Some(step.outputs.clone())).collect();
     let found = store.find(&keys).unwrap();
     for (found, right) in found.iter().zip(&outputs) {
         assert!(found.is_none() || found == right);
@@ -26,11 +23,7 @@ fn check_damage(damage: impl Fn(&Path)) {
 }
 
 fn open_db(folder: &Path) -> File {
-    File::options()
-        .read(true)
-        .write(true)
-        .open(folder.join("db"))
-        .unwrap()
+    File::options().read(true).write(true).open(folder.join("db")).unwrap()
 }
 
 #[test]
@@ -63,16 +56,8 @@ fn truncated_files_are_noticed() {
     check_damage(|folder| fs::write(folder.join("conf"), "").unwrap());
     check_damage(|folder| fs::remove_file(folder.join("db")).unwrap());
     check_damage(|folder| {
-        for entry in fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-        {
-            if entry
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .starts_with("snap")
-            {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.file_name().unwrap().to_string_lossy().starts_with("snap") {
                 fs::write(entry, "").unwrap();
             }
         }
@@ -143,12 +128,7 @@ fn an_index_that_wastes_space_is_made_again() {
     let row = |number: u32| (number.to_le_bytes().to_vec(), Some(vec![7; 1000]));
     let rows: Vec<_> = (0..200).map(row).collect();
     let keys: Vec<_> = rows.iter().map(|row| row.0.clone()).collect();
-    let size = || {
-        open_db(&place.path().join("index"))
-            .metadata()
-            .unwrap()
-            .len()
-    };
+    let size = || open_db(&place.path().join("index")).metadata().unwrap().len();
     let index = Index::with_limit(place.path(), |_| Vec::new(), 4 << 20);
     for _ in 0..60 {
         index.write(&rows).unwrap();
@@ -169,10 +149,7 @@ fn a_full_disk_does_no_harm() {
     fs::write(&filler, vec![7; 1 << 20]).unwrap_err();
     for number in 2..200 {
         // It may fail, now or when the session is closed: a hint is lost, and nothing else.
-        let _ = store.remember(&crate::Record {
-            definition: key(0, number),
-            ..one.clone()
-        });
+        let _ = store.remember(&crate::Record { definition: key(0, number), ..one.clone() });
     }
     store.index().close();
     fs::remove_file(&filler).unwrap();

@@ -29,9 +29,8 @@ fn layer(store: &Store, paths: &[&str]) -> Layer {
 /// What the root of a tree shows, sorted.
 fn list(tree: &OwnedFd) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/self/fd/{}", tree.as_raw_fd())).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -52,10 +51,7 @@ fn layers_are_shown_as_one_tree() {
     let base = layer(&store, &["a", "b", "folder/x"]);
     let top = layer(&store, &["-a", "c", "folder/y"]);
     assert!(list(&store.view(&[]).unwrap()).is_empty());
-    assert_eq!(
-        list(&store.view(std::slice::from_ref(&base)).unwrap()),
-        ["a", "b", "folder"]
-    );
+    assert_eq!(list(&store.view(std::slice::from_ref(&base)).unwrap()), ["a", "b", "folder"]);
     let tree = store.view(&[base, top.clone()]).unwrap();
     assert_eq!(list(&tree), ["b", "c", "folder"]);
     assert_eq!(
@@ -81,12 +77,7 @@ fn a_plain_pulled_layer_is_shown_without_a_mount() {
     let tar = tar.into_inner().unwrap();
     let diff_id = Digest::from_bytes(<sha2::Sha256 as sha2::Digest>::digest(&tar).into());
     let id = store.unpack(diff_id, &*tar).unwrap();
-    let blob = Blob {
-        digest: diff_id,
-        size: 0,
-        media_type: String::new(),
-        from: None,
-    };
+    let blob = Blob { digest: diff_id, size: 0, media_type: String::new(), from: None };
     let view = store.view(&[Layer::Pulled { diff_id, blob }]).unwrap();
     assert_eq!(read(&view, "file"), "in");
     let folder = fs::canonicalize(format!("/proc/self/fd/{}", view.as_raw_fd())).unwrap();
@@ -102,14 +93,9 @@ fn changes_go_into_the_staged_layer() {
     rustix::fs::chown(&root, Some(Uid::from_raw(5)), Some(Gid::from_raw(6))).unwrap();
     rustix::fs::chmod(&root, Mode::from_raw_mode(0o1775)).unwrap();
     let staged = store.stage().unwrap();
-    let tree = store
-        .writable(std::slice::from_ref(&base), &staged)
-        .unwrap();
+    let tree = store.writable(std::slice::from_ref(&base), &staged).unwrap();
     let status = rustix::fs::fstat(&tree).unwrap();
-    assert_eq!(
-        (status.st_mode & 0o7777, status.st_uid, status.st_gid),
-        (0o1775, 5, 6)
-    );
+    assert_eq!((status.st_mode & 0o7777, status.st_uid, status.st_gid), (0o1775, 5, 6));
     create(&tree, "new").unwrap();
     rustix::fs::unlinkat(&tree, "a", rustix::fs::AtFlags::empty()).unwrap();
     assert_eq!(list(&tree), ["b", "folder", "new"]);
@@ -117,10 +103,7 @@ fn changes_go_into_the_staged_layer() {
     let top = staged.commit(None).unwrap();
     // The work folder of the mount is left beside it for the sweep, as is that of the base.
     assert_eq!(store.sweep().unwrap(), 2);
-    assert_eq!(
-        list(&store.view(&[base.clone(), top]).unwrap()),
-        ["b", "folder", "new"]
-    );
+    assert_eq!(list(&store.view(&[base.clone(), top]).unwrap()), ["b", "folder", "new"]);
     assert_eq!(list(&store.view(&[base]).unwrap()), ["a", "b", "folder"]);
 }
 
@@ -154,9 +137,7 @@ fn opaque_folders_and_layers_hide_what_is_below() {
 #[test]
 fn many_layers_are_mounted() {
     let store = Store::temporary().unwrap();
-    let layers: Vec<_> = (0..130)
-        .map(|n| layer(&store, &["same", &format!("f{n:03}")]))
-        .collect();
+    let layers: Vec<_> = (0..130).map(|n| layer(&store, &["same", &format!("f{n:03}")])).collect();
     let tree = store.view(&layers).unwrap();
     assert_eq!(list(&tree).len(), 131);
     let staged = store.stage().unwrap();
@@ -164,21 +145,13 @@ fn many_layers_are_mounted() {
     create(&tree, "new").unwrap();
     assert_eq!(list(&tree).len(), 132);
     let error = store.view(&vec![layers[0].clone(); 501]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("the tree has 501 layers, more than the 500"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("the tree has 501 layers, more than the 500"), "{error}");
 }
 
 #[test]
 fn long_and_odd_paths_are_mounted() {
     let place = tempfile::tempdir().unwrap();
-    let root = place
-        .path()
-        .join("l".repeat(200))
-        .join("with: comma, and \\ back");
+    let root = place.path().join("l".repeat(200)).join("with: comma, and \\ back");
     let store = Store::open(root).unwrap();
     let (one, two) = (layer(&store, &["a"]), layer(&store, &["b"]));
     let staged = store.stage().unwrap();
@@ -193,12 +166,7 @@ fn a_refused_mount_says_why() {
     assert!(matches!(store.view(&[missing]), Err(Error::NoLayer(_))));
     let base = layer(&store, &["a"]);
     let file = store.layer_path(&base).unwrap().join("a");
-    let error = Overlay {
-        lower: &[file],
-        upper: None,
-    }
-    .mount()
-    .unwrap_err();
+    let error = Overlay { lower: &[file], upper: None }.mount().unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with("cannot mount an overlay of 1 layers: the option lowerdir+="),
@@ -209,15 +177,6 @@ fn a_refused_mount_says_why() {
     assert!(std::error::Error::source(&error).is_some());
     // Of this the kernel says nothing here, but in its log.
     let folder = store.layer_path(&base).unwrap();
-    let error = Overlay {
-        lower: &[folder],
-        upper: None,
-    }
-    .mount()
-    .unwrap_err()
-    .to_string();
-    assert!(
-        error.ends_with("the layers were refused (the kernel's log may say why)"),
-        "{error}"
-    );
+    let error = Overlay { lower: &[folder], upper: None }.mount().unwrap_err().to_string();
+    assert!(error.ends_with("the layers were refused (the kernel's log may say why)"), "{error}");
 }

@@ -91,31 +91,11 @@ impl<'a> Entry<'a> {
     fn numbers(&self, block: &mut [u8; BLOCK], pax: &mut Vec<u8>) {
         octal(block, 100, 7, self.mode.into());
         let seconds = self.mtime.seconds;
-        let small = u64::try_from(seconds)
-            .ok()
-            .filter(|&seconds| seconds <= ELEVEN);
+        let small = u64::try_from(seconds).ok().filter(|&seconds| seconds <= ELEVEN);
         let numbers = [
-            (
-                108,
-                7,
-                Some(self.uid.into()).filter(|&id| id <= SEVEN),
-                "uid",
-                i128::from(self.uid),
-            ),
-            (
-                116,
-                7,
-                Some(self.gid.into()).filter(|&id| id <= SEVEN),
-                "gid",
-                self.gid.into(),
-            ),
-            (
-                124,
-                11,
-                Some(self.size).filter(|&size| size <= ELEVEN),
-                "size",
-                self.size.into(),
-            ),
+            (108, 7, Some(self.uid.into()).filter(|&id| id <= SEVEN), "uid", i128::from(self.uid)),
+            (116, 7, Some(self.gid.into()).filter(|&id| id <= SEVEN), "gid", self.gid.into()),
+            (124, 11, Some(self.size).filter(|&size| size <= ELEVEN), "size", self.size.into()),
             (136, 11, small, "mtime", seconds.into()),
         ];
         for (at, digits, fitting, key, number) in numbers {
@@ -129,11 +109,7 @@ impl<'a> Entry<'a> {
     }
 
     fn attributes(&self, pax: &mut Vec<u8>) -> Result<(), &'static str> {
-        for xattr in self
-            .xattrs
-            .iter()
-            .filter(|xattr| is_packed(xattr.name.as_bytes()))
-        {
+        for xattr in self.xattrs.iter().filter(|xattr| is_packed(xattr.name.as_bytes())) {
             let name = xattr.name.as_bytes();
             if name.contains(&b'=') {
                 return Err("an attribute has a name with `=` in it");

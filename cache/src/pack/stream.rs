@@ -66,9 +66,7 @@ pub(super) fn ahead(
         }
         // The reader stops when it finds that nobody takes its buffers.
         drop(filled);
-        let length = reader
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let length = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written.and(length)
     })
 }
@@ -79,12 +77,7 @@ impl<'a> Stream<'a> {
         exchange: &'a mut Exchange<'a>,
         render: impl FnOnce(&mut Stream<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let mut stream = Stream {
-            buffer: vec![0; size],
-            filled: 0,
-            length: 0,
-            exchange,
-        };
+        let mut stream = Stream { buffer: vec![0; size], filled: 0, length: 0, exchange };
         render(&mut stream)?;
         stream.flush()?;
         Ok(stream.length)
@@ -151,7 +144,5 @@ impl<'a> Stream<'a> {
 }
 
 fn changed(node: &Node) -> Error {
-    Error::Changed {
-        path: node.path.to_path_buf(),
-    }
+    Error::Changed { path: node.path.to_path_buf() }
 }

@@ -13,29 +13,15 @@ pub(crate) fn key(kind: u8, number: u64) -> Key {
 /// The record of step `number`, which made `layer` over a pulled one.
 pub(crate) fn record(number: u64, layer: Layer) -> Record {
     let digest = Digest::from_bytes([7; 32]);
-    let blob = Blob {
-        digest,
-        size: 1,
-        media_type: "tar".into(),
-        from: None,
-    };
+    let blob = Blob { digest, size: 1, media_type: "tar".into(), from: None };
     let content = ContentId::from_bytes(*key(9, number).as_bytes());
-    let layers = Arc::from([
-        Layer::Pulled {
-            diff_id: digest,
-            blob,
-        },
-        layer,
-    ]);
+    let layers = Arc::from([Layer::Pulled { diff_id: digest, blob }, layer]);
     Record {
         definition: key(0, number),
         content: key(1, number),
         outputs: Arc::from([Snapshot { content, layers }]),
         description: format!("RUN {number}"),
-        parts: vec![Part {
-            name: "instruction".into(),
-            value: number.to_string(),
-        }],
+        parts: vec![Part { name: "instruction".into(), value: number.to_string() }],
         cost_ms: 1,
         created: i64::try_from(number).unwrap(),
     }
@@ -58,9 +44,7 @@ fn find(store: &Store, key: Key) -> Option<Outputs> {
 fn a_result_is_found_under_both_keys() {
     let store = Store::temporary().unwrap();
     let (one, two) = (step(&store, 1), step(&store, 2));
-    let found = store
-        .find(&[one.definition, key(5, 5), two.content])
-        .unwrap();
+    let found = store.find(&[one.definition, key(5, 5), two.content]).unwrap();
     assert_eq!(found, [Some(one.outputs.clone()), None, Some(two.outputs)]);
     store.forget(&[one.definition]).unwrap();
     assert_eq!(find(&store, one.definition), None);
@@ -71,9 +55,7 @@ fn a_result_is_found_under_both_keys() {
 fn a_result_whose_layer_is_gone_is_dropped() {
     let store = Store::temporary().unwrap();
     let one = step(&store, 1);
-    let Layer::Made(id) = one.outputs[0].layers[1] else {
-        panic!("{one:?}")
-    };
+    let Layer::Made(id) = one.outputs[0].layers[1] else { panic!("{one:?}") };
     let (folder, aside) = (store.layer_folder(id), store.root().join("aside"));
     fs::rename(&folder, &aside).unwrap();
     assert_eq!(find(&store, one.definition), None);
@@ -86,19 +68,13 @@ fn a_result_whose_layer_is_gone_is_dropped() {
 #[test]
 fn parts_and_last_steps_are_remembered() {
     let store = Store::temporary().unwrap();
-    let (whole, part) = (
-        ContentId::from_bytes([1; 32]),
-        ContentId::from_bytes([2; 32]),
-    );
+    let (whole, part) = (ContentId::from_bytes([1; 32]), ContentId::from_bytes([2; 32]));
     assert_eq!(store.part(whole, key(0, 0)).unwrap(), None);
     store.remember_part(whole, key(0, 0), part).unwrap();
     assert_eq!(store.part(whole, key(0, 0)).unwrap(), Some(part));
     assert_eq!(store.part(whole, key(0, 1)).unwrap(), None);
     assert_eq!(store.last("a:1").unwrap(), None);
-    let parts = [Part {
-        name: "base".into(),
-        value: "x".into(),
-    }];
+    let parts = [Part { name: "base".into(), value: "x".into() }];
     store.remember_last("a:1", &parts).unwrap();
     assert_eq!(store.last("a:1").unwrap().unwrap(), parts);
 }
@@ -107,10 +83,7 @@ fn parts_and_last_steps_are_remembered() {
 fn an_index_that_was_deleted_is_made_again() {
     let store = Store::temporary().unwrap();
     let steps: Vec<_> = (1..20).map(|number| step(&store, number)).collect();
-    let redone = Record {
-        created: 100,
-        ..record(1, steps[1].outputs[0].layers[1].clone())
-    };
+    let redone = Record { created: 100, ..record(1, steps[1].outputs[0].layers[1].clone()) };
     let staged = store.stage().unwrap();
     staged.commit(Some(&redone)).unwrap();
     store.index().close();

@@ -88,10 +88,7 @@ fn subtree(file: &File, start: u64, end: u64) -> io::Result<ChainingValue> {
     BUFFER.with_borrow_mut(|buffer| {
         let data = &mut buffer[..usize::try_from(end - start).unwrap_or(0)];
         file.read_exact_at(data, start).map_err(changed)?;
-        Ok(Hasher::new()
-            .set_input_offset(start)
-            .update(data)
-            .finalize_non_root())
+        Ok(Hasher::new().set_input_offset(start).update(data).finalize_non_root())
     })
 }
 
@@ -102,10 +99,7 @@ fn halves(
     end: u64,
 ) -> io::Result<(ChainingValue, ChainingValue)> {
     let (left, right) = if end - start > FEW_BYTES {
-        rayon::join(
-            || subtree(file, start, middle),
-            || subtree(file, middle, end),
-        )
+        rayon::join(|| subtree(file, start, middle), || subtree(file, middle, end))
     } else {
         (subtree(file, start, middle), subtree(file, middle, end))
     };

@@ -24,10 +24,7 @@ pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
     let mut found = walk(&request(files, counts_in_layer))?;
     data::hash(files, &mut found, counts_in_layer)?;
     let mut nodes: Vec<Node> = found.into_iter().map(|Found { node, .. }| node).collect();
-    nodes
-        .iter_mut()
-        .filter(|node| !node.xattrs.is_empty())
-        .for_each(normalize);
+    nodes.iter_mut().filter(|node| !node.xattrs.is_empty()).for_each(normalize);
     hash_directories(&mut nodes);
     let mut hasher = Hasher::new("rbuild layer");
     let tree = Tree { nodes };
@@ -40,14 +37,7 @@ pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
 /// A walk of a whole layer.
 pub(crate) fn request(files: BorrowedFd<'_>, xattrs: fn(&[u8]) -> bool) -> Request<'_> {
     let keep = &|_: &std::path::Path, _| Keep::Take;
-    Request {
-        folder: files,
-        keep,
-        roots: &[],
-        owners: Owners::Keep,
-        xattrs,
-        cache: None,
-    }
+    Request { folder: files, keep, roots: &[], owners: Owners::Keep, xattrs, cache: None }
 }
 
 /// True for a directory that hides what lower layers have in its place.
@@ -64,15 +54,11 @@ fn counts_in_layer(name: &[u8]) -> bool {
 
 /// Leaves of the overlay's own attributes only one that says `opaque`, under its first name.
 fn normalize(node: &mut Node) {
-    let opaque = is_opaque(node).then(|| Xattr {
-        name: OsStr::new(OPAQUE).into(),
-        value: Box::from(*b"y"),
+    let opaque =
+        is_opaque(node).then(|| Xattr { name: OsStr::new(OPAQUE).into(), value: Box::from(*b"y") });
+    let others = std::mem::take(&mut node.xattrs).into_iter().filter(|xattr| {
+        let name = xattr.name.as_encoded_bytes();
+        !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
     });
-    let others = std::mem::take(&mut node.xattrs)
-        .into_iter()
-        .filter(|xattr| {
-            let name = xattr.name.as_encoded_bytes();
-            !name.starts_with(b"trusted.") && !name.starts_with(b"user.overlay.")
-        });
     node.xattrs = others.chain(opaque).collect();
 }

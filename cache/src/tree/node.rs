@@ -91,11 +91,7 @@ impl Node {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            size: if kind == Kind::File {
-                stat.st_size.cast_unsigned()
-            } else {
-                0
-            },
+            size: if kind == Kind::File { stat.st_size.cast_unsigned() } else { 0 },
             mtime: Time::modified(stat),
             rdev: if device { stat.st_rdev } else { 0 },
             dev: stat.st_dev,
@@ -139,14 +135,8 @@ impl Node {
     /// The name of the node alone: like [`digest`](Self::digest), but for a directory without
     /// what it holds.
     pub fn own_digest(&self) -> ContentId {
-        let own = if self.is_directory() {
-            Self {
-                data: [0; 32],
-                ..self.clone()
-            }
-        } else {
-            self.clone()
-        };
+        let own =
+            if self.is_directory() { Self { data: [0; 32], ..self.clone() } } else { self.clone() };
         own.digest()
     }
 
@@ -163,9 +153,7 @@ impl Node {
         }
         hasher.u64(self.xattrs.len() as u64);
         for xattr in &self.xattrs {
-            hasher
-                .bytes(xattr.name.as_encoded_bytes())
-                .bytes(&xattr.value);
+            hasher.bytes(xattr.name.as_encoded_bytes()).bytes(&xattr.value);
         }
         hasher.id(&self.data);
     }
@@ -175,9 +163,7 @@ impl Kind {
     fn new(mode: RawMode) -> Self {
         match FileType::from_raw_mode(mode) {
             FileType::Directory => Self::Directory,
-            FileType::Symlink => Self::Symlink {
-                target: Path::new("").into(),
-            },
+            FileType::Symlink => Self::Symlink { target: Path::new("").into() },
             FileType::CharacterDevice => Self::CharDevice,
             FileType::BlockDevice => Self::BlockDevice,
             FileType::Fifo => Self::Fifo,
@@ -212,9 +198,6 @@ impl Time {
     }
 
     fn new(seconds: i64, nanoseconds: impl TryInto<u32>) -> Self {
-        Self {
-            seconds,
-            nanoseconds: nanoseconds.try_into().unwrap_or(0),
-        }
+        Self { seconds, nanoseconds: nanoseconds.try_into().unwrap_or(0) }
     }
 }

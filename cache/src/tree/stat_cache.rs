@@ -46,10 +46,7 @@ impl StatCache {
     /// Reads a cache; one that is missing or damaged is empty.
     pub(crate) fn load(path: &Path) -> Self {
         match fs::read(path) {
-            Ok(bytes) if is_whole(&bytes) => Self {
-                starts: starts(&bytes),
-                bytes,
-            },
+            Ok(bytes) if is_whole(&bytes) => Self { starts: starts(&bytes), bytes },
             _ => Self::default(),
         }
     }
@@ -59,9 +56,8 @@ impl StatCache {
         let wanted = key(node, changed);
         let part = part(scatter(&wanted), self.starts.len().checked_sub(1)?);
         let range = self.starts[part] as usize..self.starts[part + 1] as usize;
-        let record = records(&self.bytes)[range]
-            .iter()
-            .find(|record| record[..DIGEST] == wanted)?;
+        let record =
+            records(&self.bytes)[range].iter().find(|record| record[..DIGEST] == wanted)?;
         let mut digest = [0; 32];
         digest.copy_from_slice(&record[DIGEST..]);
         Some(digest)
@@ -95,9 +91,7 @@ impl StatCache {
             records.extend(old);
         } else {
             // Most of them are of vanished files.
-            let known = found
-                .iter()
-                .filter(|found| found.known && found.node.is_file());
+            let known = found.iter().filter(|found| found.known && found.node.is_file());
             records.extend(known.filter_map(|found| guard.record(found)));
         }
         // The sort is stable, so what was learnt just now stays before what it replaces.
@@ -110,16 +104,9 @@ impl StatCache {
 impl Guard {
     /// A guard for files that are looked at from now on.
     pub(crate) fn now() -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        Self {
-            now: Time {
-                seconds,
-                nanoseconds: now.subsec_nanos(),
-            },
-        }
+        Self { now: Time { seconds, nanoseconds: now.subsec_nanos() } }
     }
 
     /// What may be remembered of a file that was hashed.
@@ -135,11 +122,7 @@ impl Guard {
     }
 
     fn has_rested(self, changed: Time) -> bool {
-        let tick = if changed.nanoseconds == 0 {
-            2_000_000_000
-        } else {
-            20_000_000
-        };
+        let tick = if changed.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
         let since =
             |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
         since(self.now) - since(changed) > tick
@@ -171,9 +154,7 @@ fn scatter(record: &[u8]) -> u64 {
     // Multiplication spreads what neighbouring inode numbers differ in to the high bits.
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let numbers = inode(record).as_chunks().0;
-    numbers.iter().fold(0, |sum: u64, number| {
-        (sum ^ u64::from_le_bytes(*number)).wrapping_mul(ODD)
-    })
+    numbers.iter().fold(0, |sum: u64, number| (sum ^ u64::from_le_bytes(*number)).wrapping_mul(ODD))
 }
 
 /// To which of `parts` equal parts of all numbers one belongs.
@@ -230,13 +211,8 @@ mod tests {
 
     #[test]
     fn only_files_that_have_rested_are_remembered() {
-        let at = |seconds, nanoseconds| Time {
-            seconds,
-            nanoseconds,
-        };
-        let guard = Guard {
-            now: at(1000, 30_000_000),
-        };
+        let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        let guard = Guard { now: at(1000, 30_000_000) };
         for (changed, has_rested) in [
             (at(1000, 30_000_000), false),
             (at(1000, 10_000_000), false),

@@ -25,22 +25,13 @@ fn layer(folder: &Folder) -> ContentId {
 }
 
 fn paths(tree: &Tree) -> Vec<&str> {
-    tree.nodes()
-        .iter()
-        .map(|node| node.path.to_str().expect("ascii"))
-        .collect()
+    tree.nodes().iter().map(|node| node.path.to_str().expect("ascii")).collect()
 }
 
 fn example() -> Folder {
     let folder = Folder::new();
-    folder
-        .file("src/main.rs", "fn main() {}")
-        .file("src/lib/mod.rs", "")
-        .directory("empty");
-    folder
-        .symlink("link", "src/main.rs")
-        .file("run", "#!")
-        .mode("run", 0o755);
+    folder.file("src/main.rs", "fn main() {}").file("src/lib/mod.rs", "").directory("empty");
+    folder.symlink("link", "src/main.rs").file("run", "#!").mode("run", 0o755);
     folder.xattr("run", "user.comment", b"hello");
     folder
 }
@@ -48,25 +39,15 @@ fn example() -> Folder {
 #[test]
 fn nodes_are_in_the_order_of_components() {
     let folder = Folder::new();
-    folder
-        .file("a/b", "")
-        .file("a-b", "")
-        .file("a.b/c", "")
-        .file("b", "")
-        .directory("a/z");
+    folder.file("a/b", "").file("a-b", "").file("a.b/c", "").file("b", "").directory("a/z");
     let tree = read(&folder);
-    assert_eq!(
-        paths(&tree),
-        ["", "a", "a/b", "a/z", "a-b", "a.b", "a.b/c", "b"]
-    );
+    assert_eq!(paths(&tree), ["", "a", "a/b", "a/z", "a-b", "a.b", "a.b/c", "b"]);
     for node in tree.nodes() {
         assert_eq!(tree.get(&node.path), Some(node), "{:?}", node.path);
     }
     assert_eq!(tree.get(Path::new("a/c")), None);
     let children = |path: &str| -> Vec<String> {
-        tree.children(Path::new(path))
-            .map(|node| node.path.display().to_string())
-            .collect()
+        tree.children(Path::new(path)).map(|node| node.path.display().to_string()).collect()
     };
     assert_eq!(children(""), ["a", "a-b", "a.b", "b"]);
     assert_eq!(children("a"), ["a/b", "a/z"]);
@@ -77,52 +58,28 @@ fn nodes_are_in_the_order_of_components() {
 #[test]
 fn nodes_say_what_the_files_are() {
     let folder = Folder::new();
-    folder
-        .file("file", "12345")
-        .mode("file", 0o4711)
-        .owner("file", 7, 8)
-        .mtime("file", 99);
-    folder
-        .mode("file", 0o4711)
-        .xattr("file", "user.b", b"2")
-        .xattr("file", "user.a", b"1");
+    folder.file("file", "12345").mode("file", 0o4711).owner("file", 7, 8).mtime("file", 99);
+    folder.mode("file", 0o4711).xattr("file", "user.b", b"2").xattr("file", "user.a", b"1");
     folder.hard_link("again", "file").symlink("link", "a/../b");
     folder.device("device", FileType::CharacterDevice, (5, 1));
     folder.device("pipe", FileType::Fifo, (0, 0));
     let tree = read(&folder);
     let get = |path: &str| tree.get(Path::new(path)).expect("it is there");
     let file = get("file");
-    assert_eq!(
-        (&file.kind, file.mode, file.uid, file.gid),
-        (&Kind::File, 0o4711, 7, 8)
-    );
+    assert_eq!((&file.kind, file.mode, file.uid, file.gid), (&Kind::File, 0o4711, 7, 8));
     assert_eq!((file.size, file.mtime.seconds, file.links), (5, 99, 2));
-    let names: Vec<_> = file
-        .xattrs
-        .iter()
-        .map(|xattr| xattr.name.to_str())
-        .collect();
+    let names: Vec<_> = file.xattrs.iter().map(|xattr| xattr.name.to_str()).collect();
     assert_eq!(names, [Some("user.a"), Some("user.b")]);
     assert_eq!((file.dev, file.ino), (get("again").dev, get("again").ino));
-    assert_eq!(
-        get("link").kind,
-        Kind::Symlink {
-            target: Path::new("a/../b").into()
-        }
-    );
-    assert_eq!(
-        (&get("device").kind, get("device").device()),
-        (&Kind::CharDevice, (5, 1))
-    );
+    assert_eq!(get("link").kind, Kind::Symlink { target: Path::new("a/../b").into() });
+    assert_eq!((&get("device").kind, get("device").device()), (&Kind::CharDevice, (5, 1)));
     assert_eq!(get("pipe").kind, Kind::Fifo);
 }
 
 #[test]
 fn times_and_foreign_attributes_do_not_count() {
     let (one, two) = (example(), example());
-    two.mtime("run", 1)
-        .mtime("src", 2)
-        .xattr("run", "trusted.other", b"x");
+    two.mtime("run", 1).mtime("src", 2).xattr("run", "trusted.other", b"x");
     assert_eq!(content(&one), content(&two));
     assert_eq!(layer(&one), layer(&two));
 }
@@ -140,9 +97,7 @@ fn whatever_else_changes_counts() {
         ("user", |f| f.owner("run", 1, 0)),
         ("group", |f| f.owner("run", 0, 1)),
         ("attribute", |f| f.xattr("run", "user.comment", b"world")),
-        ("attribute of a directory", |f| {
-            f.xattr("src", "user.comment", b"x")
-        }),
+        ("attribute of a directory", |f| f.xattr("src", "user.comment", b"x")),
         ("name", |f| f.rename("run", "ran")),
         ("place", |f| f.rename("run", "src/run")),
         ("new directory", |f| f.directory("empty/too")),
@@ -161,18 +116,9 @@ fn kinds_targets_and_device_numbers_count() {
         |f| f.directory("x").mode("x", 0o644),
         |f| f.symlink("x", "y"),
         |f| f.symlink("x", "z"),
-        |f| {
-            f.device("x", FileType::CharacterDevice, (1, 3))
-                .mode("x", 0o644)
-        },
-        |f| {
-            f.device("x", FileType::CharacterDevice, (1, 5))
-                .mode("x", 0o644)
-        },
-        |f| {
-            f.device("x", FileType::BlockDevice, (1, 3))
-                .mode("x", 0o644)
-        },
+        |f| f.device("x", FileType::CharacterDevice, (1, 3)).mode("x", 0o644),
+        |f| f.device("x", FileType::CharacterDevice, (1, 5)).mode("x", 0o644),
+        |f| f.device("x", FileType::BlockDevice, (1, 3)).mode("x", 0o644),
     ];
     let mut ids: Vec<ContentId> = make
         .iter()
@@ -202,10 +148,7 @@ fn a_node_is_named_without_its_path() {
 fn owners_can_count_as_root() {
     let (one, two) = (example(), example());
     two.owner("run", 5, 6).owner("src", 5, 6);
-    let options = Options {
-        owners: Owners::Root,
-        ..Options::default()
-    };
+    let options = Options { owners: Owners::Root, ..Options::default() };
     let content = |f: &Folder| Tree::read(f.fd(), &options).expect("readable").content();
     assert_eq!(content(&one), content(&two));
 }
@@ -213,14 +156,8 @@ fn owners_can_count_as_root() {
 #[test]
 fn the_filter_takes_skips_and_descends() {
     let folder = Folder::new();
-    folder
-        .file("taken/x", "")
-        .file("skipped/y", "")
-        .file("maybe/deep/er/z", "");
-    folder
-        .file("vain/deep/w", "")
-        .file("vain/v", "")
-        .directory("taken/empty");
+    folder.file("taken/x", "").file("skipped/y", "").file("maybe/deep/er/z", "");
+    folder.file("vain/deep/w", "").file("vain/v", "").directory("taken/empty");
     let calls = AtomicUsize::new(0);
     let keep = |path: &Path, is_directory: bool| {
         calls.fetch_add(1, Ordering::Relaxed);
@@ -238,18 +175,9 @@ fn the_filter_takes_skips_and_descends() {
             _ => Keep::Descend,
         }
     };
-    let options = Options {
-        keep: &keep,
-        ..Options::default()
-    };
+    let options = Options { keep: &keep, ..Options::default() };
     let tree = Tree::read(folder.fd(), &options).expect("readable");
-    let expected = [
-        "",
-        "maybe",
-        "maybe/deep",
-        "maybe/deep/er",
-        "maybe/deep/er/z",
-    ];
+    let expected = ["", "maybe", "maybe/deep", "maybe/deep/er", "maybe/deep/er/z"];
     assert_eq!(paths(&tree)[..5], expected);
     assert_eq!(paths(&tree)[5..], ["taken", "taken/empty", "taken/x"]);
     // Not one call for what is below `skipped`.
@@ -260,10 +188,7 @@ fn the_filter_takes_skips_and_descends() {
 fn only_roots_are_read() {
     let folder = example();
     let roots = ["src/lib", "src/lib/mod.rs", "./run", "src/lib"].map(PathBuf::from);
-    let options = Options {
-        roots: &roots,
-        ..Options::default()
-    };
+    let options = Options { roots: &roots, ..Options::default() };
     let tree = Tree::read(folder.fd(), &options).expect("readable");
     assert_eq!(paths(&tree), ["run", "src/lib", "src/lib/mod.rs"]);
     let whole = read(&folder);
@@ -274,21 +199,12 @@ fn only_roots_are_read() {
 #[test]
 fn missing_roots_and_links_to_them_are_errors() {
     let folder = Folder::new();
-    folder
-        .file("dir/x", "")
-        .symlink("link", "dir")
-        .symlink("out", "/etc");
+    folder.file("dir/x", "").symlink("link", "dir").symlink("out", "/etc");
     for root in ["missing", "link/x", "out/passwd", "../x", "dir/../../x"] {
         let roots = [PathBuf::from(root)];
-        let options = Options {
-            roots: &roots,
-            ..Options::default()
-        };
+        let options = Options { roots: &roots, ..Options::default() };
         let error = Tree::read(folder.fd(), &options).expect_err(root);
-        assert!(
-            matches!(&error, Error::File { path, .. } if path == Path::new(root)),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::File { path, .. } if path == Path::new(root)), "{error}");
     }
 }
 
@@ -296,20 +212,14 @@ fn missing_roots_and_links_to_them_are_errors() {
 fn data_is_hashed_as_blake3_does() {
     let folder = Folder::new();
     let sizes = [0, 1, 1 << 17, (1 << 17) + 1, (1 << 20) + 1, 3_000_007];
-    let data: Vec<u8> = (0..3_000_007_u32)
-        .map(|number| (number % 251) as u8)
-        .collect();
+    let data: Vec<u8> = (0..3_000_007_u32).map(|number| (number % 251) as u8).collect();
     for size in sizes {
         folder.file(size.to_string(), &data[..size]);
     }
     let tree = read(&folder);
     for size in sizes {
         let node = tree.get(Path::new(&size.to_string())).expect("it is there");
-        assert_eq!(
-            node.data,
-            *blake3::hash(&data[..size]).as_bytes(),
-            "{size} bytes"
-        );
+        assert_eq!(node.data, *blake3::hash(&data[..size]).as_bytes(), "{size} bytes");
     }
 }
 
@@ -323,21 +233,12 @@ fn many_files_give_what_few_files_give() {
     let tree = read(&many);
     assert_eq!(tree.children(Path::new("flat")).count(), 1500);
     for number in [0, 777, 1499] {
-        let roots = [
-            format!("flat/{number:04}").into(),
-            format!("deep/{}", number % 40).into(),
-        ];
-        let options = Options {
-            roots: &roots,
-            ..Options::default()
-        };
+        let roots = [format!("flat/{number:04}").into(), format!("deep/{}", number % 40).into()];
+        let options = Options { roots: &roots, ..Options::default() };
         let few = Tree::read(many.fd(), &options).expect("readable");
         for root in &roots {
             assert_eq!(few.subtree(root).len(), tree.subtree(root).len());
-            assert_eq!(
-                few.get(root).map(Node::digest),
-                tree.get(root).map(Node::digest)
-            );
+            assert_eq!(few.get(root).map(Node::digest), tree.get(root).map(Node::digest));
         }
     }
 }
@@ -357,10 +258,7 @@ fn rested() -> fs::File {
 
 fn cached(cache: &Path) -> Tree {
     let folder = rested();
-    let options = Options {
-        stat_cache: Some(cache),
-        ..Options::default()
-    };
+    let options = Options { stat_cache: Some(cache), ..Options::default() };
     Tree::read(std::os::fd::AsFd::as_fd(&folder), &options).expect("readable")
 }
 
@@ -370,10 +268,7 @@ fn known(cache: &Path) -> usize {
     let mut request = layer::request(std::os::fd::AsFd::as_fd(&folder), counts);
     request.cache = Some(&cache);
     let found = walk(&request).expect("readable");
-    found
-        .iter()
-        .filter(|found| found.node.is_file() && found.known)
-        .count()
+    found.iter().filter(|found| found.node.is_file() && found.known).count()
 }
 
 #[test]
@@ -386,10 +281,7 @@ fn the_stat_cache_knows_what_was_read_before() {
     assert_eq!(known(&cache), files);
     let written = place.metadata("cache").modified().expect("times are kept");
     assert_eq!(cached(&cache), first);
-    assert_eq!(
-        place.metadata("cache").modified().expect("times are kept"),
-        written
-    );
+    assert_eq!(place.metadata("cache").modified().expect("times are kept"), written);
 }
 
 #[test]
@@ -429,11 +321,7 @@ fn other_folders_do_not_push_files_out_of_the_stat_cache() {
         };
         Tree::read(std::os::fd::AsFd::as_fd(&folder), &options).expect("readable");
     }
-    let files = cached(&place.path("other"))
-        .nodes()
-        .iter()
-        .filter(|node| node.is_file())
-        .count();
+    let files = cached(&place.path("other")).nodes().iter().filter(|node| node.is_file()).count();
     assert_eq!(known(&cache), files);
 }
 
@@ -447,15 +335,8 @@ fn a_stat_cache_that_cannot_be_written_is_no_error() {
 fn a_file_changed_just_now_is_read_again() {
     let (folder, place) = (Folder::new(), Folder::new());
     let cache = place.path("cache");
-    let options = Options {
-        stat_cache: Some(&cache),
-        ..Options::default()
-    };
-    let content = || {
-        Tree::read(folder.fd(), &options)
-            .expect("readable")
-            .content()
-    };
+    let options = Options { stat_cache: Some(&cache), ..Options::default() };
+    let content = || Tree::read(folder.fd(), &options).expect("readable").content();
     // The same size and time of change each time, as a careless program may leave them.
     let mut ids: Vec<ContentId> = (0..20)
         .map(|number| {
@@ -496,11 +377,8 @@ fn what_a_layer_hides_counts() {
 #[test]
 fn the_folder_of_a_layer_and_the_overlays_notes_do_not_count() {
     let (one, two) = (example(), example());
-    two.mode("", 0o700)
-        .owner("", 3, 3)
-        .xattr("src", "trusted.overlay.origin", b"z");
-    two.xattr("src", "trusted.overlay.impure", b"y")
-        .xattr("run", "user.overlay.origin", b"z");
+    two.mode("", 0o700).owner("", 3, 3).xattr("src", "trusted.overlay.origin", b"z");
+    two.xattr("src", "trusted.overlay.impure", b"y").xattr("run", "user.overlay.origin", b"z");
     assert_eq!(layer(&one), layer(&two));
     two.owner("src", 1, 1);
     assert_ne!(layer(&one), layer(&two));

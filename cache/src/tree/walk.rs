@@ -62,20 +62,11 @@ pub(crate) fn walk(request: &Request<'_>) -> Result<Vec<Found>> {
         listed = listings.len();
         let directories = directories(&listings[first..]);
         let held: Vec<_> = if directories.len() < MANY / 16 {
-            directories
-                .iter()
-                .map(|&(_, _, path)| request.list(path))
-                .collect()
+            directories.iter().map(|&(_, _, path)| request.list(path)).collect()
         } else {
-            directories
-                .par_iter()
-                .map(|&(_, _, path)| request.list(path))
-                .collect()
+            directories.par_iter().map(|&(_, _, path)| request.list(path)).collect()
         };
-        let places: Vec<_> = directories
-            .iter()
-            .map(|&(list, entry, _)| (list, entry))
-            .collect();
+        let places: Vec<_> = directories.iter().map(|&(list, entry, _)| (list, entry)).collect();
         for ((list, entry), held) in places.into_iter().zip(held) {
             let (xattrs, entries) = held?;
             let next = listings.len();
@@ -90,10 +81,7 @@ pub(crate) fn walk(request: &Request<'_>) -> Result<Vec<Found>> {
 
 fn directories(listings: &[Vec<Found>]) -> Vec<(usize, usize, &Path)> {
     let entries = listings.iter().enumerate().flat_map(|(list, entries)| {
-        entries
-            .iter()
-            .enumerate()
-            .map(move |(entry, found)| (list, entry, &found.node))
+        entries.iter().enumerate().map(move |(entry, found)| (list, entry, &found.node))
     });
     entries
         .filter(|(_, _, node)| node.is_directory())
@@ -137,16 +125,10 @@ impl Request<'_> {
     /// The files at which the walk starts.
     fn start(&self) -> Result<Vec<Found>> {
         let whole = [PathBuf::new()];
-        let roots = if self.roots.is_empty() {
-            &whole[..]
-        } else {
-            self.roots
-        };
+        let roots = if self.roots.is_empty() { &whole[..] } else { self.roots };
         // Only clean paths are in the order of the nodes: `./a//b` becomes `a/b`.
         let clean = |root: &PathBuf| -> PathBuf {
-            root.components()
-                .filter(|component| *component != Component::CurDir)
-                .collect()
+            root.components().filter(|component| *component != Component::CurDir).collect()
         };
         let mut roots: Vec<PathBuf> = roots.iter().map(clean).collect();
         roots.sort_unstable();
@@ -164,10 +146,7 @@ impl Request<'_> {
                 (self.keep)(&root, is_directory)
             };
             if keep == Keep::Take || (keep == Keep::Descend && is_directory) {
-                let entry = Entry {
-                    path: root.clone().into(),
-                    tentative: keep == Keep::Descend,
-                };
+                let entry = Entry { path: root.clone().into(), tentative: keep == Keep::Descend };
                 found.extend(self.found(parent, name, entry, &stat)?);
             }
         }
@@ -181,9 +160,8 @@ impl Request<'_> {
             .map_err(Error::file("open", directory))?;
         let xattrs = folder::xattrs(fd.as_fd(), self.xattrs)
             .map_err(Error::file("read the attributes of", directory))?;
-        let mut entries = self
-            .entries(fd.as_fd(), directory)
-            .map_err(Error::file("list", directory))?;
+        let mut entries =
+            self.entries(fd.as_fd(), directory).map_err(Error::file("list", directory))?;
         entries.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
         let start = match directory.as_os_str().len() {
             0 => 0,
@@ -193,11 +171,7 @@ impl Request<'_> {
         let found: Result<Vec<Option<Found>>> = if entries.len() < MANY * 4 {
             entries.into_iter().map(stat).collect()
         } else {
-            entries
-                .into_par_iter()
-                .with_min_len(MANY)
-                .map(stat)
-                .collect()
+            entries.into_par_iter().with_min_len(MANY).map(stat).collect()
         };
         Ok((xattrs, found?.into_iter().flatten().collect()))
     }
@@ -220,14 +194,8 @@ impl Request<'_> {
             };
             let path = join(directory, name.to_bytes());
             match (self.keep)(&path, is_directory) {
-                Keep::Take => entries.push(Entry {
-                    path,
-                    tentative: false,
-                }),
-                Keep::Descend if is_directory => entries.push(Entry {
-                    path,
-                    tentative: true,
-                }),
+                Keep::Take => entries.push(Entry { path, tentative: false }),
+                Keep::Descend if is_directory => entries.push(Entry { path, tentative: true }),
                 Keep::Descend | Keep::Skip => {}
             }
         }
@@ -270,13 +238,7 @@ impl Request<'_> {
             node.data = digest;
             known = true;
         }
-        Ok(Some(Found {
-            node,
-            changed,
-            known,
-            tentative: entry.tentative,
-            listing: None,
-        }))
+        Ok(Some(Found { node, changed, known, tentative: entry.tentative, listing: None }))
     }
 }
 

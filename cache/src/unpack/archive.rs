@@ -77,11 +77,7 @@ pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T> {
 
 impl<R: BufRead> Archive<R> {
     pub(super) fn new(input: R) -> Self {
-        Self {
-            input,
-            content: 0,
-            padding: 0,
-        }
+        Self { input, content: 0, padding: 0 }
     }
 
     /// The next entry, or `None` at the end of the archive.
@@ -99,18 +95,9 @@ impl<R: BufRead> Archive<R> {
                 .and_then(|size| u64::try_from(size).ok())
                 .map_or_else(|| invalid("an entry has no valid size"), Ok)?;
             match header.as_bytes()[156] {
-                b'L' => set(
-                    &mut extensions.long_path,
-                    until_zero(&self.extension(size)?),
-                )?,
-                b'K' => set(
-                    &mut extensions.long_link,
-                    until_zero(&self.extension(size)?),
-                )?,
-                b'x' => set(
-                    &mut extensions.records,
-                    Records::parse(&self.extension(size)?)?,
-                )?,
+                b'L' => set(&mut extensions.long_path, until_zero(&self.extension(size)?))?,
+                b'K' => set(&mut extensions.long_link, until_zero(&self.extension(size)?))?,
+                b'x' => set(&mut extensions.records, Records::parse(&self.extension(size)?)?)?,
                 // Global records are for the archive as a whole; other readers skip them too.
                 b'g' => drop(self.extension(size)?),
                 flag => {
@@ -129,9 +116,7 @@ impl<R: BufRead> Archive<R> {
             if piece.is_empty() {
                 return invalid("it ends in the middle of an entry");
             }
-            let length = piece
-                .len()
-                .min(usize::try_from(self.content).unwrap_or(usize::MAX));
+            let length = piece.len().min(usize::try_from(self.content).unwrap_or(usize::MAX));
             out(&piece[..length])?;
             self.input.consume(length);
             self.content -= length as u64;
@@ -251,10 +236,7 @@ impl Extensions {
         let path = self.long_path.or(records.path);
         let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
         let old = header.as_old();
-        let link = self
-            .long_link
-            .or(records.link)
-            .unwrap_or_else(|| until_zero(&old.linkname));
+        let link = self.long_link.or(records.link).unwrap_or_else(|| until_zero(&old.linkname));
         let kind = kind(flag, &path)?;
         let size = agreed(size, records.size)?;
         if kind != Kind::File && size > 0 {
@@ -324,11 +306,7 @@ fn device(header: &Header) -> Result<(u32, u32)> {
 }
 
 fn until_zero(bytes: &[u8]) -> Vec<u8> {
-    bytes
-        .split(|&byte| byte == 0)
-        .next()
-        .unwrap_or_default()
-        .to_vec()
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
 }
 
 /// A number of a header: octal digits, or the binary form that GNU tar uses for large ones.
@@ -336,21 +314,15 @@ fn number(field: &[u8]) -> Option<i64> {
     let first = *field.first()?;
     if first & 0x80 != 0 {
         let negative = first & 0x40 != 0;
-        let start = if negative {
-            -1
-        } else {
-            i64::from(first & 0x3f)
-        };
-        return field[1..].iter().try_fold(start, |value, &byte| {
-            value.checked_mul(256)?.checked_add(i64::from(byte))
-        });
+        let start = if negative { -1 } else { i64::from(first & 0x3f) };
+        return field[1..]
+            .iter()
+            .try_fold(start, |value, &byte| value.checked_mul(256)?.checked_add(i64::from(byte)));
     }
     let text = str::from_utf8(field).ok()?.trim_matches([' ', '\0']);
     let text = text.split(['\0', ' ']).next().unwrap_or_default();
     if text.is_empty() {
         return Some(0);
     }
-    text.bytes()
-        .all(|digit| digit.is_ascii_digit())
-        .then(|| i64::from_str_radix(text, 8).ok())?
+    text.bytes().all(|digit| digit.is_ascii_digit()).then(|| i64::from_str_radix(text, 8).ok())?
 }

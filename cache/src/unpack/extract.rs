@@ -49,16 +49,8 @@ fn failed(path: &[u8]) -> impl Fn(Failure) -> Error + Copy {
 
 impl<'a> Extractor<'a> {
     pub(super) fn new(root: BorrowedFd<'a>) -> Self {
-        let whiteouts = Whiteouts {
-            none: true,
-            all: false,
-        };
-        Self {
-            root,
-            parents: Parents::new(root),
-            times: Vec::new(),
-            whiteouts,
-        }
+        let whiteouts = Whiteouts { none: true, all: false };
+        Self { root, parents: Parents::new(root), times: Vec::new(), whiteouts }
     }
 
     /// Makes one entry, with the content that comes next in the archive.
@@ -186,10 +178,8 @@ impl<'a> Extractor<'a> {
     fn hide(&mut self, place: &Place, hidden: &[u8]) -> Result<(), Failure> {
         let doing = "make the whiteout";
         if place.name == OPAQUE {
-            self.whiteouts = Whiteouts {
-                none: false,
-                all: self.whiteouts.all || place.parent.is_empty(),
-            };
+            self.whiteouts =
+                Whiteouts { none: false, all: self.whiteouts.all || place.parent.is_empty() };
             return make_opaque(self.parents.open(&place.parent)?);
         }
         if hidden.starts_with(WHITEOUT) {
@@ -238,10 +228,7 @@ impl<'a> Extractor<'a> {
 }
 
 fn refused(doing: &'static str) -> Failure {
-    (
-        doing,
-        io::Error::new(io::ErrorKind::InvalidInput, "a layer may not do this"),
-    )
+    (doing, io::Error::new(io::ErrorKind::InvalidInput, "a layer may not do this"))
 }
 
 fn open_folder(parent: BorrowedFd, name: &[u8]) -> Result<OwnedFd, Errno> {

@@ -50,22 +50,12 @@ pub(super) fn finish_unopened(
     rustix::fs::chownat(parent, name, user, group, nofollow).map_err(cannot("set the owner"))?;
     if entry.kind != Kind::Symlink {
         // It is no link: this thread has just made it, in a folder that nobody else knows.
-        rustix::fs::chmodat(
-            parent,
-            name,
-            Mode::from_raw_mode(entry.mode),
-            AtFlags::empty(),
-        )
-        .map_err(cannot("set the mode"))?;
+        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
+            .map_err(cannot("set the mode"))?;
     }
     for (attribute, value) in attributes(entry) {
-        rustix::fs::lsetxattr(
-            through_proc(parent, name),
-            attribute,
-            value,
-            XattrFlags::empty(),
-        )
-        .map_err(cannot("set an extended attribute"))?;
+        rustix::fs::lsetxattr(through_proc(parent, name), attribute, value, XattrFlags::empty())
+            .map_err(cannot("set an extended attribute"))?;
     }
     rustix::fs::utimensat(parent, name, &times(entry.modified), nofollow)
         .map_err(cannot("set the time"))
@@ -100,27 +90,15 @@ pub(super) fn through_proc(parent: BorrowedFd, name: &[u8]) -> PathBuf {
 }
 
 fn times((seconds, nanoseconds): Time) -> Timestamps {
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::from(nanoseconds),
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
+    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+    Timestamps { last_access: time, last_modification: time }
 }
 
 fn owner(entry: &Entry) -> (Option<Uid>, Option<Gid>) {
-    (
-        Some(Uid::from_raw(entry.user)),
-        Some(Gid::from_raw(entry.group)),
-    )
+    (Some(Uid::from_raw(entry.user)), Some(Gid::from_raw(entry.group)))
 }
 
 fn attributes(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let all = entry
-        .attributes
-        .iter()
-        .map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let all = entry.attributes.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
     all.filter(|(name, _)| !OVERLAY.iter().any(|prefix| name.starts_with(prefix)))
 }

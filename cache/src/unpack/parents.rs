@@ -39,10 +39,7 @@ impl<'a> Parents<'a> {
             };
             self.last = Some((path.to_vec(), folder.map_err(cannot(DOING))?));
         }
-        Ok(self
-            .last
-            .as_ref()
-            .map_or(self.root, |(_, folder)| folder.as_fd()))
+        Ok(self.last.as_ref().map_or(self.root, |(_, folder)| folder.as_fd()))
     }
 
     /// Opens the folder at `path`, which must exist.

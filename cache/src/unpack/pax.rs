@@ -25,9 +25,7 @@ impl Records {
             };
             if records.set(key, value).is_none() {
                 let key = String::from_utf8_lossy(key);
-                return invalid(format!(
-                    "the PAX record `{key}` is malformed or not supported"
-                ));
+                return invalid(format!("the PAX record `{key}` is malformed or not supported"));
             }
             bytes = rest;
         }
@@ -76,11 +74,7 @@ fn time(text: &str) -> Option<Time> {
     if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    let digits: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanoseconds: u32 = digits.parse().ok()?;
     if text.starts_with('-') && nanoseconds > 0 {
         return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));

@@ -34,21 +34,12 @@ pub(super) fn hand_over<T: Send>(
     let (send_full, full) = sync_channel(AHEAD);
     let (empty, emptied) = channel();
     thread::scope(|scope| {
-        let pieces = Pieces {
-            full,
-            empty,
-            piece: Vec::new(),
-            used: 0,
-        };
+        let pieces = Pieces { full, empty, piece: Vec::new(), used: 0 };
         let worker = thread::Builder::new().name("unpack".to_owned());
-        let worker = worker
-            .spawn_scoped(scope, move || work(pieces))
-            .map_err(Error::ReadTar)?;
+        let worker = worker.spawn_scoped(scope, move || work(pieces)).map_err(Error::ReadTar)?;
         let digest = read(input, &send_full, &emptied);
         drop(send_full);
-        let done = worker
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok((done, digest))
     })
 }
@@ -62,9 +53,7 @@ fn read(
     let mut input = input.take(LARGEST);
     let mut hash = Sha256::new();
     loop {
-        let mut piece = emptied
-            .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        let mut piece = emptied.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
         piece.clear();
         let length = (&mut input).take(PIECE as u64).read_to_end(&mut piece);
         hash.update(&piece);

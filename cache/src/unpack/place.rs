@@ -29,9 +29,7 @@ impl Place {
             Err(Error::Tar(format!("the path `{path}` {why}")))
         };
         let parts = path.split(|&byte| byte == b'/');
-        let parts: Vec<_> = parts
-            .filter(|part| !part.is_empty() && *part != b".")
-            .collect();
+        let parts: Vec<_> = parts.filter(|part| !part.is_empty() && *part != b".").collect();
         if path.len() > LONGEST || parts.len() > DEEPEST {
             return refuse("is too long or too deep");
         }
@@ -44,10 +42,7 @@ impl Place {
         if parents.iter().any(|part| part.starts_with(WHITEOUT)) {
             return refuse("leads through a whiteout");
         }
-        Ok(Some(Self {
-            parent: parents.join(&b'/'),
-            name: name.to_vec(),
-        }))
+        Ok(Some(Self { parent: parents.join(&b'/'), name: name.to_vec() }))
     }
 
     /// The whole path below the root.
@@ -62,15 +57,8 @@ impl Place {
 /// Where a link in the folder `parent` points, as a path below the root.
 pub(super) fn follow(parent: &[u8], target: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
-    let start: &[u8] = if target.starts_with(b"/") {
-        b""
-    } else {
-        parent
-    };
-    for part in start
-        .split(|&byte| byte == b'/')
-        .chain(target.split(|&byte| byte == b'/'))
-    {
+    let start: &[u8] = if target.starts_with(b"/") { b"" } else { parent };
+    for part in start.split(|&byte| byte == b'/').chain(target.split(|&byte| byte == b'/')) {
         match part {
             b"" | b"." => {}
             b".." => drop(parts.pop()),
@@ -93,14 +81,7 @@ mod tests {
             ("a/.wh.b", "a", ".wh.b"),
         ] {
             let place = Place::of(path.as_bytes()).unwrap().unwrap();
-            assert_eq!(
-                place,
-                Place {
-                    parent: parent.into(),
-                    name: name.into()
-                },
-                "{path}"
-            );
+            assert_eq!(place, Place { parent: parent.into(), name: name.into() }, "{path}");
         }
         for root in ["", ".", "./", "/", "/./"] {
             assert_eq!(Place::of(root.as_bytes()).unwrap(), None, "{root}");
@@ -123,10 +104,7 @@ mod tests {
             ("var/lib", "a", "var/lib/a"),
             ("var", "../../../../etc", "etc"),
         ] {
-            assert_eq!(
-                follow(parent.as_bytes(), target.as_bytes()),
-                path.as_bytes()
-            );
+            assert_eq!(follow(parent.as_bytes(), target.as_bytes()), path.as_bytes());
         }
     }
 }

@@ -70,9 +70,8 @@ impl Tar {
         let mut bytes = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
-            let length = (1..8)
-                .map(|digits| rest + digits)
-                .find(|l| l.to_string().len() + rest == *l);
+            let length =
+                (1..8).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l);
             bytes.extend_from_slice(format!("{} {key}=", length.unwrap()).as_bytes());
             bytes.extend_from_slice(value);
             bytes.push(b'\n');
@@ -101,10 +100,7 @@ fn try_unpack(tar: &[u8]) -> (Store, Result<LayerId>) {
     // What a tar could reach if it got out of its folder.
     fs::write(store.root().join("outside"), "untouched").unwrap();
     let result = store.unpack(digest(tar), tar);
-    assert_eq!(
-        fs::read_to_string(store.root().join("outside")).unwrap(),
-        "untouched"
-    );
+    assert_eq!(fs::read_to_string(store.root().join("outside")).unwrap(), "untouched");
     (store, result)
 }
 
@@ -124,10 +120,7 @@ fn check_refused(tar: Tar, reason: &str) {
         None => String::new(),
     };
     assert!(text.contains(reason), "{text}");
-    assert_eq!(
-        fs::read_dir(store.root().join("layers")).unwrap().count(),
-        0
-    );
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
     assert!(!store.root().join("diff-ids").exists());
 }
 
@@ -181,18 +174,12 @@ fn a_tar_becomes_a_layer() {
     assert_eq!(layer.status("").mode() & 0o7777, 0o711);
     assert_eq!(layer.status("").mtime(), 1_000_000_000);
     let shadow = layer.status("etc/shadow");
-    assert_eq!(
-        (shadow.mode(), shadow.uid(), shadow.gid()),
-        (0o100_640, 3_000_000, 42)
-    );
+    assert_eq!((shadow.mode(), shadow.uid(), shadow.gid()), (0o100_640, 3_000_000, 42));
     assert_eq!((shadow.nlink(), shadow.mtime()), (2, 1_000_000_000));
     assert_eq!(layer.read("shadow"), "secret");
     assert_eq!(layer.status("etc").mtime(), 1_000_000_000);
     assert_eq!(layer.status("su").mode() & 0o7777, 0o4755);
-    assert_eq!(
-        fs::read_link(layer.files.join("etc/link")).unwrap(),
-        PathBuf::from("/nowhere")
-    );
+    assert_eq!(fs::read_link(layer.files.join("etc/link")).unwrap(), PathBuf::from("/nowhere"));
     assert_eq!(layer.status("etc/link").mtime(), 1_000_000_000);
     assert_eq!(layer.status("null").rdev(), rustix::fs::makedev(1, 3));
     assert_eq!(layer.status("disk").rdev(), rustix::fs::makedev(8, 300));
@@ -206,9 +193,7 @@ fn a_tar_becomes_a_layer() {
 #[test]
 fn pax_records_and_long_names_are_understood() {
     let long = format!("{}/{}", "d".repeat(120), "f".repeat(200));
-    let capability: &[u8] = &[
-        1, 0, 0, 2, 10, b'=', 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
+    let capability: &[u8] = &[1, 0, 0, 2, 10, b'=', 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let tar = Tar::default()
         .pax(&[
             ("path", long.as_bytes()),
@@ -220,19 +205,9 @@ fn pax_records_and_long_names_are_understood() {
             ("comment", b"ignored"),
         ])
         .file("short", "pax")
-        .entry(
-            b'L',
-            "@LongLink",
-            format!("{}\0", "n".repeat(150)).as_bytes(),
-            |_| {},
-        )
+        .entry(b'L', "@LongLink", format!("{}\0", "n".repeat(150)).as_bytes(), |_| {})
         .file("short", "gnu")
-        .entry(
-            b'K',
-            "@LongLink",
-            format!("{}\0", "t".repeat(180)).as_bytes(),
-            |_| {},
-        )
+        .entry(b'K', "@LongLink", format!("{}\0", "t".repeat(180)).as_bytes(), |_| {})
         .symlink("link", "short")
         .entry(b'g', "global", b"14 path=wrong\n", |_| {})
         .pax(&[("size", b"5")])
@@ -240,15 +215,9 @@ fn pax_records_and_long_names_are_understood() {
     let layer = unpack(tar);
     assert_eq!(layer.read(&long), "pax");
     let status = layer.status(&long);
-    assert_eq!(
-        (status.mtime(), status.mtime_nsec(), status.uid()),
-        (-2, 750_000_000, 5_000_000)
-    );
+    assert_eq!((status.mtime(), status.mtime_nsec(), status.uid()), (-2, 750_000_000, 5_000_000));
     assert_eq!(layer.attribute(&long, "user.name").unwrap(), b"a\nb=c");
-    assert_eq!(
-        layer.attribute(&long, "security.capability").unwrap(),
-        capability
-    );
+    assert_eq!(layer.attribute(&long, "security.capability").unwrap(), capability);
     assert_eq!(layer.attribute(&long, "trusted.overlay.redirect"), None);
     assert_eq!(layer.read(&"n".repeat(150)), "gnu");
     let target = fs::read_link(layer.files.join("link")).unwrap();
@@ -277,10 +246,8 @@ fn whiteouts_become_those_of_overlayfs() {
     assert!(layer.is_opaque("new") && layer.is_opaque("both") && layer.is_opaque("back"));
     assert!(layer.is_opaque("way") && !layer.is_opaque("way/to") && !layer.is_opaque("a"));
     assert_eq!(layer.read("kept"), "kept");
-    let mut names: Vec<_> = fs::read_dir(&layer.files)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> =
+        fs::read_dir(&layer.files).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["a", "back", "both", "kept", "new", "way"]);
     assert!(!layer.is_marked(PLAIN) && !layer.is_marked(OPAQUE));
@@ -308,17 +275,11 @@ fn the_later_of_two_entries_wins() {
         .hard_link("link", "link");
     let layer = unpack(tar);
     assert_eq!(layer.read("file"), "second");
-    assert_eq!(
-        fs::read_link(layer.files.join("tree")).unwrap(),
-        PathBuf::from("file")
-    );
+    assert_eq!(fs::read_link(layer.files.join("tree")).unwrap(), PathBuf::from("file"));
     assert_eq!(layer.status("folder").mode() & 0o777, 0o750);
     assert_eq!(layer.read("folder/in"), "in");
     assert_eq!(layer.status("device").rdev(), rustix::fs::makedev(1, 5));
-    assert_eq!(
-        (layer.read("link").as_str(), layer.status("link").nlink()),
-        ("second", 2)
-    );
+    assert_eq!((layer.read("link").as_str(), layer.status("link").nlink()), ("second", 2));
 }
 
 #[test]
@@ -343,10 +304,7 @@ fn links_never_lead_out_of_the_layer() {
     assert_eq!(layer.read("absolute"), "inside");
 
     for target in ["../outside", "/../outside", "a/../../outside"] {
-        check_refused(
-            Tar::default().hard_link("link", target),
-            "make the hard link",
-        );
+        check_refused(Tar::default().hard_link("link", target), "make the hard link");
     }
     // Below the root of the layer there is nothing of that name.
     for target in ["up/outside", "/outside"] {
@@ -365,10 +323,7 @@ fn hostile_entries_are_refused() {
     check_refused(start().file(".wh.", ""), "make the whiteout");
     check_refused(start().file(".wh.a/b", ""), "through a whiteout");
     check_refused(start().device(b'3', "hidden", (0, 0)), "0:0");
-    check_refused(
-        start().file("./", "").symlink(".", "/"),
-        "the root something else",
-    );
+    check_refused(start().file("./", "").symlink(".", "/"), "the root something else");
     check_refused(start().file("a", "").file("a/b", ""), "folders above");
     check_refused(
         start().symlink("a", "b").symlink("b", "a").file("a/c", ""),
@@ -384,28 +339,16 @@ fn hostile_entries_are_refused() {
 fn archives_that_two_readers_would_read_differently_are_refused() {
     let start = Tar::default;
     let pax = |key, value: &'static [u8]| start().pax(&[(key, value)]);
-    check_refused(
-        pax("size", b"512").file("a", "12345"),
-        "disagree about a size",
-    );
-    check_refused(
-        pax("path", b"a").pax(&[("path", b"b")]).file("c", ""),
-        "two extensions",
-    );
+    check_refused(pax("size", b"512").file("a", "12345"), "disagree about a size");
+    check_refused(pax("path", b"a").pax(&[("path", b"b")]).file("c", ""), "two extensions");
     let long = |tar: Tar| tar.entry(b'L', "@LongLink", b"name\0", |_| {});
     check_refused(long(pax("path", b"a")).file("c", ""), "GNU long name");
     check_refused(long(long(start())).file("c", ""), "two extensions");
     check_refused(long(start()), "ends where an entry was announced");
     check_refused(pax("path", b"a\0b").file("c", ""), "`path` is malformed");
     check_refused(pax("GNU.sparse.major", b"1").file("c", ""), "not supported");
-    check_refused(
-        start().entry(b'x', "pax", b"99 path=a\n", |_| {}),
-        "malformed",
-    );
-    check_refused(
-        start().entry(b'x', "pax", b"x", |h| h.set_size(1 << 30)),
-        "mebibyte",
-    );
+    check_refused(start().entry(b'x', "pax", b"99 path=a\n", |_| {}), "malformed");
+    check_refused(start().entry(b'x', "pax", b"x", |h| h.set_size(1 << 30)), "mebibyte");
     let mut lone = start().file("a", "");
     lone.0.resize(lone.0.len() + 512, 0);
     check_refused(lone.file("b", ""), "lone block");
@@ -414,9 +357,7 @@ fn archives_that_two_readers_would_read_differently_are_refused() {
     check_refused(wrong, "checksum");
 
     // A PAX record is about the next file, not about the long name between them.
-    let tar = long(pax("size", b"5"))
-        .entry(b'0', "x", b"12345", |_| {})
-        .file("next", "");
+    let tar = long(pax("size", b"5")).entry(b'0', "x", b"12345", |_| {}).file("next", "");
     let layer = unpack(tar);
     assert_eq!(layer.read("name"), "12345");
     assert_eq!(layer.read("next"), "");
@@ -435,19 +376,9 @@ impl Read for Broken {
 fn a_stream_that_breaks_off_is_refused() {
     let tar = Tar::default().entry(b'0', "large", b"x", |header| header.set_size(1 << 30));
     let (_store, result) = try_unpack(&tar.0);
-    assert!(
-        result
-            .unwrap_err()
-            .to_string()
-            .contains("middle of an entry")
-    );
+    assert!(result.unwrap_err().to_string().contains("middle of an entry"));
     let (_store, result) = try_unpack(&Tar::default().file("a", "").0[..100]);
-    assert!(
-        result
-            .unwrap_err()
-            .to_string()
-            .contains("middle of a header")
-    );
+    assert!(result.unwrap_err().to_string().contains("middle of a header"));
 
     let store = Store::temporary().unwrap();
     let half = Tar::default().file("a", "b").0;
@@ -462,32 +393,21 @@ fn the_digest_is_that_of_the_whole_stream() {
     let (store, id) = try_unpack(&tar);
     let layer = Layer::Pulled {
         diff_id: digest(&tar),
-        blob: Blob {
-            digest: digest(b""),
-            size: 0,
-            media_type: String::new(),
-            from: None,
-        },
+        blob: Blob { digest: digest(b""), size: 0, media_type: String::new(), from: None },
     };
     let files = store.layer_folder(id.unwrap()).join("files");
     assert_eq!(store.layer_path(&layer), Some(files));
 
     let wrong = store.unpack(digest(b"other"), &*tar);
     assert!(matches!(wrong, Err(Error::WrongDigest { .. })), "{wrong:?}");
-    assert_eq!(
-        fs::read_dir(store.root().join("layers")).unwrap().count(),
-        1
-    );
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 1);
 }
 
 #[test]
 fn a_layer_that_is_here_is_not_read_again() {
     let tar = Tar::default().file("a", "b").end();
     let (store, id) = try_unpack(&tar);
-    assert_eq!(
-        store.unpack(digest(&tar), io::empty()).unwrap(),
-        id.unwrap()
-    );
+    assert_eq!(store.unpack(digest(&tar), io::empty()).unwrap(), id.unwrap());
 
     let other = Tar::default().file("a", "c").end();
     let threads: Vec<_> = (0..4)
@@ -496,15 +416,9 @@ fn a_layer_that_is_here_is_not_read_again() {
             std::thread::spawn(move || store.unpack(digest(&other), &*other).unwrap())
         })
         .collect();
-    let ids: Vec<_> = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .collect();
+    let ids: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(
-        fs::read_dir(store.root().join("layers")).unwrap().count(),
-        2
-    );
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2);
 }
 
 #[test]
@@ -527,10 +441,7 @@ fn what_was_packed_is_unpacked_the_same() {
         .file(".wh.gone", "");
     let layer = unpack(tar);
     let mut packed = Vec::new();
-    layer
-        .store
-        .pack(&Layer::Made(layer.id), &mut packed)
-        .unwrap();
+    layer.store.pack(&Layer::Made(layer.id), &mut packed).unwrap();
     let (store, id) = try_unpack(&packed);
     let mut again = Vec::new();
     store.pack(&Layer::Made(id.unwrap()), &mut again).unwrap();

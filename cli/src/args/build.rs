@@ -92,12 +92,7 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) no_cache: bool,
     /// Run every step of these stages
-    #[arg(
-        long,
-        value_name = "STAGE",
-        value_delimiter = ',',
-        conflicts_with = "no_cache"
-    )]
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     pub(crate) no_cache_filter: Vec<String>,
 
     /// Write the result elsewhere: `type=oci,dest=FILE`, a folder, `-` for a tar on standard output
@@ -132,21 +127,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "MODE", help_heading = "Sandbox of RUN")]
     pub(crate) network: Option<String>,
     /// Add a line to `/etc/hosts` of every RUN
-    #[arg(
-        long = "add-host",
-        value_name = "HOST:IP",
-        help_heading = "Sandbox of RUN"
-    )]
+    #[arg(long = "add-host", value_name = "HOST:IP", help_heading = "Sandbox of RUN")]
     pub(crate) add_hosts: Vec<String>,
     /// The size of `/dev/shm` of every RUN
     #[arg(long, value_name = "BYTES", help_heading = "Sandbox of RUN")]
     pub(crate) shm_size: Option<Size>,
     /// A resource limit of every RUN
-    #[arg(
-        long = "ulimit",
-        value_name = "NAME=SOFT[:HARD]",
-        help_heading = "Sandbox of RUN"
-    )]
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", help_heading = "Sandbox of RUN")]
     pub(crate) ulimits: Vec<Ulimit>,
     /// Allow `RUN --security=insecure`, which takes nearly all walls away: `security.insecure`
     #[arg(long = "allow", value_name = "WHAT", help_heading = "Sandbox of RUN")]
@@ -160,9 +147,7 @@ impl BuildArgs {
     /// The first flag typed that rbuild can't honour.
     pub(crate) fn refused(&self) -> Option<&'static str> {
         let asked = |value: &Option<String>| {
-            value
-                .as_deref()
-                .is_some_and(|value| !matches!(value, "false" | "0" | "disabled"))
+            value.as_deref().is_some_and(|value| !matches!(value, "false" | "0" | "disabled"))
         };
         if asked(&self.provenance) {
             return Some("provenance");

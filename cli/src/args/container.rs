@@ -17,12 +17,7 @@ pub(crate) struct PsArgs {
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
     /// The last few made, running or not
-    #[arg(
-        short = 'n',
-        long,
-        value_name = "NUMBER",
-        allow_negative_numbers = true
-    )]
+    #[arg(short = 'n', long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) last: Option<i64>,
     /// The last one made, running or not
     #[arg(short, long)]
@@ -68,11 +63,7 @@ pub(crate) struct LogsArgs {
 #[command(override_usage = "rbuild exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
 pub(crate) struct ExecArgs {
     /// The container, then the command
-    #[arg(
-        value_name = "CONTAINER COMMAND [ARG]",
-        required = true,
-        trailing_var_arg = true
-    )]
+    #[arg(value_name = "CONTAINER COMMAND [ARG]", required = true, trailing_var_arg = true)]
     pub(crate) container_and_command: Vec<String>,
     /// Leave the command in the background
     #[arg(short, long)]

@@ -16,39 +16,23 @@ pub(super) struct Flag {
 
 /// A flag with a value that rbuild refuses.
 pub(super) const fn refused(long: &'static str) -> Flag {
-    Flag {
-        long,
-        short: None,
-        takes_value: true,
-        refused: true,
-    }
+    Flag { long, short: None, takes_value: true, refused: true }
 }
 
 /// A flag that rbuild lets pass.
 pub(super) const fn ignored(long: &'static str) -> Flag {
-    Flag {
-        long,
-        short: None,
-        takes_value: true,
-        refused: false,
-    }
+    Flag { long, short: None, takes_value: true, refused: false }
 }
 
 impl Flag {
     /// The same flag without a value.
     pub(super) const fn switch(self) -> Self {
-        Self {
-            takes_value: false,
-            ..self
-        }
+        Self { takes_value: false, ..self }
     }
 
     /// The same flag with a short form.
     pub(super) const fn short(self, short: char) -> Self {
-        Self {
-            short: Some(short),
-            ..self
-        }
+        Self { short: Some(short), ..self }
     }
 }
 
@@ -74,15 +58,8 @@ impl<V> Foreign<V> {
 impl<V: Flags> clap::Args for Foreign<V> {
     fn augment_args(command: Command) -> Command {
         command.args(V::FLAGS.iter().map(|flag| {
-            let action = if flag.takes_value {
-                ArgAction::Append
-            } else {
-                ArgAction::SetTrue
-            };
-            let arg = Arg::new(flag.long)
-                .long(flag.long)
-                .action(action)
-                .hide(true);
+            let action = if flag.takes_value { ArgAction::Append } else { ArgAction::SetTrue };
+            let arg = Arg::new(flag.long).long(flag.long).action(action).hide(true);
             match flag.short {
                 Some(short) => arg.short(short),
                 None => arg,
@@ -102,10 +79,7 @@ impl<V: Flags> clap::FromArgMatches for Foreign<V> {
                 && matches.value_source(flag.long) == Some(clap::parser::ValueSource::CommandLine)
         };
         let refused = V::FLAGS.iter().find(typed).map(|flag| flag.long);
-        Ok(Self {
-            refused,
-            verb: PhantomData,
-        })
+        Ok(Self { refused, verb: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -3,10 +3,7 @@
 //! The verbs and flags are those of `docker`, so that `alias docker=rbuild` serves scripts as
 //! they are. What follows no verb is a build: `rbuild -t x .` is `rbuild build -t x .`.
 
-#![expect(
-    clippy::doc_markdown,
-    reason = "these comments are the help that users read"
-)]
+#![expect(clippy::doc_markdown, reason = "these comments are the help that users read")]
 #![expect(clippy::struct_excessive_bools, reason = "a switch is a bool")]
 #![expect(clippy::struct_field_names, reason = "a field is named as its flag")]
 
@@ -104,10 +101,7 @@ pub(crate) struct Global {
 impl Global {
     /// The first flag typed that rbuild can't honour.
     pub(crate) fn refused(&self) -> Option<&'static str> {
-        let other_context = self
-            .context
-            .as_deref()
-            .is_some_and(|context| context != "default");
+        let other_context = self.context.as_deref().is_some_and(|context| context != "default");
         match (&self.host, other_context) {
             (Some(_), _) => Some("host"),
             (None, true) => Some("context"),
@@ -243,10 +237,7 @@ impl Wrong {
 pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, Wrong> {
     let mut command = Cli::command();
     let (argv, verb) = route::route(argv, &mut command);
-    let runs = matches!(
-        verb.as_deref(),
-        Some("run" | "create" | "exec" | "container")
-    );
+    let runs = matches!(verb.as_deref(), Some("run" | "create" | "exec" | "container"));
     let parsed = match verb.as_deref() {
         Some(verb) if route::is_absent(verb) => {
             let message = format!("`rbuild {verb}` is not supported yet");
@@ -271,18 +262,16 @@ fn read(mut command: clap::Command, argv: Vec<OsString>) -> Result<Cli, clap::Er
 
 /// Lets every switch take a value after `=`, as all of docker's do.
 fn with_switch_values(command: clap::Command) -> clap::Command {
-    command
-        .mut_subcommands(with_switch_values)
-        .mut_args(|arg| match arg.get_action() {
-            ArgAction::SetTrue => arg
-                .action(ArgAction::Set)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .default_value("false")
-                .value_parser(clap::builder::FalseyValueParser::new()),
-            _ => arg,
-        })
+    command.mut_subcommands(with_switch_values).mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .value_parser(clap::builder::FalseyValueParser::new()),
+        _ => arg,
+    })
 }
 
 #[cfg(test)]

@@ -92,9 +92,7 @@ fn verb_place(argv: &[OsString]) -> Option<usize> {
     let mut place = 1;
     while let Some(word) = argv.get(place) {
         let word = word.to_string_lossy();
-        let (flag, joined) = word
-            .split_once('=')
-            .map_or((&*word, false), |(flag, _)| (flag, true));
+        let (flag, joined) = word.split_once('=').map_or((&*word, false), |(flag, _)| (flag, true));
         if TAKES_VALUE.contains(&flag) {
             place += if joined { 1 } else { 2 };
         } else if STANDS_ALONE.contains(&flag) {

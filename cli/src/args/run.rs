@@ -111,11 +111,7 @@ pub(crate) struct CreateArgs {
     /// The image, then the command that runs in place of the image's own
     // One list, and not an image and a list: clap stops looking for flags at the first word of
     // the last one, which must be the image.
-    #[arg(
-        value_name = "IMAGE [COMMAND] [ARG]",
-        required = true,
-        trailing_var_arg = true
-    )]
+    #[arg(value_name = "IMAGE [COMMAND] [ARG]", required = true, trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<String>,
     /// Keep standard input open
     #[arg(short, long)]

@@ -50,10 +50,7 @@ pub(crate) struct InspectArgs {
 impl InspectArgs {
     /// The same, for one kind of thing.
     pub(super) fn only(self, kind: &str) -> Self {
-        Self {
-            kind: Some(kind.to_owned()),
-            ..self
-        }
+        Self { kind: Some(kind.to_owned()), ..self }
     }
 }
 

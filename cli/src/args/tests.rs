@@ -8,10 +8,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 }
 
 fn command(line: &str) -> Command {
-    parse(line)
-        .unwrap_or_else(|error| panic!("{line}: {error}"))
-        .command
-        .plain()
+    parse(line).unwrap_or_else(|error| panic!("{line}: {error}")).command.plain()
 }
 
 fn build(line: &str) -> Box<BuildArgs> {
@@ -50,10 +47,7 @@ fn a_line_without_a_verb_is_a_build() {
         "docker --context default buildx --builder b build -t x .",
     ] {
         let args = build(line);
-        assert_eq!(
-            (args.context.as_str(), args.tags.as_slice()),
-            (".", &["x".to_owned()][..])
-        );
+        assert_eq!((args.context.as_str(), args.tags.as_slice()), (".", &["x".to_owned()][..]));
     }
 }
 
@@ -66,38 +60,21 @@ fn a_folder_may_be_named_like_a_verb() {
 #[test]
 fn verbs_that_are_missing_are_named() {
     let error = parse("docker compose up").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("`rbuild compose` is not supported yet"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("`rbuild compose` is not supported yet"), "{error}");
 }
 
 #[test]
 fn nothing_typed_is_help() {
     assert_eq!(parse("rbuild").unwrap_err().kind(), ErrorKind::DisplayHelp);
-    assert_eq!(
-        parse("rbuild --version").unwrap_err().kind(),
-        ErrorKind::DisplayVersion
-    );
-    assert_eq!(
-        parse("docker -v").unwrap_err().kind(),
-        ErrorKind::DisplayVersion
-    );
+    assert_eq!(parse("rbuild --version").unwrap_err().kind(), ErrorKind::DisplayVersion);
+    assert_eq!(parse("docker -v").unwrap_err().kind(), ErrorKind::DisplayVersion);
 }
 
 #[test]
 fn flags_of_a_build_are_refused_by_name_or_let_pass() {
-    assert_eq!(
-        build("rbuild --cache-from x .").refused(),
-        Some("cache-from")
-    );
+    assert_eq!(build("rbuild --cache-from x .").refused(), Some("cache-from"));
     assert_eq!(build("rbuild --check .").refused(), Some("check"));
-    assert_eq!(
-        build("rbuild --provenance=mode=max .").refused(),
-        Some("provenance")
-    );
+    assert_eq!(build("rbuild --provenance=mode=max .").refused(), Some("provenance"));
     let harmless = "rbuild --provenance=false --sbom=false -m 1g -c 5 --rm --force-rm --squash \
                     --compress --security-opt x --builder b .";
     assert_eq!(build(harmless).refused(), None);
@@ -119,94 +96,49 @@ fn all_after_the_image_is_the_containers() {
     assert!(args.detach && args.rm && args.create.tty && args.create.interactive);
     let words = ["alpine", "--rm", "-t", "sh", "-c", "ls", "--", "--help"];
     assert_eq!(args.create.image_and_command, words);
-    assert_eq!(
-        run("docker container run alpine").create.image_and_command,
-        ["alpine"]
-    );
-    assert_eq!(
-        run("docker run alpine -D --root x")
-            .create
-            .image_and_command
-            .len(),
-        4
-    );
+    assert_eq!(run("docker container run alpine").create.image_and_command, ["alpine"]);
+    assert_eq!(run("docker run alpine -D --root x").create.image_and_command.len(), 4);
 }
 
 #[test]
 fn a_flag_before_the_image_must_be_known() {
-    assert_eq!(
-        parse("docker run --foo alpine").unwrap_err().kind(),
-        ErrorKind::UnknownArgument
-    );
-    assert_eq!(
-        run("docker run --gpus all alpine").create.foreign.refused(),
-        Some("gpus")
-    );
+    assert_eq!(parse("docker run --foo alpine").unwrap_err().kind(), ErrorKind::UnknownArgument);
+    assert_eq!(run("docker run --gpus all alpine").create.foreign.refused(), Some("gpus"));
 }
 
 #[test]
 fn run_takes_h_for_the_host_name() {
-    assert_eq!(
-        run("docker run -h box alpine").create.hostname.as_deref(),
-        Some("box")
-    );
-    assert_eq!(
-        parse("docker run --help").unwrap_err().kind(),
-        ErrorKind::DisplayHelp
-    );
+    assert_eq!(run("docker run -h box alpine").create.hostname.as_deref(), Some("box"));
+    assert_eq!(parse("docker run --help").unwrap_err().kind(), ErrorKind::DisplayHelp);
 }
 
 #[test]
 fn exec_passes_its_command_on() {
-    let Command::Exec(args) = command("docker exec -it web sh -c ls") else {
-        panic!()
-    };
+    let Command::Exec(args) = command("docker exec -it web sh -c ls") else { panic!() };
     assert_eq!(args.container_and_command, ["web", "sh", "-c", "ls"]);
     assert!(args.interactive && args.tty);
 }
 
 #[test]
 fn groups_mirror_the_verbs() {
-    assert!(matches!(
-        command("docker container ls -a"),
-        Command::Ps(PsArgs { all: true, .. })
-    ));
-    assert!(matches!(
-        command("docker container ps -aq"),
-        Command::Ps(PsArgs { quiet: true, .. })
-    ));
+    assert!(matches!(command("docker container ls -a"), Command::Ps(PsArgs { all: true, .. })));
+    assert!(matches!(command("docker container ps -aq"), Command::Ps(PsArgs { quiet: true, .. })));
     assert!(matches!(command("docker image push x"), Command::Push(_)));
     assert!(matches!(command("docker image ls"), Command::Images(_)));
     assert!(matches!(command("docker image list"), Command::Images(_)));
     assert!(matches!(command("docker image rm x"), Command::Rmi(_)));
     assert!(matches!(command("docker system df"), Command::DiskUsage));
-    assert!(matches!(
-        command("docker builder prune -af"),
-        Command::SystemPrune
-    ));
+    assert!(matches!(command("docker builder prune -af"), Command::SystemPrune));
     assert!(matches!(command("docker stop -t -1 x"), Command::Stop(_)));
-    assert!(matches!(
-        command("docker logs -ft --tail 5 x"),
-        Command::Logs(_)
-    ));
-    let Command::Inspect(args) = command("docker image inspect -f {{.Id}} x") else {
-        panic!()
-    };
+    assert!(matches!(command("docker logs -ft --tail 5 x"), Command::Logs(_)));
+    let Command::Inspect(args) = command("docker image inspect -f {{.Id}} x") else { panic!() };
     assert_eq!(args.kind.as_deref(), Some("image"));
 }
 
 #[test]
 fn global_flags_stand_before_and_after_the_verb() {
-    for line in [
-        "rbuild --root /r ps",
-        "rbuild ps --root /r",
-        "rbuild --root /r -t x .",
-    ] {
-        assert_eq!(
-            parse(line).unwrap().global.root,
-            Some(PathBuf::from("/r")),
-            "{line}"
-        );
+    for line in ["rbuild --root /r ps", "rbuild ps --root /r", "rbuild --root /r -t x ."] {
+        assert_eq!(parse(line).unwrap().global.root, Some(PathBuf::from("/r")), "{line}");
     }
     let mirrors = parse("rbuild --registry-mirror a --registry-mirror b pull x").unwrap();
     assert_eq!(mirrors.global.registry_mirror, ["a", "b"]);

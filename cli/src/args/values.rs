@@ -35,10 +35,7 @@ impl FromStr for Pair {
         if name.is_empty() {
             return Err(ValueError::NameMissing);
         }
-        Ok(Self {
-            name: name.to_owned(),
-            value,
-        })
+        Ok(Self { name: name.to_owned(), value })
     }
 }
 
@@ -95,28 +92,21 @@ impl FromStr for SecretFlag {
         const KEYS: &str = "`id`, `type`, `src`, `env`";
         let (mut id, mut kind, mut file, mut variable) = (None, None, None, None);
         for (key, value) in csv(text)? {
-            let value = value.ok_or(ValueError::Shape {
-                expected: "id=NAME,src=FILE",
-            })?;
+            let value = value.ok_or(ValueError::Shape { expected: "id=NAME,src=FILE" })?;
             match key.as_str() {
                 "id" => id = Some(value),
                 "type" => kind = Some(value),
                 "src" | "source" => file = Some(value),
                 "env" => variable = Some(value),
                 _ => {
-                    return Err(ValueError::UnknownKey {
-                        key,
-                        expected: KEYS,
-                    });
+                    return Err(ValueError::UnknownKey { key, expected: KEYS });
                 }
             }
         }
         let id = id
             .or_else(|| variable.clone())
             .filter(|id| !id.is_empty())
-            .ok_or(ValueError::Shape {
-                expected: "id=NAME,src=FILE",
-            })?;
+            .ok_or(ValueError::Shape { expected: "id=NAME,src=FILE" })?;
         let source = match (kind.as_deref(), file, variable) {
             (None | Some("env"), None, Some(name)) | (Some("env"), Some(name), None) => {
                 SecretSource::Env(name)
@@ -126,9 +116,7 @@ impl FromStr for SecretFlag {
             (Some("file"), None, None) => SecretSource::File(id.clone()),
             (None, None, None) => SecretSource::Either(id.clone()),
             _ => {
-                return Err(ValueError::Shape {
-                    expected: "id=NAME,src=FILE or id=NAME,env=NAME",
-                });
+                return Err(ValueError::Shape { expected: "id=NAME,src=FILE or id=NAME,env=NAME" });
             }
         };
         Ok(Self { id, source })
@@ -143,12 +131,8 @@ impl FromStr for Size {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let wrong = ValueError::Shape {
-            expected: "a number with one of the units b, k, m, g, t",
-        };
-        let split = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let wrong = ValueError::Shape { expected: "a number with one of the units b, k, m, g, t" };
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         let power = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -169,17 +153,11 @@ impl FromStr for Size {
 /// `1.5` times the scale, in whole bytes.
 fn fraction(number: &str, scale: u64) -> Option<u64> {
     let (whole, digits) = number.split_once('.')?;
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let digits = digits.get(..digits.len().min(6))?;
     let parts: u64 = digits.parse().ok()?;
     let base = 10_u64.pow(u32::try_from(digits.len()).ok()?);
-    whole
-        .checked_mul(scale)?
-        .checked_add(parts.checked_mul(scale)? / base)
+    whole.checked_mul(scale)?.checked_add(parts.checked_mul(scale)? / base)
 }
 
 /// `--ulimit NAME=SOFT[:HARD]`; -1 is no limit.
@@ -194,18 +172,12 @@ impl FromStr for Ulimit {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let wrong = || ValueError::Shape {
-            expected: "NAME=SOFT[:HARD]",
-        };
+        let wrong = || ValueError::Shape { expected: "NAME=SOFT[:HARD]" };
         let number = |text: &str| text.parse::<i64>().ok().filter(|limit| *limit >= -1);
         let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
         let (soft, hard) = number(soft).zip(number(hard)).ok_or_else(wrong)?;
-        Ok(Self {
-            name: name.to_owned(),
-            soft,
-            hard,
-        })
+        Ok(Self { name: name.to_owned(), soft, hard })
     }
 }
 
@@ -235,14 +207,8 @@ mod tests {
 
     #[test]
     fn quotes_shield_commas() {
-        assert_eq!(
-            pairs("type=oci,dest=x"),
-            [pair("type", Some("oci")), pair("dest", Some("x"))]
-        );
-        assert_eq!(
-            pairs("\"dest=a,b\",rw"),
-            [pair("dest", Some("a,b")), pair("rw", None)]
-        );
+        assert_eq!(pairs("type=oci,dest=x"), [pair("type", Some("oci")), pair("dest", Some("x"))]);
+        assert_eq!(pairs("\"dest=a,b\",rw"), [pair("dest", Some("a,b")), pair("rw", None)]);
         assert_eq!(pairs("\"a=\"\"b\"\"\""), [pair("a", Some("\"b\""))]);
         assert_eq!(csv("\"a"), Err(ValueError::OpenQuote));
     }
@@ -254,10 +220,7 @@ mod tests {
         assert_eq!(source("id=a,type=env"), Ok(SecretSource::Env("a".into())));
         assert_eq!(source("id=a,env=B"), Ok(SecretSource::Env("B".into())));
         assert_eq!(source("id=a"), Ok(SecretSource::Either("a".into())));
-        assert_eq!(
-            source("type=env,id=a,src=B"),
-            Ok(SecretSource::Env("B".into()))
-        );
+        assert_eq!(source("type=env,id=a,src=B"), Ok(SecretSource::Env("B".into())));
         assert!(source("src=f").is_err());
         assert!(source("id=a,typ=env").is_err());
     }
@@ -277,11 +240,7 @@ mod tests {
 
     #[test]
     fn limits_have_two_sides() {
-        let limit = |name: &str, soft, hard| Ulimit {
-            name: name.to_owned(),
-            soft,
-            hard,
-        };
+        let limit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
         assert_eq!("nofile=1024:2048".parse(), Ok(limit("nofile", 1024, 2048)));
         assert_eq!("core=-1".parse(), Ok(limit("core", -1, -1)));
         assert!("nofile".parse::<Ulimit>().is_err());

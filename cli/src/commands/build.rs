@@ -89,9 +89,7 @@ fn mode(args: &BuildArgs) -> Result<Mode, Failure> {
 /// Tells the library what to build.
 fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     let (context, dockerfile) = sources(args)?;
-    let mut build = Build::new(context)
-        .dockerfile(dockerfile)
-        .registries(session.registries()?);
+    let mut build = Build::new(context).dockerfile(dockerfile).registries(session.registries()?);
     for tag in &args.tags {
         build = build.tag(tag);
     }
@@ -105,10 +103,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
         }
     }
     let epoch = config::variable("SOURCE_DATE_EPOCH");
-    let typed = args
-        .build_args
-        .iter()
-        .any(|pair| pair.name == "SOURCE_DATE_EPOCH");
+    let typed = args.build_args.iter().any(|pair| pair.name == "SOURCE_DATE_EPOCH");
     if let Some(epoch) = epoch.filter(|_| !typed) {
         build = build.build_arg("SOURCE_DATE_EPOCH", epoch);
     }
@@ -130,9 +125,7 @@ fn one_platform(typed: &[String]) -> Result<Option<&str>, Failure> {
     match typed {
         [] => Ok(None),
         [platform] => Ok(Some(platform)),
-        _ => Err(Failure::usage(
-            "a build for several platforms is not supported yet",
-        )),
+        _ => Err(Failure::usage("a build for several platforms is not supported yet")),
     }
 }
 
@@ -164,9 +157,7 @@ fn sandbox(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
             // It is the default here.
             "network.host" => {}
             other => {
-                return Err(Failure::usage(format!(
-                    "`--allow {other}` is not supported yet"
-                )));
+                return Err(Failure::usage(format!("`--allow {other}` is not supported yet")));
             }
         }
     }
@@ -199,9 +190,7 @@ fn secrets(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
 
 fn named_context(name: &str, place: Option<&str>) -> Result<ContextReference, Failure> {
     let Some(place) = place.filter(|place| !place.is_empty()) else {
-        return Err(Failure::usage(format!(
-            "`--build-context {name}` names no place"
-        )));
+        return Err(Failure::usage(format!("`--build-context {name}` names no place")));
     };
     if let Some(image) = place.strip_prefix("docker-image://") {
         return Ok(ContextReference::Image(image.to_owned()));
@@ -214,9 +203,7 @@ fn named_context(name: &str, place: Option<&str>) -> Result<ContextReference, Fa
 fn sources(args: &BuildArgs) -> Result<(ContextSource, DockerfileSource), Failure> {
     let dockerfile = match args.file.as_deref() {
         Some("-") if args.context == "-" => {
-            return Err(Failure::usage(
-                "the context and the Dockerfile can't both be `-`",
-            ));
+            return Err(Failure::usage("the context and the Dockerfile can't both be `-`"));
         }
         Some("-") => DockerfileSource::Text(read_input()?),
         Some(path) => DockerfileSource::Path(PathBuf::from(path)),
@@ -259,9 +246,7 @@ fn refuse_address(place: &str) -> Result<(), Failure> {
 fn read_input() -> Result<Vec<u8>, Failure> {
     let input = io::stdin().lock();
     if input.is_terminal() {
-        return Err(Failure::usage(
-            "standard input is a terminal: pipe something into it",
-        ));
+        return Err(Failure::usage("standard input is a terminal: pipe something into it"));
     }
     let mut bytes = Vec::new();
     let read = input.take(LARGEST_INPUT).read_to_end(&mut bytes);
@@ -273,15 +258,9 @@ fn read_input() -> Result<Vec<u8>, Failure> {
 fn is_archive(bytes: &[u8]) -> bool {
     const MAGIC: &[u8] = b"ustar";
     const PLACE: usize = 257;
-    let compressed: [&[u8]; 4] = [
-        &[0x1f, 0x8b],
-        b"BZh",
-        &[0xfd, b'7', b'z'],
-        &[0x28, 0xb5, 0x2f, 0xfd],
-    ];
-    bytes
-        .get(PLACE..)
-        .is_some_and(|rest| rest.starts_with(MAGIC))
+    let compressed: [&[u8]; 4] =
+        [&[0x1f, 0x8b], b"BZh", &[0xfd, b'7', b'z'], &[0x28, 0xb5, 0x2f, 0xfd]];
+    bytes.get(PLACE..).is_some_and(|rest| rest.starts_with(MAGIC))
         || compressed.iter().any(|magic| bytes.starts_with(magic))
 }
 

@@ -20,17 +20,11 @@ pub(super) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
     let found = images::find(&store, &args.image)?;
     let rows = rows(args, &store, &found);
     if args.quiet && args.format.is_none() {
-        let ids = rows
-            .iter()
-            .filter_map(|row| Some(row["ID"].as_str()?.to_owned() + "\n"));
+        let ids = rows.iter().filter_map(|row| Some(row["ID"].as_str()?.to_owned() + "\n"));
         print(&ids.collect::<String>())?;
         return Ok(DONE);
     }
-    let format = args
-        .format
-        .as_deref()
-        .filter(|format| *format != "table")
-        .unwrap_or(TABLE);
+    let format = args.format.as_deref().filter(|format| *format != "table").unwrap_or(TABLE);
     let titles = json!({
         "ID": "IMAGE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED",
         "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT",
@@ -44,11 +38,7 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Vec<Value> {
     let mut layers = found.entry.layers.iter();
     let mut rows = Vec::new();
     for entry in &found.config.history {
-        let layer = if entry.empty_layer {
-            None
-        } else {
-            layers.next()
-        };
+        let layer = if entry.empty_layer { None } else { layers.next() };
         let bytes = layer.map_or(0, |layer| layer_size(store, layer));
         let created = entry.created.map_or(0, jiff::Timestamp::as_second);
         let by = entry.created_by.replace(['\t', '\n'], " ");
@@ -64,12 +54,7 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Vec<Value> {
     rows.reverse();
     if let Some(last) = rows.first_mut() {
         let id = found.entry.config.to_string();
-        last["ID"] = if args.no_trunc {
-            id
-        } else {
-            short_id(&id).to_owned()
-        }
-        .into();
+        last["ID"] = if args.no_trunc { id } else { short_id(&id).to_owned() }.into();
     }
     rows
 }

@@ -37,25 +37,15 @@ pub(super) fn run(args: &ImagesArgs, session: &Session) -> Outcome {
         }
     }
     if args.quiet && args.format.is_none() {
-        let mut ids: Vec<_> = listed
-            .iter()
-            .map(|image| id(image, args.no_trunc))
-            .collect();
+        let mut ids: Vec<_> = listed.iter().map(|image| id(image, args.no_trunc)).collect();
         ids.dedup();
         print(&ids.into_iter().map(|id| id + "\n").collect::<String>())?;
         return Ok(DONE);
     }
     let usual = if args.digests { DIGESTS } else { TABLE };
-    let format = args
-        .format
-        .as_deref()
-        .filter(|format| *format != "table")
-        .unwrap_or(usual);
+    let format = args.format.as_deref().filter(|format| *format != "table").unwrap_or(usual);
     let now = now();
-    let rows: Vec<_> = listed
-        .iter()
-        .map(|image| row(image, args.no_trunc, now))
-        .collect();
+    let rows: Vec<_> = listed.iter().map(|image| row(image, args.no_trunc, now)).collect();
     print(&Format::parse(format)?.rows(&titles(), &rows)?)?;
     Ok(DONE)
 }
@@ -104,9 +94,7 @@ fn has_name(image: &Listed, name: &str) -> bool {
     let with_tag = format!("{repository}:{}", image.tag.as_deref().unwrap_or_default());
     let full = image.name.as_deref().unwrap_or_default();
     let bare = full.rsplit_once(':').map_or(full, |(name, _)| name);
-    [repository.as_str(), &with_tag, full, bare]
-        .iter()
-        .any(|known| pattern::matches(name, known))
+    [repository.as_str(), &with_tag, full, bare].iter().any(|known| pattern::matches(name, known))
 }
 
 /// `NAME` or `NAME=VALUE`.

@@ -13,11 +13,7 @@ use crate::table::size;
 pub(super) fn run(args: &FormatArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let all = container::list(&store, true)?;
-    let count = |wanted: Status| {
-        all.iter()
-            .filter(|known| known.state.status == wanted)
-            .count()
-    };
+    let count = |wanted: Status| all.iter().filter(|known| known.state.status == wanted).count();
     let (running, paused) = (count(Status::Running), count(Status::Paused));
     let system = rustix::system::uname();
     let memory = rustix::system::sysinfo();
@@ -48,17 +44,11 @@ pub(super) fn run(args: &FormatArgs, session: &Session) -> Outcome {
         ("Containers", format!("{} ({running} running)", all.len())),
         ("Images", info["Images"].to_string()),
         ("Kernel", system.release().to_string_lossy().into_owned()),
-        (
-            "Architecture",
-            system.machine().to_string_lossy().into_owned(),
-        ),
+        ("Architecture", system.machine().to_string_lossy().into_owned()),
         ("CPUs", processors.to_string()),
         ("Memory", size(memory)),
     ];
-    let text: String = lines
-        .iter()
-        .flat_map(|(key, value)| [key, ": ", value, "\n"])
-        .collect();
+    let text: String = lines.iter().flat_map(|(key, value)| [key, ": ", value, "\n"]).collect();
     print(&text)?;
     Ok(DONE)
 }

@@ -60,16 +60,8 @@ fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failu
 
 /// An image as docker describes it.
 fn image(store: &Store, found: &Found) -> Value {
-    let Found {
-        names,
-        entry,
-        config,
-    } = found;
-    let references = || {
-        names
-            .iter()
-            .filter_map(|name| name.parse::<Reference>().ok())
-    };
+    let Found { names, entry, config } = found;
+    let references = || names.iter().filter_map(|name| name.parse::<Reference>().ok());
     let tags: Vec<_> = references().map(|name| name.familiar()).collect();
     let digests = entry.manifest.map(|digest| {
         let bare = |name: Reference| {
@@ -79,10 +71,7 @@ fn image(store: &Store, found: &Found) -> Value {
         };
         references().map(bare).collect::<Vec<_>>()
     });
-    let sizes = entry
-        .layers
-        .iter()
-        .map(|layer| store.layer_size(layer).ok().flatten());
+    let sizes = entry.layers.iter().map(|layer| store.layer_size(layer).ok().flatten());
     let size = sizes.sum::<Option<u64>>().unwrap_or(entry.size);
     json!({
         "Id": entry.config.to_string(),

@@ -44,9 +44,7 @@ fn folder(session: &Session) -> Result<std::path::PathBuf, Failure> {
 /// The registry as references name it.
 fn host(typed: Option<&str>) -> &str {
     let typed = typed.unwrap_or(DOCKER_HUB);
-    let bare = typed
-        .trim_start_matches("https://")
-        .trim_start_matches("http://");
+    let bare = typed.trim_start_matches("https://").trim_start_matches("http://");
     match bare.split('/').next().unwrap_or(bare) {
         "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB,
         host => host,
@@ -59,10 +57,7 @@ fn ask(args: &LoginArgs) -> Result<(String, String), Failure> {
         let user = args.username.clone();
         let user = user.ok_or_else(|| Failure::usage("`--password-stdin` needs `--username`"))?;
         let mut password = String::new();
-        let read = io::stdin()
-            .lock()
-            .take(LONGEST)
-            .read_to_string(&mut password);
+        let read = io::stdin().lock().take(LONGEST).read_to_string(&mut password);
         read.map_err(failed("password"))?;
         return Ok((user, password.trim_end_matches(['\r', '\n']).to_owned()));
     }
@@ -79,10 +74,7 @@ fn ask(args: &LoginArgs) -> Result<(String, String), Failure> {
     } else {
         tell("Username: ");
         let mut line = String::new();
-        io::stdin()
-            .lock()
-            .read_line(&mut line)
-            .map_err(failed("user"))?;
+        io::stdin().lock().read_line(&mut line).map_err(failed("user"))?;
         line.trim().to_owned()
     };
     let password = match &args.password {

@@ -34,9 +34,7 @@ fn tail(typed: Option<&str>) -> Result<Option<usize>, Failure> {
         Some(text) if text.starts_with('-') => Ok(None),
         Some(text) => match text.parse() {
             Ok(lines) => Ok(Some(lines)),
-            Err(_) => Err(Failure::usage(format!(
-                "`--tail {text}` is no number of lines"
-            ))),
+            Err(_) => Err(Failure::usage(format!("`--tail {text}` is no number of lines"))),
         },
     }
 }
@@ -47,11 +45,7 @@ fn parse_time(text: &str) -> Result<Timestamp, Failure> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    if let Some(seconds) = text
-        .split('.')
-        .next()
-        .and_then(|whole| whole.parse::<i64>().ok())
-    {
+    if let Some(seconds) = text.split('.').next().and_then(|whole| whole.parse::<i64>().ok()) {
         return Timestamp::from_second(seconds).map_err(|_| wrong());
     }
     if let Ok(date) = text.parse::<jiff::civil::DateTime>() {

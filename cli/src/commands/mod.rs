@@ -96,10 +96,9 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Man(args) => man::run(&args),
         Command::ImagePrune(args) => prune::images(&args, session),
         Command::ContainerPrune(args) => prune::containers(&args, session),
-        Command::SystemPrune => Err(absent(
-            "prune",
-            "`rbuild image prune` and `rbuild container prune` are there",
-        )),
+        Command::SystemPrune => {
+            Err(absent("prune", "`rbuild image prune` and `rbuild container prune` are there"))
+        }
         Command::DiskUsage => Err(absent("df", "`rbuild images` shows the size of each image")),
         Command::Image(_)
         | Command::Container(_)
@@ -116,9 +115,7 @@ fn absent(verb: &str, hint: &str) -> Failure {
 /// Prints a result: on standard output, and at once.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Failure::io("print"))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::io("print"))
 }
 
 /// Tells the user something: on standard error, where losing it does no harm.
@@ -129,9 +126,7 @@ pub(crate) fn tell(text: &str) {
 /// Seconds since 1970.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Does one thing to each of several names, and prints what that gives; a name that fails doesn't
@@ -154,13 +149,10 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<String, Failure>) 
 fn filters(typed: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
     let split = |text: &String| text.split_once('=').is_some();
     match typed.iter().find(|text| !split(text)) {
-        Some(text) => Err(Failure::usage(format!(
-            "the filter `{text}` is not of the form KEY=VALUE"
-        ))),
-        None => Ok(typed
-            .iter()
-            .filter_map(|text| text.split_once('='))
-            .collect()),
+        Some(text) => {
+            Err(Failure::usage(format!("the filter `{text}` is not of the form KEY=VALUE")))
+        }
+        None => Ok(typed.iter().filter_map(|text| text.split_once('=')).collect()),
     }
 }
 

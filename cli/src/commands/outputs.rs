@@ -57,26 +57,16 @@ fn output(text: &str) -> Result<Output, Failure> {
         None | Some("-") => Destination::Stdout,
         Some(path) => Destination::Path(path.into()),
     };
-    let folder = || {
-        place
-            .clone()
-            .map(PathBuf::from)
-            .ok_or_else(|| wrong(text, "`dest` is missing"))
-    };
+    let folder =
+        || place.clone().map(PathBuf::from).ok_or_else(|| wrong(text, "`dest` is missing"));
     match kind.as_deref() {
         Some("local") => Ok(Output::Local(folder()?)),
         Some("tar") => Ok(Output::Tar(to())),
         Some("oci") if tar => Ok(Output::Oci { to: to(), tar }),
-        Some("oci") => Ok(Output::Oci {
-            to: Destination::Path(folder()?),
-            tar,
-        }),
+        Some("oci") => Ok(Output::Oci { to: Destination::Path(folder()?), tar }),
         Some("docker") if place.is_none() => Ok(Output::Store),
         Some("docker") if tar => Ok(Output::Docker { to: to(), tar }),
-        Some("docker") => Ok(Output::Docker {
-            to: Destination::Path(folder()?),
-            tar,
-        }),
+        Some("docker") => Ok(Output::Docker { to: Destination::Path(folder()?), tar }),
         Some("registry") => Ok(Output::Push),
         Some("image") if push => Ok(Output::Push),
         Some("image") => Ok(Output::Store),
@@ -103,35 +93,11 @@ mod tests {
             ("out", Output::Local("out".into())),
             ("type=local,dest=out", Output::Local("out".into())),
             ("type=tar,dest=x.tar", Output::Tar(path("x.tar"))),
-            (
-                "type=oci,dest=x.tar",
-                Output::Oci {
-                    to: path("x.tar"),
-                    tar: true,
-                },
-            ),
-            (
-                "type=oci,dest=x,tar=false",
-                Output::Oci {
-                    to: path("x"),
-                    tar: false,
-                },
-            ),
-            (
-                "type=oci",
-                Output::Oci {
-                    to: Destination::Stdout,
-                    tar: true,
-                },
-            ),
+            ("type=oci,dest=x.tar", Output::Oci { to: path("x.tar"), tar: true }),
+            ("type=oci,dest=x,tar=false", Output::Oci { to: path("x"), tar: false }),
+            ("type=oci", Output::Oci { to: Destination::Stdout, tar: true }),
             ("type=docker", Output::Store),
-            (
-                "type=docker,dest=-",
-                Output::Docker {
-                    to: Destination::Stdout,
-                    tar: true,
-                },
-            ),
+            ("type=docker,dest=-", Output::Docker { to: Destination::Stdout, tar: true }),
             ("type=image,push=true", Output::Push),
             ("type=registry", Output::Push),
             ("type=cacheonly", Output::CacheOnly),
@@ -139,13 +105,7 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(output(text).ok(), Some(expected), "{text}");
         }
-        for text in [
-            "type=zip",
-            "dest=x",
-            "type=local",
-            "type=oci,tar=false",
-            "type=oci,x=1",
-        ] {
+        for text in ["type=zip", "dest=x", "type=local", "type=oci,tar=false", "type=oci,x=1"] {
             assert!(output(text).is_err(), "{text}");
         }
     }

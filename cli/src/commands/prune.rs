@@ -20,19 +20,13 @@ pub(super) fn containers(args: &PruneArgs, session: &Session) -> Outcome {
 
 pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
     refuse_filters(args)?;
-    let what = if args.all {
-        "that no container uses"
-    } else {
-        "that have no name"
-    };
+    let what = if args.all { "that no container uses" } else { "that have no name" };
     if !args.force && !confirm(&format!("This removes all images {what}. Go on?")) {
         return Ok(DONE);
     }
     let store = session.store()?;
-    let used: Vec<Digest> = container::images_in_use(&store)?
-        .into_iter()
-        .map(|(_, image)| image)
-        .collect();
+    let used: Vec<Digest> =
+        container::images_in_use(&store)?.into_iter().map(|(_, image)| image).collect();
     let mut text = "Deleted Images:\n".to_owned();
     for image in images::list(&store)? {
         if used.contains(&image.id) || (image.name.is_some() && !args.all) {
@@ -53,9 +47,5 @@ pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
 }
 
 fn refuse_filters(args: &PruneArgs) -> Result<(), Failure> {
-    if args.filter.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::unsupported("filter"))
-    }
+    if args.filter.is_empty() { Ok(()) } else { Err(Failure::unsupported("filter")) }
 }

@@ -18,13 +18,8 @@ const COMMAND: usize = 20;
 pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     let filters = filters(&args.filter)?;
-    let last = args
-        .last
-        .filter(|last| *last >= 0)
-        .or(args.latest.then_some(1));
-    let asks_state = filters
-        .iter()
-        .any(|(key, _)| matches!(*key, "status" | "exited"));
+    let last = args.last.filter(|last| *last >= 0).or(args.latest.then_some(1));
+    let asks_state = filters.iter().any(|(key, _)| matches!(*key, "status" | "exited"));
     let mut listed = container::list(&store, args.all || last.is_some() || asks_state)?;
     for (key, value) in filters {
         filter(&mut listed, key, value)?;
@@ -33,41 +28,22 @@ pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
         listed.truncate(usize::try_from(last).unwrap_or(usize::MAX));
     }
     let id = |container: &Listed| {
-        if args.no_trunc {
-            container.id.clone()
-        } else {
-            short_id(&container.id).to_owned()
-        }
+        if args.no_trunc { container.id.clone() } else { short_id(&container.id).to_owned() }
     };
     if args.quiet && args.format.is_none() {
-        print(
-            &listed
-                .iter()
-                .map(|container| id(container) + "\n")
-                .collect::<String>(),
-        )?;
+        print(&listed.iter().map(|container| id(container) + "\n").collect::<String>())?;
         return Ok(DONE);
     }
     let now = now();
-    let mut rows: Vec<_> = listed
-        .iter()
-        .map(|one| row(one, &id(one), args.no_trunc, now))
-        .collect();
+    let mut rows: Vec<_> =
+        listed.iter().map(|one| row(one, &id(one), args.no_trunc, now)).collect();
     if args.size {
         for (one, row) in listed.iter().zip(&mut rows) {
             row["Size"] = size(container::size(&store, &one.id)?).into();
         }
     }
-    let usual = if args.size {
-        format!("{TABLE}\t{{{{.Size}}}}")
-    } else {
-        TABLE.to_owned()
-    };
-    let format = args
-        .format
-        .clone()
-        .filter(|format| format != "table")
-        .unwrap_or(usual);
+    let usual = if args.size { format!("{TABLE}\t{{{{.Size}}}}") } else { TABLE.to_owned() };
+    let format = args.format.clone().filter(|format| format != "table").unwrap_or(usual);
     print(&Format::parse(&format)?.rows(&titles(), &rows)?)?;
     Ok(DONE)
 }
@@ -91,16 +67,8 @@ fn filter(listed: &mut Vec<Listed>, key: &str, value: &str) -> Result<(), Failur
 }
 
 fn row(one: &Listed, id: &str, whole: bool, now: i64) -> Value {
-    let command = if whole {
-        one.command.clone()
-    } else {
-        shorten(&one.command, COMMAND)
-    };
-    let labels: Vec<_> = one
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let command = if whole { one.command.clone() } else { shorten(&one.command, COMMAND) };
+    let labels: Vec<_> = one.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let created = one.created.as_second();
     json!({
         "Command": format!("{command:?}"),
@@ -159,10 +127,7 @@ mod tests {
             oom_killed: false,
             restarts: 0,
         };
-        assert_eq!(
-            status(&state(Status::Running, Some(100), None), 280),
-            "Up 3 minutes"
-        );
+        assert_eq!(status(&state(Status::Running, Some(100), None), 280), "Up 3 minutes");
         let exited = state(Status::Exited, Some(100), Some(160));
         assert_eq!(status(&exited, 280), "Exited (3) 2 minutes ago");
         assert_eq!(status(&state(Status::Created, None, None), 280), "Created");

@@ -26,20 +26,15 @@ pub(super) fn run(args: &PullArgs, session: &Session) -> Outcome {
         print(&format!("{}\n", pulled.name))?;
         return Ok(DONE);
     }
-    let name: Reference = pulled
-        .name
-        .parse()
-        .map_err(|_| Failure::failed("the image has no name"))?;
+    let name: Reference =
+        pulled.name.parse().map_err(|_| Failure::failed("the image has no name"))?;
     let familiar = name.familiar();
     let status = if pulled.is_new {
         format!("Downloaded newer image for {familiar}")
     } else {
         format!("Image is up to date for {familiar}")
     };
-    print(&format!(
-        "Digest: {}\nStatus: {status}\n{}\n",
-        pulled.digest, pulled.name
-    ))?;
+    print(&format!("Digest: {}\nStatus: {status}\n{}\n", pulled.digest, pulled.name))?;
     Ok(DONE)
 }
 
@@ -80,11 +75,7 @@ pub(super) fn pull(
         let tag = name.tag().map_or_else(|| name.to_string(), str::to_owned);
         voice.say(&format!("{tag}: Pulling from {}\n", name.repository()));
     }
-    let Place {
-        store,
-        registries,
-        platform,
-    } = place;
+    let Place { store, registries, platform } = place;
     block_on(async {
         Ok(images::pull(store, registries, image, platform, &progress.events).await?)
     })
@@ -107,36 +98,22 @@ pub(super) fn transfer(
     done: &'static str,
 ) -> Transfer {
     if quiet {
-        return Transfer {
-            events: Events::none(),
-            _progress: None,
-        };
+        return Transfer { events: Events::none(), _progress: None };
     }
     if io::stderr().is_terminal() {
-        let look = Look {
-            heading,
-            ..session.config.look()
-        };
+        let look = Look { heading, ..session.config.look() };
         let progress = Progress::start(Mode::Tty, look);
-        return Transfer {
-            events: Events::new(progress.sink()),
-            _progress: Some(progress),
-        };
+        return Transfer { events: Events::new(progress.sink()), _progress: Some(progress) };
     }
     let events = match done {
         "" => Events::none(),
         word => Events::new(move |event| layer_line(&event, voice, word)),
     };
-    Transfer {
-        events,
-        _progress: None,
-    }
+    Transfer { events, _progress: None }
 }
 
 fn layer_line(event: &Event, voice: Voice, word: &str) {
-    if let What::Progress {
-        part, done: true, ..
-    } = &event.what
+    if let What::Progress { part, done: true, .. } = &event.what
         && part.starts_with("sha256:")
     {
         voice.say(&format!("{}: {word}\n", short_id(part)));

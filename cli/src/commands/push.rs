@@ -19,10 +19,7 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
     // The library names what is wrong with a name that can't be read.
     let name = args.image.parse::<Reference>().ok();
     if let Some(name) = name.as_ref().filter(|_| !args.quiet) {
-        print(&format!(
-            "The push refers to repository [{}]\n",
-            name.name()
-        ))?;
+        print(&format!("The push refers to repository [{}]\n", name.name()))?;
     }
     // What became of each layer is told at the end, so only a terminal shows them on their way.
     let progress = transfer(session, "Pushing", args.quiet, Voice::Stderr, "");
@@ -32,10 +29,7 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
     drop(progress);
     let (pushed, name) = (pushed?, name.as_ref());
     if args.quiet {
-        print(&format!(
-            "{}\n",
-            name.map_or_else(|| args.image.clone(), ToString::to_string)
-        ))?;
+        print(&format!("{}\n", name.map_or_else(|| args.image.clone(), ToString::to_string)))?;
         return Ok(DONE);
     }
     let mut text = String::new();
@@ -48,11 +42,7 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
         let _ = writeln!(text, "{}: {how}", short_id(&layer.digest.to_string()));
     }
     let tag = name.and_then(Reference::tag).unwrap_or("latest");
-    let _ = writeln!(
-        text,
-        "{tag}: digest: {} size: {}",
-        pushed.digest, pushed.size
-    );
+    let _ = writeln!(text, "{tag}: digest: {} size: {}", pushed.digest, pushed.size);
     print(&text)?;
     Ok(DONE)
 }

@@ -15,12 +15,13 @@ pub(super) fn run(args: &RmiArgs, session: &Session) -> Outcome {
         Some(format!("container {}", short_id(container)))
     };
     each(&args.images, |name| {
-        let lines = images::remove(&store, name, args.force, &user)?
-            .into_iter()
-            .map(|removed| match removed {
-                Removed::Untagged(name) => format!("Untagged: {name}\n"),
-                Removed::Deleted(id) => format!("Deleted: {id}\n"),
-            });
+        let lines =
+            images::remove(&store, name, args.force, &user)?.into_iter().map(
+                |removed| match removed {
+                    Removed::Untagged(name) => format!("Untagged: {name}\n"),
+                    Removed::Deleted(id) => format!("Deleted: {id}\n"),
+                },
+            );
         Ok(lines.collect())
     })
 }

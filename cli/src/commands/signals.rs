@@ -11,8 +11,7 @@ use crate::failure::Failure;
 
 /// A signal by its name or number.
 pub(super) fn signal(text: &str) -> Result<Signal, Failure> {
-    text.parse()
-        .map_err(|_| Failure::usage(format!("there is no signal `{text}`")))
+    text.parse().map_err(|_| Failure::usage(format!("there is no signal `{text}`")))
 }
 
 /// The variables of `--env-file` and `-e`, the later ones after the earlier ones.
@@ -23,17 +22,15 @@ pub(super) fn environment(
     let mut all = Vec::new();
     for file in files {
         all.extend(
-            lines(file.as_ref())?
-                .iter()
-                .filter_map(|line| variable(line, &config::variable)),
+            lines(file.as_ref())?.iter().filter_map(|line| variable(line, &config::variable)),
         );
     }
-    all.extend(typed.iter().map(|pair| match &pair.value {
-        Some(value) => format!("{}={value}", pair.name),
-        None => config::variable(&pair.name).map_or_else(
-            || pair.name.clone(),
-            |value| format!("{}={value}", pair.name),
-        ),
+    all.extend(typed.iter().map(|pair| {
+        match &pair.value {
+            Some(value) => format!("{}={value}", pair.name),
+            None => config::variable(&pair.name)
+                .map_or_else(|| pair.name.clone(), |value| format!("{}={value}", pair.name)),
+        }
     }));
     Ok(all)
 }
@@ -42,10 +39,7 @@ pub(super) fn environment(
 pub(super) fn lines(file: &Path) -> Result<Vec<String>, Failure> {
     let text = fs::read_to_string(file);
     let text = text.map_err(Failure::io(format!("read `{}`", file.display())))?;
-    let lines = text
-        .trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::trim_start);
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     let speaks = |line: &&str| !line.is_empty() && !line.starts_with('#');
     Ok(lines.filter(speaks).map(str::to_owned).collect())
 }
@@ -67,17 +61,10 @@ mod tests {
     fn a_file_of_variables_has_comments() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("env");
-        fs::write(
-            &file,
-            "\u{feff}# comment\n\nA=1 # 2\n  B=\nHERE\nNOT_HERE\n",
-        )
-        .unwrap();
+        fs::write(&file, "\u{feff}# comment\n\nA=1 # 2\n  B=\nHERE\nNOT_HERE\n").unwrap();
         let lookup = |name: &str| (name == "HERE").then(|| "3".to_owned());
         let lines = lines(&file).unwrap();
-        let all: Vec<_> = lines
-            .iter()
-            .filter_map(|line| variable(line, &lookup))
-            .collect();
+        let all: Vec<_> = lines.iter().filter_map(|line| variable(line, &lookup)).collect();
         assert_eq!(all, ["A=1 # 2", "B=", "HERE=3"]);
     }
 }

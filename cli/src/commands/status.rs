@@ -18,11 +18,7 @@ pub(super) fn start(args: &StartArgs, session: &Session) -> Outcome {
     let [name] = args.containers.as_slice() else {
         return Err(Failure::usage("only one container can be attached to"));
     };
-    let terminal = Terminal {
-        input: args.interactive,
-        detach_keys: None,
-        sig_proxy: true,
-    };
+    let terminal = Terminal { input: args.interactive, detach_keys: None, sig_proxy: true };
     Ok(code(container::start_attached(&store, name, &terminal)?))
 }
 
@@ -46,9 +42,7 @@ pub(super) fn kill(args: &KillArgs, session: &Session) -> Outcome {
 
 pub(super) fn wait(args: &NamesArgs, session: &Session) -> Outcome {
     let store = session.store()?;
-    each(&args.containers, |name| {
-        Ok(format!("{}\n", container::wait(&store, name)?))
-    })
+    each(&args.containers, |name| Ok(format!("{}\n", container::wait(&store, name)?)))
 }
 
 pub(super) fn rm(args: &RmArgs, session: &Session) -> Outcome {

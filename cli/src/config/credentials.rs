@@ -29,20 +29,14 @@ pub(crate) enum CredentialError {
     #[error("cannot run `{program}`")]
     Helper { program: String, source: io::Error },
     #[error("`{program} {verb}` failed: {output}")]
-    HelperFailed {
-        program: String,
-        verb: &'static str,
-        output: String,
-    },
+    HelperFailed { program: String, verb: &'static str, output: String },
 }
 
 /// Finds the credential of a registry.
 pub(super) fn find(folder: &Path, registry: &str) -> Result<Option<Credential>, CredentialError> {
     let path = folder.join("config.json");
-    let text = read_if_there(&path).map_err(|source| CredentialError::Read {
-        path: path.clone(),
-        source,
-    })?;
+    let text = read_if_there(&path)
+        .map_err(|source| CredentialError::Read { path: path.clone(), source })?;
     let Some(text) = text else { return Ok(None) };
     let Ok(config) = docker_config::parse(&text) else {
         return Err(CredentialError::Parse { path });
@@ -52,10 +46,7 @@ pub(super) fn find(folder: &Path, registry: &str) -> Result<Option<Credential>, 
         Lookup::Nothing => Ok(None),
         Lookup::Helper { name, key } => {
             let reply = ask(&name, "get", &key)?;
-            Ok(docker_config::parse_helper(
-                &reply,
-                &format!("docker-credential-{name}"),
-            ))
+            Ok(docker_config::parse_helper(&reply, &format!("docker-credential-{name}")))
         }
     }
 }
@@ -83,9 +74,7 @@ pub(crate) fn keep(
             None => json!({ "auth": pair }),
         }
     };
-    let auths = config
-        .as_object_mut()
-        .map(|config| config.entry("auths").or_insert(json!({})));
+    let auths = config.as_object_mut().map(|config| config.entry("auths").or_insert(json!({})));
     match auths.and_then(Value::as_object_mut) {
         Some(auths) => auths.insert(key.to_owned(), entry),
         None => return Err(CredentialError::Parse { path }),
@@ -110,28 +99,19 @@ pub(crate) fn forget(folder: &Path, registry: &str) -> Result<bool, CredentialEr
 
 fn load(folder: &Path) -> Result<(PathBuf, Value), CredentialError> {
     let path = folder.join("config.json");
-    let text = read_if_there(&path).map_err(|source| CredentialError::Read {
-        path: path.clone(),
-        source,
-    })?;
+    let text = read_if_there(&path)
+        .map_err(|source| CredentialError::Read { path: path.clone(), source })?;
     let config: Value = match text {
         None => json!({}),
         Some(text) => serde_json::from_str(&text).unwrap_or_default(),
     };
-    if config.is_object() {
-        Ok((path, config))
-    } else {
-        Err(CredentialError::Parse { path })
-    }
+    if config.is_object() { Ok((path, config)) } else { Err(CredentialError::Parse { path }) }
 }
 
 /// Writes beside the file and renames: whoever reads sees the old file or the new one. Only the
 /// owner may read it.
 fn save(path: &Path, config: &Value) -> Result<(), CredentialError> {
-    let failed = |source| CredentialError::Write {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| CredentialError::Write { path: path.to_owned(), source };
     // A link, such as one into a folder of settings, stays a link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if let Some(folder) = target.parent() {
@@ -144,10 +124,7 @@ fn save(path: &Path, config: &Value) -> Result<(), CredentialError> {
         .create_new(true)
         .mode(0o600)
         .open(&beside)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        })
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, &target));
     if written.is_err() {
         drop(fs::remove_file(&beside));
@@ -157,9 +134,7 @@ fn save(path: &Path, config: &Value) -> Result<(), CredentialError> {
 
 /// The helper that keeps a registry's credential, if any.
 fn helper(config: &Value, key: &str) -> Option<String> {
-    let own = config
-        .get("credHelpers")
-        .and_then(|helpers| helpers.get(key));
+    let own = config.get("credHelpers").and_then(|helpers| helpers.get(key));
     let name = own.or_else(|| config.get("credsStore"))?.as_str()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (!name.is_empty() && name.bytes().all(plain)).then(|| name.to_owned())
@@ -168,10 +143,7 @@ fn helper(config: &Value, key: &str) -> Option<String> {
 /// Runs a helper; returns what it printed.
 fn ask(name: &str, verb: &'static str, question: &str) -> Result<String, CredentialError> {
     let program = format!("docker-credential-{name}");
-    let failed = |source| CredentialError::Helper {
-        program: program.clone(),
-        source,
-    };
+    let failed = |source| CredentialError::Helper { program: program.clone(), source };
     let mut child = Command::new(&program)
         .arg(verb)
         .stdin(Stdio::piped())
@@ -187,11 +159,7 @@ fn ask(name: &str, verb: &'static str, question: &str) -> Result<String, Credent
     if output.status.success() {
         return Ok(text);
     }
-    Err(CredentialError::HelperFailed {
-        program,
-        verb,
-        output: text.trim().to_owned(),
-    })
+    Err(CredentialError::HelperFailed { program, verb, output: text.trim().to_owned() })
 }
 
 #[cfg(test)]
@@ -209,15 +177,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new");
         keep(&folder, "localhost:5000", ("kit", "pass"), None).unwrap();
-        assert!(
-            text(&folder).contains("\"auth\": \"a2l0OnBhc3M=\""),
-            "{}",
-            text(&folder)
-        );
-        let mode = fs::metadata(folder.join("config.json"))
-            .unwrap()
-            .permissions()
-            .mode();
+        assert!(text(&folder).contains("\"auth\": \"a2l0OnBhc3M=\""), "{}", text(&folder));
+        let mode = fs::metadata(folder.join("config.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(forget(&folder, "localhost:5000").unwrap());
         assert!(!forget(&folder, "localhost:5000").unwrap());
@@ -228,11 +189,7 @@ mod tests {
     fn what_else_is_in_the_file_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
-        fs::write(
-            &path,
-            r#"{"detachKeys":"ctrl-x","auths":{"a":{"auth":"x"}}}"#,
-        )
-        .unwrap();
+        fs::write(&path, r#"{"detachKeys":"ctrl-x","auths":{"a":{"auth":"x"}}}"#).unwrap();
         keep(folder.path(), "b", ("u", "p"), Some("token")).unwrap();
         let config: Value = serde_json::from_str(&text(folder.path())).unwrap();
         assert_eq!(config["detachKeys"], "ctrl-x");

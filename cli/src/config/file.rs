@@ -37,15 +37,10 @@ impl File {
     /// Reads a file; one that is not there says nothing.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
         let path = || path.to_owned();
-        let text = read_if_there(&path()).map_err(|source| ConfigError::Read {
-            path: path(),
-            source,
-        })?;
+        let text =
+            read_if_there(&path()).map_err(|source| ConfigError::Read { path: path(), source })?;
         let file = text.as_deref().map(toml::from_str).transpose();
-        file.map_err(|source| ConfigError::Parse {
-            path: path(),
-            source: Box::new(source),
-        })
+        file.map_err(|source| ConfigError::Parse { path: path(), source: Box::new(source) })
     }
 
     /// Adds what it says.
@@ -53,11 +48,7 @@ impl File {
         for (name, registry) in self.registry {
             for endpoint in registry.mirrors {
                 let (registry, insecure) = (name.clone(), registry.insecure);
-                registries = registries.mirror(Mirror {
-                    registry,
-                    endpoint,
-                    insecure,
-                });
+                registries = registries.mirror(Mirror { registry, endpoint, insecure });
             }
             if registry.insecure {
                 registries = registries.insecure(name);
@@ -76,18 +67,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         assert!(File::read(&path).unwrap().is_none());
-        std::fs::write(
-            &path,
-            "[registry.\"docker.io\"]\nmirrors = [\"a\", \"b\"]\n",
-        )
-        .unwrap();
+        std::fs::write(&path, "[registry.\"docker.io\"]\nmirrors = [\"a\", \"b\"]\n").unwrap();
         let file = File::read(&path).unwrap().unwrap();
         assert_eq!(file.registry["docker.io"].mirrors, ["a", "b"]);
         std::fs::write(&path, "[registry.\"docker.io\"]\nmirror = [\"a\"]\n").unwrap();
         let error = File::read(&path).unwrap_err();
-        assert!(
-            error.to_string().contains("is no valid configuration"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("is no valid configuration"), "{error}");
     }
 }

@@ -30,15 +30,9 @@ const DOCKER_HUB: &str = "docker.io";
 #[non_exhaustive]
 pub(crate) enum ConfigError {
     #[error("cannot read `{}`", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     #[error("`{}` is no valid configuration", path.display())]
-    Parse {
-        path: PathBuf,
-        source: Box<toml::de::Error>,
-    },
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
     #[error("neither HOME nor XDG_DATA_HOME is set, so there is no place for the store")]
     NoHome,
     #[error("`{name}` cannot be `{value}`")]
@@ -71,19 +65,13 @@ impl Config {
             return Ok(ROOT.into());
         }
         let data = path("XDG_DATA_HOME").or_else(|| Some(home()?.join(".local/share")));
-        data.map(|data| data.join("rbuild"))
-            .ok_or(ConfigError::NoHome)
+        data.map(|data| data.join("rbuild")).ok_or(ConfigError::NoHome)
     }
 
     /// Where images come from and go to. A mirror that was typed is asked before one in a file.
     pub(crate) fn registries(&self) -> Result<Registries, ConfigError> {
         let mut registries = Registries::new().proxies(proxies());
-        for mirror in self
-            .global
-            .registry_mirror
-            .iter()
-            .map(|text| typed_mirror(text))
-        {
+        for mirror in self.global.registry_mirror.iter().map(|text| typed_mirror(text)) {
             registries = registries.mirror(mirror);
         }
         for host in &self.global.insecure_registry {
@@ -94,9 +82,7 @@ impl Config {
         }
         let folder = self.docker_folder();
         Ok(registries.credentials(move |registry| {
-            credentials::find(folder.as_deref()?, registry)
-                .ok()
-                .flatten()
+            credentials::find(folder.as_deref()?, registry).ok().flatten()
         }))
     }
 
@@ -124,9 +110,7 @@ fn files() -> Result<Vec<File>, ConfigError> {
     let config = path("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
     let user = config.map(|folder| folder.join("rbuild/config.toml"));
     let paths = user.into_iter().chain([MACHINE_FILE.into()]);
-    paths
-        .filter_map(|path| File::read(&path).transpose())
-        .collect()
+    paths.filter_map(|path| File::read(&path).transpose()).collect()
 }
 
 /// How to show a build, where nothing was typed.
@@ -155,11 +139,7 @@ fn typed_mirror(text: &str) -> Mirror {
         None => (DOCKER_HUB, text),
     };
     let (registry, endpoint) = (registry.to_owned(), endpoint.to_owned());
-    Mirror {
-        registry,
-        endpoint,
-        insecure: false,
-    }
+    Mirror { registry, endpoint, insecure: false }
 }
 
 fn proxies() -> rbuild::registries::Proxies {
@@ -176,20 +156,14 @@ fn home() -> Option<PathBuf> {
 }
 
 /// The value of a variable, such as one that `-e NAME` names; an empty one counts as none.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one reader of the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The same for a path, which need not be text. One that is relative counts as none, as the XDG
 /// rules want it, save where the user means this folder.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one reader of the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
 fn path(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(std::env::var_os(name)?);
     let is_xdg = name.starts_with("XDG_");
@@ -216,29 +190,17 @@ mod tests {
             (mirror.registry, mirror.endpoint)
         };
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(
-            mirror("127.0.0.1:5100"),
-            pair("docker.io", "127.0.0.1:5100")
-        );
-        assert_eq!(
-            mirror("ghcr.io=http://m:1/p"),
-            pair("ghcr.io", "http://m:1/p")
-        );
+        assert_eq!(mirror("127.0.0.1:5100"), pair("docker.io", "127.0.0.1:5100"));
+        assert_eq!(mirror("ghcr.io=http://m:1/p"), pair("ghcr.io", "http://m:1/p"));
     }
 
     #[test]
     fn what_was_typed_comes_first() {
         let root = Some(PathBuf::from("/typed"));
-        let config = Config::new(Global {
-            root,
-            ..Global::default()
-        });
+        let config = Config::new(Global { root, ..Global::default() });
         assert_eq!(config.root().unwrap(), Path::new("/typed"));
         let folder = Some(PathBuf::from("/docker"));
-        let config = Config::new(Global {
-            config: folder.clone(),
-            ..Global::default()
-        });
+        let config = Config::new(Global { config: folder.clone(), ..Global::default() });
         assert_eq!(config.docker_folder(), folder);
     }
 }

@@ -8,10 +8,7 @@ use super::parse::{Node, Pipe, Term};
 
 /// One value through a template, with a line end.
 pub(super) fn line(nodes: &[Node], value: &Value) -> Result<String, FormatError> {
-    let mut scope = Scope {
-        variables: vec![(String::new(), value.clone())],
-        out: String::new(),
-    };
+    let mut scope = Scope { variables: vec![(String::new(), value.clone())], out: String::new() };
     scope.run(nodes, value)?;
     scope.out.push('\n');
     Ok(scope.out)
@@ -37,11 +34,7 @@ impl Scope {
                     self.variables.push((name.clone(), value));
                 }
                 Node::If(pipe, body, otherwise) => {
-                    let body = if holds(&self.pipe(pipe, dot)?) {
-                        body
-                    } else {
-                        otherwise
-                    };
+                    let body = if holds(&self.pipe(pipe, dot)?) { body } else { otherwise };
                     self.run(body, dot)?;
                 }
                 Node::With(pipe, body, otherwise) => {
@@ -113,9 +106,7 @@ impl Scope {
             Term::Field(names) => field(dot, names),
             Term::Variable(name, names) => {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
-                let unexpected = || FormatError::Unexpected {
-                    word: format!("${name}"),
-                };
+                let unexpected = || FormatError::Unexpected { word: format!("${name}") };
                 field(&known.ok_or_else(unexpected)?.1, names)
             }
             Term::Text(text) => Ok(Value::from(text.as_str())),
@@ -142,12 +133,7 @@ fn field(value: &Value, names: &[String]) -> Result<Value, FormatError> {
         value = match value {
             Value::Null => return Ok(Value::Null),
             Value::Object(fields) => {
-                let known = || {
-                    fields
-                        .keys()
-                        .map(|key| format!("`.{key}`"))
-                        .collect::<Vec<_>>()
-                };
+                let known = || fields.keys().map(|key| format!("`.{key}`")).collect::<Vec<_>>();
                 fields.get(name).ok_or_else(|| FormatError::UnknownField {
                     name: format!(".{name}"),
                     known: known().join(", "),
@@ -184,10 +170,8 @@ pub(super) fn text_of(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(fields) => {
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|(key, value)| format!("{key}:{}", text_of(value)))
-                .collect();
+            let fields: Vec<_> =
+                fields.iter().map(|(key, value)| format!("{key}:{}", text_of(value))).collect();
             format!("map[{}]", fields.join(" "))
         }
         other => other.to_string(),
@@ -197,15 +181,12 @@ pub(super) fn text_of(value: &Value) -> String {
 fn items(value: Value) -> Result<Vec<(Value, Value)>, FormatError> {
     match value {
         Value::Null => Ok(Vec::new()),
-        Value::Array(items) => Ok(items
-            .into_iter()
-            .enumerate()
-            .map(|(i, item)| (Value::from(i), item))
-            .collect()),
-        Value::Object(fields) => Ok(fields
-            .into_iter()
-            .map(|(key, item)| (Value::from(key), item))
-            .collect()),
+        Value::Array(items) => {
+            Ok(items.into_iter().enumerate().map(|(i, item)| (Value::from(i), item)).collect())
+        }
+        Value::Object(fields) => {
+            Ok(fields.into_iter().map(|(key, item)| (Value::from(key), item)).collect())
+        }
         _ => Err(FormatError::WrongValue { function: "range" }),
     }
 }

@@ -24,10 +24,7 @@ pub(super) fn apply(name: &str, arguments: &[Value]) -> Result<Value, FormatErro
         "truncate" => {
             let length = arguments.get(1).and_then(Value::as_u64).unwrap_or(0);
             Value::from(
-                text(0)
-                    .chars()
-                    .take(usize::try_from(length).unwrap_or(0))
-                    .collect::<String>(),
+                text(0).chars().take(usize::try_from(length).unwrap_or(0)).collect::<String>(),
             )
         }
         "len" => Value::from(length(arguments)?),
@@ -45,17 +42,10 @@ pub(super) fn apply(name: &str, arguments: &[Value]) -> Result<Value, FormatErro
             .or(arguments.last())
             .cloned()
             .unwrap_or_default(),
-        "eq" => Value::Bool(
-            arguments
-                .iter()
-                .skip(1)
-                .any(|other| Some(other) == arguments.first()),
-        ),
+        "eq" => Value::Bool(arguments.iter().skip(1).any(|other| Some(other) == arguments.first())),
         "ne" => Value::Bool(arguments.first() != arguments.get(1)),
         _ => {
-            return Err(FormatError::UnknownFunction {
-                name: name.to_owned(),
-            });
+            return Err(FormatError::UnknownFunction { name: name.to_owned() });
         }
     })
 }
@@ -103,16 +93,14 @@ fn slice(arguments: &[Value]) -> Result<Value, FormatError> {
     let wrong = FormatError::WrongValue { function: "slice" };
     let place = |at: usize, other: usize| {
         let given = arguments.get(at).and_then(Value::as_u64);
-        given
-            .and_then(|place| usize::try_from(place).ok())
-            .unwrap_or(other)
+        given.and_then(|place| usize::try_from(place).ok()).unwrap_or(other)
     };
     let (from, to) = (place(1, 0), place(2, usize::MAX));
     let count = to.saturating_sub(from);
     match arguments.first() {
-        Some(Value::String(text)) => Ok(Value::from(
-            text.chars().skip(from).take(count).collect::<String>(),
-        )),
+        Some(Value::String(text)) => {
+            Ok(Value::from(text.chars().skip(from).take(count).collect::<String>()))
+        }
         Some(Value::Array(items)) => Ok(items.iter().skip(from).take(count).cloned().collect()),
         _ => Err(wrong),
     }

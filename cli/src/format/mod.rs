@@ -59,20 +59,15 @@ impl Format {
     /// Prints each row; a table has a head made of the rows' titles.
     pub(crate) fn rows(&self, titles: &Value, rows: &[Value]) -> Result<String, FormatError> {
         match &self.kind {
-            Kind::Json => Ok(rows
-                .iter()
-                .flat_map(|row| [row.to_string(), "\n".to_owned()])
-                .collect()),
+            Kind::Json => {
+                Ok(rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect())
+            }
             Kind::Lines(nodes) => rows.iter().map(|row| eval::line(nodes, row)).collect(),
             Kind::Table(nodes) => {
                 let lines = std::iter::once(titles).chain(rows);
                 let cells = lines.map(|row| {
                     let line = eval::line(nodes, row)?;
-                    Ok(line
-                        .trim_end_matches('\n')
-                        .split('\t')
-                        .map(str::to_owned)
-                        .collect())
+                    Ok(line.trim_end_matches('\n').split('\t').map(str::to_owned).collect())
                 });
                 Ok(table::table(&cells.collect::<Result<Vec<Vec<_>>, _>>()?))
             }

@@ -60,11 +60,7 @@ fn pieces(mut text: &str) -> Result<Vec<Piece>, FormatError> {
         let (inside, after) = close(rest)?;
         let before = if trim { before.trim_start() } else { before };
         let left = inside.strip_prefix("- ");
-        let before = if left.is_some() {
-            before.trim_end()
-        } else {
-            before
-        };
+        let before = if left.is_some() { before.trim_end() } else { before };
         let inside = left.unwrap_or(inside);
         let right = inside.strip_suffix(" -");
         trim = right.is_some();
@@ -75,9 +71,7 @@ fn pieces(mut text: &str) -> Result<Vec<Piece>, FormatError> {
         }
         text = after;
     }
-    pieces.push(Piece::Text(
-        if trim { text.trim_start() } else { text }.to_owned(),
-    ));
+    pieces.push(Piece::Text(if trim { text.trim_start() } else { text }.to_owned()));
     Ok(pieces)
 }
 
@@ -230,9 +224,7 @@ fn pipe(tokens: &[Token]) -> Result<Pipe, FormatError> {
     let pipe = calls(&mut rest, 0)?;
     match rest.next() {
         None => Ok(pipe),
-        Some(_) => Err(FormatError::Unexpected {
-            word: ")".to_owned(),
-        }),
+        Some(_) => Err(FormatError::Unexpected { word: ")".to_owned() }),
     }
 }
 
@@ -258,28 +250,21 @@ fn calls(tokens: &mut std::slice::Iter<'_, Token>, depth: usize) -> Result<Pipe,
                 call.push(Term::Pipe(inner));
             }
             Token::Sign(sign) => {
-                return Err(FormatError::Unexpected {
-                    word: sign.to_string(),
-                });
+                return Err(FormatError::Unexpected { word: sign.to_string() });
             }
             Token::Text(text) => call.push(Term::Text(text.clone())),
             Token::Word(word) => call.push(term(word)),
         }
     }
     if calls.iter().any(Vec::is_empty) {
-        return Err(FormatError::Unexpected {
-            word: "}}".to_owned(),
-        });
+        return Err(FormatError::Unexpected { word: "}}".to_owned() });
     }
     Ok(Pipe(calls))
 }
 
 fn term(word: &str) -> Term {
     let names = |path: &str| {
-        path.split('.')
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
     };
     if let Some(path) = word.strip_prefix('.') {
         return Term::Field(names(path));

@@ -18,10 +18,7 @@ pub(super) struct Failures<W> {
 impl<W> Failures<W> {
     /// Shows failures there.
     pub(super) fn new(out: W) -> Self {
-        Self {
-            out,
-            steps: Steps::default(),
-        }
+        Self { out, steps: Steps::default() }
     }
 }
 
@@ -42,10 +39,7 @@ impl<W: Write + Send> Renderer for Failures<W> {
 /// The blocks of the steps that failed.
 pub(super) fn failures(steps: &Steps) -> String {
     let mut shown = String::new();
-    for (_, step) in steps
-        .begun()
-        .filter(|(_, step)| matches!(step.state, State::Failed(_)))
-    {
+    for (_, step) in steps.begun().filter(|(_, step)| matches!(step.state, State::Failed(_))) {
         failure(&mut shown, step);
     }
     shown
@@ -66,11 +60,7 @@ pub(crate) fn warnings(all: &[String], debug: bool) -> String {
         1 => (1, "warning"),
         many => (many, "warnings"),
     };
-    let hint = if debug {
-        ""
-    } else {
-        " (use --debug to expand)"
-    };
+    let hint = if debug { "" } else { " (use --debug to expand)" };
     let mut shown = format!("\n {count} {noun} found{hint}:\n");
     for warning in all {
         let _ = writeln!(shown, " - {}", text::visible(warning));

@@ -98,13 +98,7 @@ impl<W: Write + Send> RawJson<W> {
     /// Writes there; `began` is when the build began.
     pub(super) fn new(out: W, began: Timestamp) -> Self {
         let (steps, names) = (Steps::default(), BTreeMap::new());
-        Self {
-            out,
-            began,
-            steps,
-            names,
-            batch: String::new(),
-        }
+        Self { out, began, steps, names, batch: String::new() }
     }
 
     fn time(&self, at: Duration) -> String {
@@ -118,11 +112,7 @@ impl<W: Write + Send> RawJson<W> {
     fn vertex(&self, step: &Step) -> Status {
         let vertex = Vertex {
             digest: step.digest.clone(),
-            inputs: step
-                .inputs
-                .iter()
-                .map(|input| self.digest(*input))
-                .collect(),
+            inputs: step.inputs.iter().map(|input| self.digest(*input)).collect(),
             name: step.name.clone(),
             started: step.started.map(|at| self.time(at)),
             completed: step.ended.map(|at| self.time(at)),
@@ -133,10 +123,7 @@ impl<W: Write + Send> RawJson<W> {
                 _ => String::new(),
             },
         };
-        Status {
-            vertexes: vec![vertex],
-            ..Status::default()
-        }
+        Status { vertexes: vec![vertex], ..Status::default() }
     }
 
     fn part(&self, step: &Step, name: &str, at: Duration) -> Option<Status> {
@@ -150,10 +137,7 @@ impl<W: Write + Send> RawJson<W> {
             started: self.time(part.started),
             completed: part.ended.map(|at| self.time(at)),
         };
-        Some(Status {
-            statuses: vec![status],
-            ..Status::default()
-        })
+        Some(Status { statuses: vec![status], ..Status::default() })
     }
 
     fn status(&self, event: &Event, step: &Step) -> Option<Status> {
@@ -166,39 +150,17 @@ impl<W: Write + Send> RawJson<W> {
                     Stream::Stderr => 2,
                 };
                 let (data, timestamp) = (STANDARD.encode(data), self.time(event.at));
-                let log = Log {
-                    vertex: vertex(),
-                    stream,
-                    data,
-                    timestamp,
-                };
-                Status {
-                    logs: vec![log],
-                    ..Status::default()
-                }
+                let log = Log { vertex: vertex(), stream, data, timestamp };
+                Status { logs: vec![log], ..Status::default() }
             }
             What::Warning { text } => {
-                let warning = Warning {
-                    vertex: vertex(),
-                    level: 1,
-                    short: STANDARD.encode(text),
-                };
-                Status {
-                    warnings: vec![warning],
-                    ..Status::default()
-                }
+                let warning = Warning { vertex: vertex(), level: 1, short: STANDARD.encode(text) };
+                Status { warnings: vec![warning], ..Status::default() }
             }
             What::Missed(reason) => {
                 let (name, reason) = (step.name.clone(), reason.clone());
-                let miss = MissStatus {
-                    vertex: vertex(),
-                    name,
-                    reason,
-                };
-                Status {
-                    misses: vec![miss],
-                    ..Status::default()
-                }
+                let miss = MissStatus { vertex: vertex(), name, reason };
+                Status { misses: vec![miss], ..Status::default() }
             }
             What::Waiting { .. } => return None,
             _ => self.vertex(step),
@@ -213,12 +175,8 @@ impl<W: Write + Send> Renderer for RawJson<W> {
         let Some(step) = self.steps.get(event.step) else {
             return;
         };
-        self.names
-            .entry(event.step)
-            .or_insert_with(|| step.digest.clone());
-        let line = self
-            .status(event, step)
-            .map(|status| serde_json::to_string(&status));
+        self.names.entry(event.step).or_insert_with(|| step.digest.clone());
+        let line = self.status(event, step).map(|status| serde_json::to_string(&status));
         if let Some(Ok(line)) = line {
             self.batch.push_str(&line);
             self.batch.push('\n');

@@ -63,23 +63,13 @@ impl<W: Write + Send> Plain<W> {
     }
 
     fn add(&mut self, event: &Event, line: Option<String>) {
-        let fresh = || Pending {
-            since: event.at,
-            lines: Vec::new(),
-        };
-        self.pending
-            .entry(event.step)
-            .or_insert_with(fresh)
-            .lines
-            .extend(line);
+        let fresh = || Pending { since: event.at, lines: Vec::new() };
+        self.pending.entry(event.step).or_insert_with(fresh).lines.extend(line);
     }
 
     fn add_logs(&mut self, event: &Event, lines: Vec<Line>) {
         for line in lines {
-            self.add(
-                event,
-                Some(format!("{} {}", text::stamp(line.at), line.text)),
-            );
+            self.add(event, Some(format!("{} {}", text::stamp(line.at), line.text)));
         }
     }
 
@@ -176,12 +166,7 @@ impl<W: Write + Send> Plain<W> {
         if let Some(shown) = self.shown {
             self.print(shown, now);
         }
-        let ended: Vec<_> = self
-            .pending
-            .keys()
-            .copied()
-            .filter(|id| self.has_ended(*id))
-            .collect();
+        let ended: Vec<_> = self.pending.keys().copied().filter(|id| self.has_ended(*id)).collect();
         for id in ended {
             self.print(id, now);
         }
@@ -195,10 +180,7 @@ impl<W: Write + Send> Plain<W> {
         if self.shown.is_some() && held && speaks {
             return;
         }
-        let longest = self
-            .pending
-            .iter()
-            .min_by_key(|(id, pending)| (pending.since, **id));
+        let longest = self.pending.iter().min_by_key(|(id, pending)| (pending.since, **id));
         if let Some(id) = longest.map(|(id, _)| *id) {
             self.print(id, now);
         }
@@ -230,8 +212,7 @@ impl<W: Write + Send> Renderer for Plain<W> {
             self.print(id, now);
         }
         self.batch.push_str(&failure::failures(&self.steps));
-        self.batch
-            .push_str(&failure::warnings(self.steps.warnings(), self.look.debug));
+        self.batch.push_str(&failure::warnings(self.steps.warnings(), self.look.debug));
         write_batch(&mut self.out, &mut self.batch)
     }
 }

@@ -8,45 +8,22 @@ use rbuild::{CachedBy, Event, Miss, StepId, Stream, What};
 use super::Look;
 
 /// The look that tests draw with.
-pub(super) const LOOK: Look = Look {
-    colour: false,
-    log_lines: 6,
-    debug: false,
-    heading: "Building",
-};
+pub(super) const LOOK: Look =
+    Look { colour: false, log_lines: 6, debug: false, heading: "Building" };
 
 /// One event, so many milliseconds after the build began.
 pub(super) fn at(milliseconds: u64, step: u64, what: What) -> Event {
-    Event {
-        at: Duration::from_millis(milliseconds),
-        step: StepId(step),
-        what,
-    }
+    Event { at: Duration::from_millis(milliseconds), step: StepId(step), what }
 }
 
 pub(super) fn planned(step: u64, name: &str, inputs: &[u64]) -> Event {
     let inputs = inputs.iter().copied().map(StepId).collect();
-    at(
-        0,
-        step,
-        What::Planned {
-            name: name.to_owned(),
-            digest: format!("sha256:{step}"),
-            inputs,
-        },
-    )
+    at(0, step, What::Planned { name: name.to_owned(), digest: format!("sha256:{step}"), inputs })
 }
 
 pub(super) fn log(milliseconds: u64, step: u64, text: &str) -> Event {
     let data = Arc::from(text.as_bytes());
-    at(
-        milliseconds,
-        step,
-        What::Log {
-            stream: Stream::Stdout,
-            data,
-        },
-    )
+    at(milliseconds, step, What::Log { stream: Stream::Stdout, data })
 }
 
 pub(super) fn part(
@@ -57,16 +34,7 @@ pub(super) fn part(
     done: bool,
 ) -> Event {
     let part = part.to_owned();
-    at(
-        milliseconds,
-        step,
-        What::Progress {
-            part,
-            current,
-            total,
-            done,
-        },
-    )
+    at(milliseconds, step, What::Progress { part, current, total, done })
 }
 
 /// A build of two parallel steps upon a base that is known, one of which fails.
@@ -80,22 +48,13 @@ pub(super) fn failing() -> Vec<Event> {
         planned(4, "[other 2/2] RUN sleep 9", &[1]),
         at(1, 0, What::Started),
         part(2, 0, context, (1_000, None), false),
-        at(
-            3,
-            1,
-            What::Cached {
-                by: CachedBy::Definition,
-            },
-        ),
+        at(3, 1, What::Cached { by: CachedBy::Definition }),
         part(110, 0, context, (12_345, None), true),
         at(120, 0, What::Finished),
         at(
             121,
             2,
-            What::Missed(Miss::FilesChanged {
-                paths: vec!["src/main.rs".into()],
-                count: 1,
-            }),
+            What::Missed(Miss::FilesChanged { paths: vec!["src/main.rs".into()], count: 1 }),
         ),
         at(122, 2, What::Started),
         at(123, 4, What::Missed(Miss::NewInstruction)),
@@ -106,20 +65,8 @@ pub(super) fn failing() -> Vec<Event> {
         log(324, 3, "cc main.c\nmain.c:1: wro"),
         log(330, 4, "asleep\r\n"),
         log(424, 3, "ng\nlast words"),
-        at(
-            425,
-            3,
-            What::Warning {
-                text: "the clock is skewed".into(),
-            },
-        ),
-        at(
-            1_724,
-            3,
-            What::Failed {
-                error: "process \"make\": exit code: 2".into(),
-            },
-        ),
+        at(425, 3, What::Warning { text: "the clock is skewed".into() }),
+        at(1_724, 3, What::Failed { error: "process \"make\": exit code: 2".into() }),
         at(1_730, 4, What::Canceled),
     ]
 }
@@ -134,20 +81,14 @@ pub(super) fn draw<R: super::Renderer>(
     let mut draws = draws.iter().map(|at| Duration::from_millis(*at)).peekable();
     for event in events {
         while let Some(now) = draws.next_if(|now| *now <= event.at) {
-            renderer
-                .draw(now)
-                .expect("memory takes all that is written");
+            renderer.draw(now).expect("memory takes all that is written");
         }
         renderer.event(event);
     }
     for now in draws {
-        renderer
-            .draw(now)
-            .expect("memory takes all that is written");
+        renderer.draw(now).expect("memory takes all that is written");
     }
-    renderer
-        .finish(Duration::from_millis(finish))
-        .expect("memory takes all that is written");
+    renderer.finish(Duration::from_millis(finish)).expect("memory takes all that is written");
 }
 
 /// A place in memory that a test may look into.
@@ -157,11 +98,7 @@ pub(super) struct Screen(Arc<std::sync::Mutex<Vec<u8>>>);
 impl Screen {
     /// What was written, escape characters as `^[` and carriage returns as `^M`.
     pub(super) fn text(&self) -> String {
-        let bytes = self
-            .0
-            .lock()
-            .expect("no test panics while it writes")
-            .clone();
+        let bytes = self.0.lock().expect("no test panics while it writes").clone();
         String::from_utf8(bytes)
             .expect("renderers write text")
             .replace('\x1b', "^[")
@@ -171,10 +108,7 @@ impl Screen {
 
 impl std::io::Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0
-            .lock()
-            .expect("no test panics while it writes")
-            .extend_from_slice(bytes);
+        self.0.lock().expect("no test panics while it writes").extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

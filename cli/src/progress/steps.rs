@@ -72,8 +72,7 @@ impl Step {
     /// How long the step has been at work, in seconds.
     pub(super) fn seconds(&self, now: Duration) -> f64 {
         let end = self.ended.unwrap_or(now);
-        self.started
-            .map_or(0.0, |started| end.saturating_sub(started).as_secs_f64())
+        self.started.map_or(0.0, |started| end.saturating_sub(started).as_secs_f64())
     }
 
     /// Whether nothing more will come of it.
@@ -83,11 +82,7 @@ impl Step {
 
     /// The instruction alone: `COPY . .` of `[2/3] COPY . .`.
     pub(super) fn instruction(&self) -> &str {
-        match self
-            .name
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once("] "))
-        {
+        match self.name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
             Some((_, instruction)) => instruction,
             None => &self.name,
         }
@@ -108,11 +103,7 @@ impl Step {
             self.state = state;
         }
         let rest = std::mem::take(&mut self.unfinished_line);
-        if rest.is_empty() {
-            Vec::new()
-        } else {
-            vec![self.keep(at, &rest)]
-        }
+        if rest.is_empty() { Vec::new() } else { vec![self.keep(at, &rest)] }
     }
 
     fn log(&mut self, at: Duration, data: &[u8]) -> Vec<Line> {
@@ -142,11 +133,7 @@ impl Step {
     fn part(&mut self, at: Duration, name: &str) -> &mut Part {
         let place = self.parts.iter().position(|part| part.name == name);
         let place = place.unwrap_or_else(|| {
-            self.parts.push(Part {
-                name: name.to_owned(),
-                started: at,
-                ..Part::default()
-            });
+            self.parts.push(Part { name: name.to_owned(), started: at, ..Part::default() });
             self.parts.len() - 1
         });
         &mut self.parts[place]
@@ -170,11 +157,7 @@ impl Steps {
         let was_begun = step.started.is_some();
         let mut lines = Vec::new();
         match &event.what {
-            What::Planned {
-                name,
-                digest,
-                inputs,
-            } => {
+            What::Planned { name, digest, inputs } => {
                 step.name = text::visible(name);
                 step.digest.clone_from(digest);
                 step.inputs.clone_from(inputs);
@@ -186,12 +169,7 @@ impl Steps {
                 step.begin(at);
                 step.waiting = Some(on.clone());
             }
-            What::Progress {
-                part,
-                current,
-                total,
-                done,
-            } => {
+            What::Progress { part, current, total, done } => {
                 step.started.get_or_insert(at);
                 let part = step.part(at, part);
                 (part.current, part.total) = (*current, *total);
@@ -220,21 +198,13 @@ impl Steps {
 
     /// The steps that have begun, in that order.
     pub(super) fn begun(&self) -> impl Iterator<Item = (StepId, &Step)> {
-        self.begun
-            .iter()
-            .filter_map(|id| Some((*id, self.all.get(id)?)))
+        self.begun.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
     /// How many steps have ended, and how many there are.
     pub(super) fn count(&self) -> (usize, usize) {
         let ended = self.all.values().filter(|step| step.has_ended()).count();
-        (
-            ended,
-            self.all
-                .values()
-                .filter(|step| !step.name.is_empty())
-                .count(),
-        )
+        (ended, self.all.values().filter(|step| !step.name.is_empty()).count())
     }
 
     /// The warnings so far.
@@ -268,12 +238,7 @@ impl Steps {
 /// `a, b and 3 more changed`.
 fn files(paths: &[String], count: usize) -> String {
     const NAMED: usize = 3;
-    let named = paths
-        .iter()
-        .take(NAMED)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let named = paths.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match count.saturating_sub(paths.len().min(NAMED)) {
         0 => format!("{named} changed"),
         more => format!("{named} and {more} more changed"),

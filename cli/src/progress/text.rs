@@ -51,11 +51,7 @@ pub(super) fn stamp(at: Duration) -> String {
 /// `sha256:… 1.05MB / 3.40MB`: the part and how far it is.
 pub(super) fn part(part: &Part) -> String {
     let name = &part.name;
-    let colon = if name.starts_with("transferring") && !name.ends_with(':') {
-        ":"
-    } else {
-        ""
-    };
+    let colon = if name.starts_with("transferring") && !name.ends_with(':') { ":" } else { "" };
     match (part.current, part.total.filter(|total| *total > 0)) {
         (current, Some(total)) => format!("{name}{colon} {} / {}", bytes(current), bytes(total)),
         (0, None) => format!("{name}{colon}"),
@@ -65,16 +61,8 @@ pub(super) fn part(part: &Part) -> String {
 
 /// How long a part has taken, where that is worth a word.
 pub(super) fn part_time(part: &Part, now: Duration) -> String {
-    let taken = part
-        .ended
-        .unwrap_or(now)
-        .saturating_sub(part.started)
-        .as_secs_f64();
-    if taken > 0.01 {
-        format!(" {taken:.1}s")
-    } else {
-        String::new()
-    }
+    let taken = part.ended.unwrap_or(now).saturating_sub(part.started).as_secs_f64();
+    if taken > 0.01 { format!(" {taken:.1}s") } else { String::new() }
 }
 
 /// What a terminal would show of a line: what stands after the last carriage return, without
@@ -150,9 +138,8 @@ mod tests {
     #[test]
     fn bytes_have_two_decimals() {
         let shown = [0, 999, 1000, 1049, 999_994, 999_995, 3_400_000, u64::MAX].map(bytes);
-        let expected = [
-            "0B", "999B", "1.00kB", "1.05kB", "999.99kB", "1.00MB", "3.40MB", "18.45EB",
-        ];
+        let expected =
+            ["0B", "999B", "1.00kB", "1.05kB", "999.99kB", "1.00MB", "3.40MB", "18.45EB"];
         assert_eq!(shown, expected);
     }
 
@@ -165,10 +152,7 @@ mod tests {
     #[test]
     fn a_process_moves_no_cursor() {
         assert_eq!(visible("10%\r50%\r100%\r"), "100%");
-        assert_eq!(
-            visible("\x1b[31mred\x1b[0m \x1b[2Agone\x1b]0;title\x07."),
-            "red gone."
-        );
+        assert_eq!(visible("\x1b[31mred\x1b[0m \x1b[2Agone\x1b]0;title\x07."), "red gone.");
         assert_eq!(visible("a\tb\x08\x1b"), "a    b");
         assert_eq!(visible("\x1b["), "");
     }

@@ -43,23 +43,12 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Tty<W, S> {
     /// Draws steps there; `size` tells columns and rows.
     pub(super) fn new(out: W, look: Look, size: S) -> Self {
         let steps = Steps::default();
-        Self {
-            out,
-            look,
-            size,
-            steps,
-            on_screen: Vec::new(),
-            batch: String::new(),
-        }
+        Self { out, look, size, steps, on_screen: Vec::new(), batch: String::new() }
     }
 
     /// Goes back to where the picture begins. A terminal made narrower has broken its lines.
     fn rewind(&mut self, columns: usize) {
-        let rows: usize = self
-            .on_screen
-            .iter()
-            .map(|width| width.div_ceil(columns).max(1))
-            .sum();
+        let rows: usize = self.on_screen.iter().map(|width| width.div_ceil(columns).max(1)).sum();
         if rows > 0 {
             let _ = write!(self.batch, "\x1b[{rows}A");
         }
@@ -81,11 +70,7 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Tty<W, S> {
         let end = if finished { " FINISHED" } else { "" };
         let (heading, seconds) = (self.look.heading, now.as_secs_f64());
         let head = format!("[+] {heading} {seconds:.1}s ({ended}/{all}){end}");
-        let mut rows = vec![Row {
-            text: text::cut(&head, columns),
-            style: USUAL,
-            dispensable: 0,
-        }];
+        let mut rows = vec![Row { text: text::cut(&head, columns), style: USUAL, dispensable: 0 }];
         for (id, step) in self.steps.begun() {
             self.step(&mut rows, (id, step), now, columns);
         }
@@ -110,17 +95,9 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Tty<W, S> {
         let right = format!(" {:.1}s", step.seconds(now));
         let dispensable = if step.has_ended() { 2 } else { 0 };
         let line = text::justify(&left, &right, columns);
-        rows.push(Row {
-            text: line,
-            style,
-            dispensable,
-        });
+        rows.push(Row { text: line, style, dispensable });
         let mut below = |left: String, right: &str, style, dispensable| {
-            rows.push(Row {
-                text: text::justify(&left, right, columns),
-                style,
-                dispensable,
-            });
+            rows.push(Row { text: text::justify(&left, right, columns), style, dispensable });
         };
         if let Some(miss) = self.steps.miss(id) {
             below(format!(" => => miss: {}", text::visible(&miss)), "", DIM, 3);
@@ -129,30 +106,15 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Tty<W, S> {
             let style = if part.ended.is_some() { DONE } else { USUAL };
             let taken = part.ended.unwrap_or(now).saturating_sub(part.started);
             let right = format!(" {:.1}s", taken.as_secs_f64());
-            below(
-                format!(" => => {}", text::visible(&text::part(part))),
-                &right,
-                style,
-                3,
-            );
+            below(format!(" => => {}", text::visible(&text::part(part))), &right, style, 3);
         }
         if let Some(on) = &step.waiting {
-            below(
-                format!(" => => waiting for {}", text::visible(on)),
-                "",
-                STOPPED,
-                1,
-            );
+            below(format!(" => => waiting for {}", text::visible(on)), "", STOPPED, 1);
         }
         if !step.has_ended() {
             let skipped = step.tail.len().saturating_sub(self.look.log_lines);
             for line in step.tail.iter().skip(skipped) {
-                below(
-                    format!(" => => # {}", text::visible(&line.text)),
-                    "",
-                    DIM,
-                    1,
-                );
+                below(format!(" => => # {}", text::visible(&line.text)), "", DIM, 1);
             }
         }
     }
@@ -193,8 +155,7 @@ impl<W: Write + Send, S: Fn() -> (usize, usize) + Send> Renderer for Tty<W, S> {
         self.rewind(columns + 1);
         self.show(&rows);
         self.batch.push_str(&failure::failures(&self.steps));
-        self.batch
-            .push_str(&failure::warnings(self.steps.warnings(), self.look.debug));
+        self.batch.push_str(&failure::warnings(self.steps.warnings(), self.look.debug));
         write_batch(&mut self.out, &mut self.batch)
     }
 }

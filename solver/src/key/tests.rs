@@ -13,10 +13,7 @@ const UNKEYED: [&str; 4] = ["/unkeyed_env", "/extra_hosts", "/shm_size", "/ulimi
 fn samples() -> Vec<Value> {
     let owner = json!({ "mode": 1, "uid": 2, "gid": 3 });
     let with_owner = |mut value: Value| {
-        value
-            .as_object_mut()
-            .unwrap()
-            .extend(owner.as_object().unwrap().clone());
+        value.as_object_mut().unwrap().extend(owner.as_object().unwrap().clone());
         value
     };
     let cache = with_owner(json!({
@@ -65,11 +62,7 @@ fn samples() -> Vec<Value> {
         "link": false,
     });
     let files = json!([{ "MakeDirectory": { "path": "/a", "owner": "me" } }]);
-    vec![
-        json!({ "Exec": exec }),
-        json!({ "Copy": copy }),
-        json!({ "Files": files }),
-    ]
+    vec![json!({ "Exec": exec }), json!({ "Copy": copy }), json!({ "Files": files })]
 }
 
 /// The paths of all values below a value, as JSON pointers.
@@ -136,19 +129,14 @@ fn every_field_of_every_op_is_in_both_keys_unless_documented_otherwise() {
                 assert_eq!(before.0 != after.0, keyed, "{pointer} {old} -> {other}");
                 assert_eq!(before.1 != after.1, keyed, "{pointer} {old} -> {other}");
             }
-            assert!(
-                tried > 0 || old.is_object() || old.is_array(),
-                "{pointer} was not changed"
-            );
+            assert!(tried > 0 || old.is_object() || old.is_array(), "{pointer} was not changed");
         }
     }
 }
 
 #[test]
 fn every_op_has_a_key_of_its_own() {
-    let ops = samples()
-        .into_iter()
-        .map(|sample| serde_json::from_value::<Op>(sample).unwrap());
+    let ops = samples().into_iter().map(|sample| serde_json::from_value::<Op>(sample).unwrap());
     let mut all: Vec<Key> = ops.chain([Op::Stack]).map(|op| keys(&op).0).collect();
     all.push(keys(&Op::Stack).1);
     all.sort_unstable();
@@ -178,11 +166,7 @@ fn everything_of_an_edge_is_in_the_definition() {
         for definition in [1, 2].map(|byte| Key::from_bytes([byte; 32])) {
             for output in [0, 1] {
                 for select in selects.clone() {
-                    let edge = Edge {
-                        vertex,
-                        output,
-                        select,
-                    };
+                    let edge = Edge { vertex, output, select };
                     found.push(by_definition(&[], [(index, &edge, definition)].into_iter()));
                 }
             }
@@ -213,10 +197,7 @@ fn keys_stay_the_same_from_version_to_version() {
 fn a_stack_names_what_it_holds() {
     let snapshot = |byte| Snapshot {
         content: ContentId::from_bytes([byte; 32]),
-        layers: [rbuild_cache::Layer::Folder {
-            name: byte.to_string(),
-        }]
-        .into(),
+        layers: [rbuild_cache::Layer::Folder { name: byte.to_string() }].into(),
     };
     let (one, two) = (snapshot(1), snapshot(2));
     let both = stack(&[one.clone(), two.clone()]);

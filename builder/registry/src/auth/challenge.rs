@@ -55,11 +55,7 @@ fn challenge(scheme: &str, parameters: Vec<(String, String)>) -> Option<Challeng
             _ => {}
         }
     }
-    Some(Challenge::Bearer {
-        realm: realm?,
-        service,
-        scope,
-    })
+    Some(Challenge::Bearer { realm: realm?, service, scope })
 }
 
 /// A token, with commas and blanks before it passed over.
@@ -106,11 +102,7 @@ mod tests {
 
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Challenge::Bearer {
-            realm: realm.to_owned(),
-            service: owned(service),
-            scope: owned(scope),
-        }
+        Challenge::Bearer { realm: realm.to_owned(), service: owned(service), scope: owned(scope) }
     }
 
     #[test]
@@ -128,21 +120,13 @@ mod tests {
             r#"Bearer realm="https://nvcr.io/proxy_auth",scope="repository:nvidia/cuda:pull""#;
         assert_eq!(
             parse(nvcr),
-            [bearer(
-                "https://nvcr.io/proxy_auth",
-                None,
-                Some("repository:nvidia/cuda:pull")
-            )]
+            [bearer("https://nvcr.io/proxy_auth", None, Some("repository:nvidia/cuda:pull"))]
         );
         let comma =
             r#"bearer Realm = "r" , scope="repository:a:pull,push repository:b:pull",error="x""#;
         assert_eq!(
             parse(comma),
-            [bearer(
-                "r",
-                None,
-                Some("repository:a:pull,push repository:b:pull")
-            )]
+            [bearer("r", None, Some("repository:a:pull,push repository:b:pull"))]
         );
         assert_eq!(parse(r#"Basic realm="kit""#), [Challenge::Basic]);
         assert_eq!(parse("BASIC"), [Challenge::Basic]);
@@ -174,10 +158,7 @@ mod tests {
         ] {
             assert_eq!(parse(nothing), [], "{nothing}");
         }
-        assert_eq!(
-            parse(r#"Bearer realm="a",realm="b""#),
-            [bearer("a", None, None)]
-        );
+        assert_eq!(parse(r#"Bearer realm="a",realm="b""#), [bearer("a", None, None)]);
         assert_eq!(parse(&format!("Basic {}", " ".repeat(LIMIT))), []);
         let deep = "Basic,".repeat(1000);
         assert_eq!(parse(&deep).len(), 1000);
@@ -185,12 +166,8 @@ mod tests {
         for _ in 0..20_000 {
             let mut text = String::from("Bearer ");
             for _ in 0..12 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                let letters = [
-                    "realm", "=", "\"", ",", " ", "\\", "é", "Basic", "scope", "\t",
-                ];
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let letters = ["realm", "=", "\"", ",", " ", "\\", "é", "Basic", "scope", "\t"];
                 text.push_str(letters[usize::try_from(state >> 33).unwrap() % letters.len()]);
             }
             parse(&text);

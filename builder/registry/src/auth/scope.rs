@@ -32,9 +32,7 @@ impl Scopes {
     /// Whether a token for these does for `other` too.
     pub(crate) fn cover(&self, other: &Self) -> bool {
         other.0.iter().all(|(resource, actions)| {
-            self.0
-                .get(resource)
-                .is_some_and(|known| actions.is_subset(known))
+            self.0.get(resource).is_some_and(|known| actions.is_subset(known))
         })
     }
 

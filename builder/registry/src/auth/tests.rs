@@ -21,10 +21,7 @@ fn token(number: usize) -> Reply {
 
 fn challenge(realm: &Server, rest: &str) -> Reply {
     let name = realm.name();
-    Reply::new(401).with(
-        "WWW-Authenticate",
-        format!("Bearer realm=\"http://{name}/token\"{rest}"),
-    )
+    Reply::new(401).with("WWW-Authenticate", format!("Bearer realm=\"http://{name}/token\"{rest}"))
 }
 
 /// A registry that lets in who shows the token.
@@ -45,11 +42,7 @@ async fn pull(server: &Server, settings: Settings) -> Result<Vec<String>> {
 }
 
 fn shown(server: &Server) -> Vec<String> {
-    server
-        .log()
-        .iter()
-        .map(|request| request.header("authorization").to_owned())
-        .collect()
+    server.log().iter().map(|request| request.header("authorization").to_owned()).collect()
 }
 
 #[tokio::test]
@@ -61,35 +54,21 @@ async fn a_token_is_fetched_as_the_challenge_says_and_kept() {
     });
     let (client, _) = server.client(Settings::default());
     for _ in 0..3 {
-        client
-            .manifest(&server.reference("a/b:c"), true)
-            .await
-            .unwrap();
+        client.manifest(&server.reference("a/b:c"), true).await.unwrap();
     }
     assert_eq!(shown(&server), ["", "Bearer t1", "Bearer t1", "Bearer t1"]);
-    assert_eq!(
-        realm.lines(),
-        ["GET /token?service=s+v&scope=repository%3Aa%2Fb%3Apull"]
-    );
+    assert_eq!(realm.lines(), ["GET /token?service=s+v&scope=repository%3Aa%2Fb%3Apull"]);
     assert_eq!(shown(&realm), [""]);
 }
 
 #[tokio::test]
 async fn the_user_is_told_to_the_token_server_only() {
-    let realm = Arc::new(tokens(|_, _| {
-        Reply::new(200).body(r#"{"access_token":"t1"}"#)
-    }));
+    let realm = Arc::new(tokens(|_, _| Reply::new(200).body(r#"{"access_token":"t1"}"#)));
     let asked = realm.clone();
     let server = registry("Bearer t1", move |_| challenge(&asked, ""));
-    assert_eq!(
-        pull(&server, as_user("$oauthtoken", "key")).await.unwrap(),
-        ["", "Bearer t1"]
-    );
+    assert_eq!(pull(&server, as_user("$oauthtoken", "key")).await.unwrap(), ["", "Bearer t1"]);
     assert_eq!(shown(&realm), ["Basic JG9hdXRodG9rZW46a2V5"]);
-    assert_eq!(
-        realm.lines(),
-        ["GET /token?scope=repository%3Aa%2Fb%3Apull&account=%24oauthtoken"]
-    );
+    assert_eq!(realm.lines(), ["GET /token?scope=repository%3Aa%2Fb%3Apull&account=%24oauthtoken"]);
 }
 
 #[tokio::test]
@@ -119,21 +98,16 @@ async fn a_mount_asks_for_both_repositories() {
     let realm = Arc::new(tokens(|number, _| token(number)));
     let asked = realm.clone();
     let server =
-        Server::start(
-            move |request| match (&*request.method, request.header("authorization")) {
-                (_, "") => challenge(&asked, ",scope=\"repository:a/b:pull\""),
-                ("HEAD", _) => Reply::new(404),
-                _ => Reply::new(201),
-            },
-        );
+        Server::start(move |request| match (&*request.method, request.header("authorization")) {
+            (_, "") => challenge(&asked, ",scope=\"repository:a/b:pull\""),
+            ("HEAD", _) => Reply::new(404),
+            _ => Reply::new(201),
+        });
     let (client, _) = server.client(Settings::default());
     let body = || -> crate::Body { unreachable!("the blob is mounted") };
     let digest = crate::digest::of(b"x");
     let from = Some("c/d");
-    client
-        .push_blob(&server.reference("a/b"), &digest, 1, from, body)
-        .await
-        .unwrap();
+    client.push_blob(&server.reference("a/b"), &digest, 1, from, body).await.unwrap();
     assert_eq!(
         realm.lines(),
         ["GET /token?scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Ac%2Fd%3Apull"]
@@ -157,10 +131,7 @@ async fn user_and_password_are_sent_where_they_are_asked_for() {
     assert!(!format!("{error:?}").contains("wrong"));
 
     let error = pull(&server, Settings::default()).await.unwrap_err();
-    assert_eq!(
-        error.hint().unwrap(),
-        format!("no credential for {name} was found: log in to it")
-    );
+    assert_eq!(error.hint().unwrap(), format!("no credential for {name} was found: log in to it"));
     assert_eq!(error.status(), Some(401));
 }
 
@@ -188,11 +159,7 @@ async fn an_identity_token_is_exchanged() {
     let asked = realm.clone();
     let server = registry("Bearer t1", move |_| challenge(&asked, ",service=s"));
     let secret = Secret::Identity("i&d".to_owned());
-    let credential = Credential {
-        username: String::new(),
-        secret,
-        origin: String::new(),
-    };
+    let credential = Credential { username: String::new(), secret, origin: String::new() };
     let settings = Settings {
         credentials: Arc::new(move |_| Some(credential.clone())),
         ..Settings::default()
@@ -219,10 +186,7 @@ async fn a_token_server_that_answers_nonsense_tells_no_token() {
         let asked = realm.clone();
         let server = registry("Bearer none", move |_| challenge(&asked, ""));
         let error = pull(&server, Settings::default()).await.unwrap_err();
-        assert!(
-            matches!(error, Error::Malformed { source: None, .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, Error::Malformed { source: None, .. }), "{error:?}");
     }
 }
 
@@ -241,9 +205,8 @@ async fn a_realm_that_is_no_place_for_a_password_is_refused() {
 
 #[tokio::test]
 async fn a_login_brings_an_identity_token_if_there_is_one() {
-    let realm = Arc::new(tokens(|_, _| {
-        Reply::new(200).body(r#"{"token":"t1","refresh_token":"r1"}"#)
-    }));
+    let realm =
+        Arc::new(tokens(|_, _| Reply::new(200).body(r#"{"token":"t1","refresh_token":"r1"}"#)));
     let asked = realm.clone();
     let server = registry("Bearer t1", move |_| challenge(&asked, ",service=s"));
     let (client, _) = server.client(Settings::default());
@@ -275,9 +238,7 @@ fn a_token_is_used_while_it_lives() {
     let mut state = State::default();
     let kept = |state: &mut State, body: &str| {
         let before = Instant::now();
-        state
-            .keep(&task, Scopes::pull("a"), body.as_bytes())
-            .unwrap();
+        state.keep(&task, Scopes::pull("a"), body.as_bytes()).unwrap();
         let token = state.tokens.last().unwrap();
         assert!(token.header.is_sensitive());
         token.until.duration_since(before).as_secs_f64().round()

@@ -9,9 +9,7 @@ use crate::testing::{Reply, Request, Server};
 use crate::{Mirror, Settings};
 
 fn content() -> Vec<u8> {
-    (0..300_000_u32)
-        .map(|number| (number % 251) as u8)
-        .collect()
+    (0..300_000_u32).map(|number| (number % 251) as u8).collect()
 }
 
 /// The part of the content that a request asks for.
@@ -23,10 +21,7 @@ fn part(request: &Request) -> Reply {
     let (start, end) = range.split_once('-').unwrap();
     let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
     Reply::new(206)
-        .with(
-            "Content-Range",
-            format!("bytes {start}-{end}/{}", content.len()),
-        )
+        .with("Content-Range", format!("bytes {start}-{end}/{}", content.len()))
         .body(&content[start..=end])
 }
 
@@ -50,19 +45,13 @@ async fn fetch(server: &Server) -> Result<Vec<u8>> {
 async fn collect(client: &Client, server: &Server) -> Result<Vec<u8>> {
     let content = content();
     let (digest, size) = (digest::of(&content), content.len() as u64);
-    let parts: Vec<Bytes> = client
-        .blob(&server.reference("a/b"), &digest, size, 0)
-        .try_collect()
-        .await?;
+    let parts: Vec<Bytes> =
+        client.blob(&server.reference("a/b"), &digest, size, 0).try_collect().await?;
     Ok(parts.concat())
 }
 
 fn ranges(server: &Server) -> Vec<String> {
-    server
-        .log()
-        .iter()
-        .map(|request| request.header("range").to_owned())
-        .collect()
+    server.log().iter().map(|request| request.header("range").to_owned()).collect()
 }
 
 #[tokio::test]
@@ -84,12 +73,7 @@ async fn a_broken_download_is_resumed_where_it_broke() {
     assert!(collect(&client, &server).await.unwrap() == content());
     assert_eq!(
         ranges(&server),
-        [
-            "",
-            "bytes=100000-299999",
-            "bytes=150000-299999",
-            "bytes=150000-299999"
-        ]
+        ["", "bytes=100000-299999", "bytes=150000-299999", "bytes=150000-299999"]
     );
     assert_eq!(pauses.made().len(), 3);
 }
@@ -108,11 +92,7 @@ async fn a_server_without_ranges_sends_again_and_nothing_comes_twice() {
 async fn the_wrong_part_is_refused() {
     let server = serve(|number, request| match number {
         0 => Some(part(request).cut(100_000)),
-        _ => Some(
-            Reply::new(206)
-                .with("Content-Range", "bytes 0-9/300000")
-                .body("0123456789"),
-        ),
+        _ => Some(Reply::new(206).with("Content-Range", "bytes 0-9/300000").body("0123456789")),
     });
     assert!(matches!(fetch(&server).await, Err(Error::Malformed { .. })));
 }
@@ -138,23 +118,14 @@ async fn a_corrupt_blob_ends_in_an_error() {
 #[tokio::test]
 async fn more_bytes_than_were_said_are_refused() {
     let server = serve(|_, _| Some(Reply::new(200).body([content(), content()].concat())));
-    assert!(matches!(
-        fetch(&server).await,
-        Err(Error::TooLong { limit: 300_000, .. })
-    ));
+    assert!(matches!(fetch(&server).await, Err(Error::TooLong { limit: 300_000, .. })));
 }
 
 #[tokio::test]
 async fn a_server_that_sends_nothing_is_given_up() {
     let server = serve(|_, request| Some(part(request).cut(0)));
     let error = fetch(&server).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Truncated { got: 0, .. } | Error::Connection { .. }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Truncated { got: 0, .. } | Error::Connection { .. }), "{error}");
     assert_eq!(server.log().len(), 6);
 }
 
@@ -178,11 +149,7 @@ async fn a_server_that_makes_headway_is_not_given_up() {
         let reply = Reply::new(206)
             .with("Content-Range", format!("bytes {start}-{}/{end}", end - 1))
             .body(&big[start..]);
-        if end - start > 300_000 {
-            reply.cut(300_000)
-        } else {
-            reply
-        }
+        if end - start > 300_000 { reply.cut(300_000) } else { reply }
     });
     let (client, _) = server.client(Settings::default());
     let stream = client.blob(&server.reference("a/b"), &digest, size, 1);
@@ -195,19 +162,11 @@ async fn a_server_that_makes_headway_is_not_given_up() {
 async fn a_part_is_exactly_what_was_asked_for() {
     for ranged in [true, false] {
         let server = serve(move |_, request| {
-            Some(if ranged {
-                part(request)
-            } else {
-                Reply::new(200).body(content())
-            })
+            Some(if ranged { part(request) } else { Reply::new(200).body(content()) })
         });
         let (client, _) = server.client(Settings::default());
-        let stream = client.blob_range(
-            &server.reference("a/b"),
-            &digest::of(&content()),
-            300_000,
-            10..250,
-        );
+        let stream =
+            client.blob_range(&server.reference("a/b"), &digest::of(&content()), 300_000, 10..250);
         let parts: Vec<Bytes> = stream.try_collect().await.unwrap();
         assert_eq!(parts.concat(), content()[10..250]);
     }
@@ -226,21 +185,14 @@ async fn an_odd_digest_goes_nowhere() {
     let server = serve(|_, _| None);
     let (client, _) = server.client(Settings::default());
     let stream = client.blob(&server.reference("a/b"), "sha256:../../x", 1, 0);
-    assert!(matches!(
-        stream.try_collect::<Vec<_>>().await,
-        Err(Error::Malformed { .. })
-    ));
+    assert!(matches!(stream.try_collect::<Vec<_>>().await, Err(Error::Malformed { .. })));
     assert_eq!(server.log().len(), 0);
 }
 
 #[tokio::test]
 async fn another_mirror_takes_over_in_the_middle() {
     let mirror = serve(|number, request| {
-        Some(if number == 0 {
-            part(request).cut(100_000)
-        } else {
-            Reply::new(404)
-        })
+        Some(if number == 0 { part(request).cut(100_000) } else { Reply::new(404) })
     });
     let absent = serve(|_, _| Some(Reply::new(500)));
     let server = serve(|_, _| None);
@@ -249,10 +201,7 @@ async fn another_mirror_takes_over_in_the_middle() {
         endpoint: format!("http://{}", one.name()),
         insecure: false,
     });
-    let (client, _) = server.client(Settings {
-        mirrors: mirrors.to_vec(),
-        ..Settings::default()
-    });
+    let (client, _) = server.client(Settings { mirrors: mirrors.to_vec(), ..Settings::default() });
     assert!(collect(&client, &server).await.unwrap() == content());
     assert_eq!(absent.log().len(), 1);
     assert_eq!(ranges(&mirror), ["", "bytes=100000-299999"]);
@@ -263,11 +212,7 @@ async fn another_mirror_takes_over_in_the_middle() {
 async fn a_redirect_to_another_host_loses_the_credentials() {
     let store = Server::start(|request| {
         let shown = !request.header("authorization").is_empty();
-        if shown {
-            Reply::new(400)
-        } else {
-            part(request)
-        }
+        if shown { Reply::new(400) } else { part(request) }
     });
     let place = format!("http://{}/signed?key=x", store.other_name());
     let server = serve(move |_, request| {
@@ -278,10 +223,7 @@ async fn a_redirect_to_another_host_loses_the_credentials() {
     });
     let (client, _) = server.client(crate::testing::as_user("kit", "kitpass"));
     assert!(collect(&client, &server).await.unwrap() == content());
-    assert_eq!(
-        server.log()[1].header("authorization"),
-        "Basic a2l0OmtpdHBhc3M="
-    );
+    assert_eq!(server.log()[1].header("authorization"), "Basic a2l0OmtpdHBhc3M=");
     assert_eq!(store.log().len(), 1);
 }
 
@@ -289,16 +231,7 @@ async fn a_redirect_to_another_host_loses_the_credentials() {
 async fn redirects_come_to_an_end() {
     let server = serve(|_, request| Some(Reply::new(307).with("Location", request.path.clone())));
     let error = fetch(&server).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Connection {
-                transient: false,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Connection { transient: false, .. }), "{error}");
     assert!(server.log().len() <= 12, "{}", server.log().len());
 }
 
@@ -306,13 +239,7 @@ async fn redirects_come_to_an_end() {
 fn the_start_of_a_range_is_read() {
     assert_eq!(range_start("bytes 5-9/10"), Some(5));
     assert_eq!(range_start("bytes 5-9/*"), Some(5));
-    for wrong in [
-        "",
-        "bytes */10",
-        "5-9/10",
-        "bytes -9/10",
-        "bytes 99999999999999999999-",
-    ] {
+    for wrong in ["", "bytes */10", "5-9/10", "bytes -9/10", "bytes 99999999999999999999-"] {
         assert_eq!(range_start(wrong), None, "{wrong}");
     }
 }

@@ -46,10 +46,7 @@ pub(crate) async fn read(
     task: &Task,
     endpoint: &Endpoint,
 ) -> Result<Bytes> {
-    if response
-        .content_length()
-        .is_some_and(|length| length > limit)
-    {
+    if response.content_length().is_some_and(|length| length > limit) {
         return Err(Error::too_long(task, limit));
     }
     let mut whole = BytesMut::new();
@@ -79,12 +76,7 @@ pub(super) fn failed(error: reqwest::Error, host: &str, task: &Task) -> Error {
         )
     });
     let transient = certificate.is_none() && !error.is_redirect() && !error.is_builder();
-    Error::Connection {
-        task: Box::new(task.clone()),
-        hint,
-        transient,
-        source: Box::new(error),
-    }
+    Error::Connection { task: Box::new(task.clone()), hint, transient, source: Box::new(error) }
 }
 
 impl Endpoint {
@@ -97,37 +89,24 @@ impl Endpoint {
         } else {
             (format!(" from {}", authority(response.url())), None)
         };
-        let body = read(response, REFUSAL_LIMIT, task, self)
-            .await
-            .unwrap_or_default();
+        let body = read(response, REFUSAL_LIMIT, task, self).await.unwrap_or_default();
         let asked = retry_after.filter(|time| !time.is_zero());
         let wait = asked.map(|time| format!(" (it asks to wait {} s)", time.as_secs()));
         let wait = wait.unwrap_or_default();
         let said = format!("{}{from}{}{wait}", named(status), said(&body));
-        Error::Status {
-            task: Box::new(task.clone()),
-            status,
-            said,
-            hint,
-            retry_after,
-        }
+        Error::Status { task: Box::new(task.clone()), status, said, hint, retry_after }
     }
 
     /// What the user may do about a status, with the credential that was used.
     fn hint(&self, status: u16) -> Option<String> {
-        let registry = if self.mirror {
-            &self.host
-        } else {
-            &self.registry
-        };
+        let registry = if self.mirror { &self.host } else { &self.registry };
         match (status, self.auth.used()) {
-            (401 | 403, Some(used)) => Some(format!(
-                "{} was used for {registry}, and does not suffice",
-                used.described()
-            )),
-            (401 | 403, None) => Some(format!(
-                "no credential for {registry} was found: log in to it"
-            )),
+            (401 | 403, Some(used)) => {
+                Some(format!("{} was used for {registry}, and does not suffice", used.described()))
+            }
+            (401 | 403, None) => {
+                Some(format!("no credential for {registry} was found: log in to it"))
+            }
             (404, None) => Some(format!(
                 "no credential for {registry} was found; a private repository may answer so"
             )),
@@ -142,14 +121,8 @@ impl Endpoint {
 /// The name of a status, with a blank before it.
 fn named(status: u16) -> String {
     let known = reqwest::StatusCode::from_u16(status).ok();
-    let reason = known
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or_default();
-    if reason.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", reason.to_lowercase())
-    }
+    let reason = known.and_then(|status| status.canonical_reason()).unwrap_or_default();
+    if reason.is_empty() { String::new() } else { format!(" {}", reason.to_lowercase()) }
 }
 
 /// The server's own words, with a colon before them; nothing where it sent a page or nothing.
@@ -161,26 +134,17 @@ fn said(body: &[u8]) -> String {
     };
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let text: String = printable.take(SAID_LIMIT).collect();
-    if text.trim().is_empty() {
-        text.trim().to_owned()
-    } else {
-        format!(": {}", text.trim())
-    }
+    if text.trim().is_empty() { text.trim().to_owned() } else { format!(": {}", text.trim()) }
 }
 
 impl Refusal {
     fn text(self) -> String {
-        let reasons = self
-            .errors
-            .iter()
-            .map(|reason| match (&*reason.code, &*reason.message) {
-                (code, "") => code.to_owned(),
-                ("", message) => message.to_owned(),
-                (code, message) => format!("{code}: {message}"),
-            });
-        let others = [self.error, self.error_description, self.details]
-            .into_iter()
-            .flatten();
+        let reasons = self.errors.iter().map(|reason| match (&*reason.code, &*reason.message) {
+            (code, "") => code.to_owned(),
+            ("", message) => message.to_owned(),
+            (code, message) => format!("{code}: {message}"),
+        });
+        let others = [self.error, self.error_description, self.details].into_iter().flatten();
         reasons.chain(others).collect::<Vec<_>>().join("; ")
     }
 }
@@ -206,9 +170,6 @@ mod tests {
         assert_eq!(said(b"<html>sign in</html>"), "");
         assert_eq!(said(b"{\"errors\":7}"), "");
         assert_eq!(said(b""), "");
-        assert_eq!(
-            said("é".repeat(1000).as_bytes()).chars().count(),
-            SAID_LIMIT + 2
-        );
+        assert_eq!(said("é".repeat(1000).as_bytes()).chars().count(), SAID_LIMIT + 2);
     }
 }

@@ -33,9 +33,7 @@ impl Endpoint {
         for proxy in self.proxies()? {
             builder = builder.proxy(proxy);
         }
-        builder
-            .build()
-            .map_err(|error| setting("user agent or TLS", &error.to_string()))
+        builder.build().map_err(|error| setting("user agent or TLS", &error.to_string()))
     }
 
     fn proxies(&self) -> Result<Vec<Proxy>> {
@@ -49,10 +47,7 @@ impl Endpoint {
         let secure = given(&proxies.https).map(Proxy::https);
         let made: reqwest::Result<Vec<_>> = plain.into_iter().chain(secure).collect();
         let made = made.map_err(|_| setting("proxy", "it is not a URL"))?;
-        Ok(made
-            .into_iter()
-            .map(|proxy| proxy.no_proxy(except.clone()))
-            .collect())
+        Ok(made.into_iter().map(|proxy| proxy.no_proxy(except.clone())).collect())
     }
 
     fn tls(&self) -> Result<rustls::ClientConfig> {
@@ -62,20 +57,12 @@ impl Endpoint {
         if self.insecure {
             return tls::config(Trusted::Anyone, identity);
         }
-        let own = trust
-            .map(|trust| trust.authorities.as_slice())
-            .unwrap_or_default();
+        let own = trust.map(|trust| trust.authorities.as_slice()).unwrap_or_default();
         let mut extra = Vec::new();
         for pem in settings.authorities.iter().chain(own) {
             extra.extend(tls::certificates(pem, "certificate authority")?);
         }
-        tls::config(
-            Trusted::Roots {
-                system: self.shared.roots.clone(),
-                extra,
-            },
-            identity,
-        )
+        tls::config(Trusted::Roots { system: self.shared.roots.clone(), extra }, identity)
     }
 
     /// Follows redirects. The library takes the credentials off where the host changes.
@@ -110,8 +97,5 @@ pub(super) fn may_follow(
 }
 
 fn setting(name: &str, reason: &str) -> Error {
-    Error::Setting {
-        name: name.to_owned(),
-        reason: reason.to_owned(),
-    }
+    Error::Setting { name: name.to_owned(), reason: reason.to_owned() }
 }

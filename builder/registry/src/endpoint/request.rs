@@ -64,14 +64,7 @@ impl<'a> Call<'a> {
         scopes: &'a Scopes,
         task: &'a Task,
     ) -> Self {
-        Self {
-            method,
-            place,
-            headers: HeaderMap::new(),
-            payload: None,
-            scopes,
-            task,
-        }
+        Self { method, place, headers: HeaderMap::new(), payload: None, scopes, task }
     }
 }
 
@@ -84,11 +77,7 @@ impl Endpoint {
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response> {
         let url = self.url(call).await?;
         let own = self.is_own(&url);
-        let mut authorization = if own {
-            self.auth.ready(self, call.scopes).await?
-        } else {
-            None
-        };
+        let mut authorization = if own { self.auth.ready(self, call.scopes).await? } else { None };
         let mut answered = false;
         loop {
             let response = self.send_once(call, &url, authorization.as_ref()).await?;
@@ -141,14 +130,11 @@ impl Endpoint {
         }
         match &call.payload {
             None if call.method == Method::POST => {
-                self.exchange(request.header(CONTENT_LENGTH, 0), None, call.task)
-                    .await
+                self.exchange(request.header(CONTENT_LENGTH, 0), None, call.task).await
             }
             None => self.exchange(request, None, call.task).await,
             Some(Payload::Document(bytes, media_type)) => {
-                let request = request
-                    .header(CONTENT_TYPE, *media_type)
-                    .body(bytes.clone());
+                let request = request.header(CONTENT_TYPE, *media_type).body(bytes.clone());
                 self.exchange(request, None, call.task).await
             }
             Some(Payload::Content(size, make)) => {
@@ -170,28 +156,15 @@ impl Endpoint {
         progress: Option<&Progress>,
         task: &Task,
     ) -> Result<Response> {
-        let patience = if progress.is_some() {
-            UPLOAD_PATIENCE
-        } else {
-            1
-        };
+        let patience = if progress.is_some() { UPLOAD_PATIENCE } else { 1 };
         let moved = || progress.map_or(0, |progress| progress.moved.load(Ordering::Relaxed));
-        let sent = self
-            .watch(request.send(), moved, self.stall() * patience, task)
-            .await?;
+        let sent = self.watch(request.send(), moved, self.stall() * patience, task).await?;
         sent.map_err(|error| {
             let own = progress.and_then(|progress| {
-                progress
-                    .failure
-                    .lock()
-                    .ok()
-                    .and_then(|mut failure| failure.take())
+                progress.failure.lock().ok().and_then(|mut failure| failure.take())
             });
             match own {
-                Some(source) => Error::Body {
-                    task: Box::new(task.clone()),
-                    source,
-                },
+                Some(source) => Error::Body { task: Box::new(task.clone()), source },
                 None => self.failed(error, task),
             }
         })
@@ -229,15 +202,12 @@ impl Endpoint {
             Place::Root => "v2/".to_owned(),
             Place::Repository(name, rest) => format!("v2/{}{name}/{rest}", self.prefix),
         };
-        base.join(&path)
-            .map_err(|error| Error::malformed(call.task, error.to_string()))
+        base.join(&path).map_err(|error| Error::malformed(call.task, error.to_string()))
     }
 
     /// Whether an address is this endpoint's own, so that it may see the credentials.
     pub(crate) fn is_own(&self, url: &Url) -> bool {
-        self.base
-            .get()
-            .is_some_and(|base| base.origin() == url.origin())
+        self.base.get().is_some_and(|base| base.origin() == url.origin())
     }
 }
 
@@ -250,27 +220,22 @@ fn watched(
 ) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let ended = futures::stream::once(async { Ok(Bytes::new()) });
     let mut sent = 0_u64;
-    body.map(|part| (false, part))
-        .chain(ended.map(|part| (true, part)))
-        .map(move |(last, part)| {
-            let part = part.and_then(|bytes| {
-                sent += bytes.len() as u64;
-                if sent > size || (last && sent < size) {
-                    let said =
-                        format!("the content has not the {size} bytes that it was said to have");
-                    return Err(std::io::Error::other(said));
-                }
-                Ok(bytes)
-            });
-            progress
-                .moved
-                .store(sent + u64::from(last), Ordering::Relaxed);
-            part.map_err(|error| {
-                let shown = std::io::Error::new(error.kind(), error.to_string());
-                if let Ok(mut failure) = progress.failure.lock() {
-                    *failure = Some(error);
-                }
-                shown
-            })
+    body.map(|part| (false, part)).chain(ended.map(|part| (true, part))).map(move |(last, part)| {
+        let part = part.and_then(|bytes| {
+            sent += bytes.len() as u64;
+            if sent > size || (last && sent < size) {
+                let said = format!("the content has not the {size} bytes that it was said to have");
+                return Err(std::io::Error::other(said));
+            }
+            Ok(bytes)
+        });
+        progress.moved.store(sent + u64::from(last), Ordering::Relaxed);
+        part.map_err(|error| {
+            let shown = std::io::Error::new(error.kind(), error.to_string());
+            if let Ok(mut failure) = progress.failure.lock() {
+                *failure = Some(error);
+            }
+            shown
         })
+    })
 }

@@ -14,10 +14,7 @@ fn secure() -> (Server, Vec<u8>) {
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let key = KeyPair::generate().unwrap();
-    let signed = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, &authority)
-        .unwrap();
+    let signed = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -41,68 +38,27 @@ async fn ping(server: &Server, settings: Settings) -> Result<()> {
 async fn a_registry_with_a_private_authority_is_trusted_when_told() {
     let (server, authority) = secure();
     let authorities = vec![authority.clone()];
-    ping(
-        &server,
-        Settings {
-            authorities,
-            ..Settings::default()
-        },
-    )
-    .await
-    .unwrap();
+    ping(&server, Settings { authorities, ..Settings::default() }).await.unwrap();
 
-    let trust = Trust {
-        authorities: vec![authority],
-        identity: None,
-    };
+    let trust = Trust { authorities: vec![authority], identity: None };
     let trust = [(server.name(), trust)].into();
-    ping(
-        &server,
-        Settings {
-            trust,
-            ..Settings::default()
-        },
-    )
-    .await
-    .unwrap();
+    ping(&server, Settings { trust, ..Settings::default() }).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_unknown_authority_is_refused_with_a_hint() {
     let (server, _) = secure();
     let error = ping(&server, Settings::default()).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Connection {
-                transient: false,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Connection { transient: false, .. }), "{error:?}");
     let hint = error.hint().unwrap();
     assert!(
-        hint.starts_with(&format!(
-            "the certificate of {} is not accepted",
-            server.name()
-        )),
+        hint.starts_with(&format!("the certificate of {} is not accepted", server.name())),
         "{hint}"
     );
-    assert!(
-        hint.contains("certs.d") && hint.contains("--insecure-registry"),
-        "{hint}"
-    );
+    assert!(hint.contains("certs.d") && hint.contains("--insecure-registry"), "{hint}");
 
     let (_, other) = secure();
-    let error = ping(
-        &server,
-        Settings {
-            authorities: vec![other],
-            ..Settings::default()
-        },
-    )
-    .await;
+    let error = ping(&server, Settings { authorities: vec![other], ..Settings::default() }).await;
     assert!(error.unwrap_err().hint().is_some());
 }
 
@@ -110,15 +66,7 @@ async fn an_unknown_authority_is_refused_with_a_hint() {
 async fn an_insecure_registry_needs_no_authority() {
     let (server, _) = secure();
     let insecure = vec![server.name()];
-    ping(
-        &server,
-        Settings {
-            insecure,
-            ..Settings::default()
-        },
-    )
-    .await
-    .unwrap();
+    ping(&server, Settings { insecure, ..Settings::default() }).await.unwrap();
 }
 
 #[tokio::test]
@@ -127,33 +75,14 @@ async fn a_registry_that_says_so_is_asked_over_tls() {
         Reply::new(400).body("Client sent an HTTP request to an HTTPS server.\n")
     });
     let error = ping(&server, Settings::default()).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Connection {
-                transient: true,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Connection { transient: true, .. }), "{error:?}");
 }
 
 #[tokio::test]
 async fn certificates_that_are_none_are_named() {
     let (server, _) = secure();
-    for authorities in [
-        vec![b"".to_vec()],
-        vec![b"-----BEGIN CERTIFICATE-----\n!\n".to_vec()],
-    ] {
-        let error = ping(
-            &server,
-            Settings {
-                authorities,
-                ..Settings::default()
-            },
-        )
-        .await;
+    for authorities in [vec![b"".to_vec()], vec![b"-----BEGIN CERTIFICATE-----\n!\n".to_vec()]] {
+        let error = ping(&server, Settings { authorities, ..Settings::default() }).await;
         assert!(matches!(error, Err(Error::Setting { .. })), "{error:?}");
     }
 }
@@ -208,39 +137,21 @@ async fn proxies_are_for_others_than_this_machine() {
 
 #[test]
 fn loopback_is_known_by_name_and_address() {
-    for host in [
-        "localhost",
-        "LOCALHOST:5000",
-        "127.0.0.1",
-        "127.3.2.1:80",
-        "[::1]",
-        "[::1]:5000",
-    ] {
+    for host in ["localhost", "LOCALHOST:5000", "127.0.0.1", "127.3.2.1:80", "[::1]", "[::1]:5000"]
+    {
         assert!(is_loopback(host), "{host}");
     }
-    for host in [
-        "localhost.example",
-        "127.0.0.1.example:5000",
-        "128.0.0.1",
-        "[::2]:80",
-        "10.0.0.1",
-        "",
-    ] {
+    for host in
+        ["localhost.example", "127.0.0.1.example:5000", "128.0.0.1", "[::2]:80", "10.0.0.1", ""]
+    {
         assert!(!is_loopback(host), "{host}");
     }
 }
 
 fn shared(insecure: &[&str]) -> Arc<Shared> {
     let insecure = insecure.iter().map(ToString::to_string).collect();
-    let settings = Settings {
-        insecure,
-        ..Settings::default()
-    };
-    Arc::new(Shared {
-        settings,
-        clock: Clock::default(),
-        roots: Arc::default(),
-    })
+    let settings = Settings { insecure, ..Settings::default() };
+    Arc::new(Shared { settings, clock: Clock::default(), roots: Arc::default() })
 }
 
 #[test]
@@ -258,40 +169,21 @@ fn a_mirror_has_a_scheme_a_host_and_a_prefix() {
     let shared = shared(&[]);
     let mirror = |endpoint: &str, insecure| {
         let registry = "docker.io".to_owned();
-        let mirror = Mirror {
-            registry,
-            endpoint: endpoint.to_owned(),
-            insecure,
-        };
+        let mirror = Mirror { registry, endpoint: endpoint.to_owned(), insecure };
         let found = Endpoint::mirror(&shared, &mirror);
         (found.plain, found.host.clone(), found.prefix.clone())
     };
     let expect = |plain, host: &str, prefix: &str| (plain, host.to_owned(), prefix.to_owned());
-    assert_eq!(
-        mirror("http://m:5000/", false),
-        expect(Plain::Always, "m:5000", "")
-    );
-    assert_eq!(
-        mirror("https://127.0.0.1", false),
-        expect(Plain::Never, "127.0.0.1", "")
-    );
-    assert_eq!(
-        mirror("m.example/hub/x", false),
-        expect(Plain::Never, "m.example", "hub/x/")
-    );
-    assert_eq!(
-        mirror("m.example", true),
-        expect(Plain::Perhaps, "m.example", "")
-    );
+    assert_eq!(mirror("http://m:5000/", false), expect(Plain::Always, "m:5000", ""));
+    assert_eq!(mirror("https://127.0.0.1", false), expect(Plain::Never, "127.0.0.1", ""));
+    assert_eq!(mirror("m.example/hub/x", false), expect(Plain::Never, "m.example", "hub/x/"));
+    assert_eq!(mirror("m.example", true), expect(Plain::Perhaps, "m.example", ""));
 }
 
 #[test]
 fn a_registry_is_a_host_and_no_more() {
     let shared = shared(&[]);
     for wrong in ["a/b", "u@h", "u:p@h", "a?b", "a#b", "", "a b"] {
-        assert!(
-            Endpoint::upstream(&shared, wrong).address("https").is_err(),
-            "{wrong}"
-        );
+        assert!(Endpoint::upstream(&shared, wrong).address("https").is_err(), "{wrong}");
     }
 }

@@ -54,19 +54,16 @@ impl Endpoint {
         match url.scheme() {
             "https" => Ok(url),
             "http" if plain || near => Ok(url),
-            _ => Err(Error::malformed(
-                task,
-                "the registry sends for tokens to a place without TLS",
-            )),
+            _ => {
+                Err(Error::malformed(task, "the registry sends for tokens to a place without TLS"))
+            }
         }
     }
 
     /// The usual way: a GET, with user and password if there are any.
     fn asked(&self, mut url: Url, grant: &Grant<'_>) -> Result<RequestBuilder> {
-        let known: Vec<String> = url
-            .query_pairs()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let known: Vec<String> =
+            url.query_pairs().map(|(name, value)| format!("{name}={value}")).collect();
         let mut wanted = Vec::new();
         wanted.extend(grant.service.map(|service| ("service", service.to_owned())));
         wanted.extend(grant.scopes.iter().map(|scope| ("scope", scope)));
@@ -101,8 +98,6 @@ impl Endpoint {
             .extend_pairs(grant.service.map(|service| ("service", service)));
         let body = form.query().unwrap_or_default().to_owned();
         let request = self.http()?.post(url);
-        Ok(request
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(body))
+        Ok(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
     }
 }

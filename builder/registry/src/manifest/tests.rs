@@ -19,10 +19,7 @@ fn serve(answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> S
         if request.path == "/v2/" {
             return Reply::new(200);
         }
-        answer(
-            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
-            request,
-        )
+        answer(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed), request)
     })
 }
 
@@ -46,30 +43,15 @@ async fn a_manifest_that_is_not_what_was_asked_for_is_refused() {
     let server = serve(|_, _| image().body(format!("{IMAGE} ")));
     assert!(matches!(fetch(&server).await, Err(Error::Corrupt { .. })));
     let (client, _) = server.client(Settings::default());
-    let other = server
-        .reference("a")
-        .with_digest(&digest::of(b"other"))
-        .unwrap();
+    let other = server.reference("a").with_digest(&digest::of(b"other")).unwrap();
     let server = serve(|_, _| Reply::new(200).body(IMAGE));
-    let pinned = server
-        .reference("a")
-        .with_digest(other.digest().unwrap())
-        .unwrap();
-    assert!(matches!(
-        client.manifest(&pinned, true).await,
-        Err(Error::Corrupt { .. })
-    ));
+    let pinned = server.reference("a").with_digest(other.digest().unwrap()).unwrap();
+    assert!(matches!(client.manifest(&pinned, true).await, Err(Error::Corrupt { .. })));
 }
 
 #[tokio::test]
 async fn a_manifest_that_came_wrong_once_is_asked_for_again() {
-    let server = serve(|number, _| {
-        if number == 0 {
-            image().body("{}")
-        } else {
-            image()
-        }
-    });
+    let server = serve(|number, _| if number == 0 { image().body("{}") } else { image() });
     fetch(&server).await.unwrap();
     assert_eq!(server.log().len(), 2);
 }
@@ -80,16 +62,7 @@ async fn a_manifest_without_end_is_refused() {
     for reply in [long.clone(), long.unmeasured()] {
         let server = serve(move |_, _| reply.clone());
         let error = fetch(&server).await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::TooLong {
-                    limit: MANIFEST_LIMIT,
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, Error::TooLong { limit: MANIFEST_LIMIT, .. }), "{error:?}");
     }
 }
 
@@ -103,18 +76,8 @@ async fn the_server_is_waited_for_as_it_asks() {
         _ => image(),
     });
     let (client, pauses) = server.client(Settings::default());
-    client
-        .manifest(&server.reference("a:b"), true)
-        .await
-        .unwrap();
-    assert_eq!(
-        pauses
-            .made()
-            .iter()
-            .map(std::time::Duration::as_secs)
-            .collect::<Vec<_>>(),
-        [7, 30]
-    );
+    client.manifest(&server.reference("a:b"), true).await.unwrap();
+    assert_eq!(pauses.made().iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), [7, 30]);
 }
 
 #[tokio::test]
@@ -145,11 +108,7 @@ async fn a_hanging_server_is_given_up() {
 
 #[tokio::test]
 async fn a_sign_in_page_is_no_manifest() {
-    let server = serve(|_, _| {
-        Reply::new(200)
-            .with("Content-Type", "text/html")
-            .body("<html>")
-    });
+    let server = serve(|_, _| Reply::new(200).with("Content-Type", "text/html").body("<html>"));
     let error = fetch(&server).await.unwrap_err();
     assert!(error.to_string().contains("a web page"), "{error}");
 }
@@ -176,16 +135,10 @@ async fn the_image_for_a_platform_is_found_through_the_index() {
     });
     let (client, _) = server.client(Settings::default());
     let reference = server.reference("a:b");
-    let manifest = client
-        .manifest_for(&reference, &"linux/amd64".parse().unwrap())
-        .await
-        .unwrap();
+    let manifest = client.manifest_for(&reference, &"linux/amd64".parse().unwrap()).await.unwrap();
     assert_eq!(manifest.digest, digest);
     assert_eq!(server.log()[1].path, format!("/v2/a/manifests/{digest}"));
-    let error = client
-        .manifest_for(&reference, &"linux/s390x".parse().unwrap())
-        .await
-        .unwrap_err();
+    let error = client.manifest_for(&reference, &"linux/s390x".parse().unwrap()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -222,12 +175,7 @@ async fn mirrors_are_asked_first_and_passed_over_when_they_fail() {
             endpoint: endpoint.clone(),
             insecure: false,
         });
-        server
-            .client(Settings {
-                mirrors: mirrors.collect(),
-                ..Settings::default()
-            })
-            .0
+        server.client(Settings { mirrors: mirrors.collect(), ..Settings::default() }).0
     };
     let first = client(&[
         unreachable,
@@ -235,20 +183,11 @@ async fn mirrors_are_asked_first_and_passed_over_when_they_fail() {
         broken.name(),
         format!("http://{}/hub/", good.name()),
     ]);
-    first
-        .manifest(&server.reference("a:b"), true)
-        .await
-        .unwrap();
+    first.manifest(&server.reference("a:b"), true).await.unwrap();
     assert_eq!(good.lines(), ["GET /v2/hub/a/manifests/b"]);
-    assert_eq!(
-        (absent.log().len(), broken.log().len(), server.log().len()),
-        (1, 1, 0)
-    );
+    assert_eq!((absent.log().len(), broken.log().len(), server.log().len()), (1, 1, 0));
 
-    client(&[absent.name()])
-        .manifest(&server.reference("a:b"), true)
-        .await
-        .unwrap();
+    client(&[absent.name()]).manifest(&server.reference("a:b"), true).await.unwrap();
     assert_eq!(server.log().len(), 1);
 }
 
@@ -258,29 +197,15 @@ async fn a_manifest_is_pushed_under_its_tag_or_digest() {
     let (client, _) = server.client(Settings::default());
     let reference = server.reference("a:b");
     let bytes = Bytes::from_static(IMAGE.as_bytes());
-    let digest = client
-        .push_manifest(&reference, OCI_MANIFEST, bytes.clone())
-        .await
-        .unwrap();
+    let digest = client.push_manifest(&reference, OCI_MANIFEST, bytes.clone()).await.unwrap();
     assert_eq!(digest, digest::of(IMAGE.as_bytes()));
     let named = reference.with_digest(&digest).unwrap();
-    client
-        .push_manifest(&named, OCI_MANIFEST, bytes.clone())
-        .await
-        .unwrap();
+    client.push_manifest(&named, OCI_MANIFEST, bytes.clone()).await.unwrap();
     let other = reference.with_digest(&digest::of(b"x")).unwrap();
-    assert!(
-        client
-            .push_manifest(&other, OCI_MANIFEST, bytes)
-            .await
-            .is_err()
-    );
+    assert!(client.push_manifest(&other, OCI_MANIFEST, bytes).await.is_err());
     assert_eq!(
         server.lines(),
-        [
-            "PUT /v2/a/manifests/b".to_owned(),
-            format!("PUT /v2/a/manifests/{digest}")
-        ]
+        ["PUT /v2/a/manifests/b".to_owned(), format!("PUT /v2/a/manifests/{digest}")]
     );
     assert_eq!(server.log()[0].header("content-type"), OCI_MANIFEST);
     assert_eq!(server.log()[0].body, IMAGE.as_bytes());
@@ -306,26 +231,10 @@ fn a_document_is_what_it_says_and_looks_like() {
 
 #[test]
 fn a_document_that_can_be_read_in_two_ways_is_refused() {
-    check(
-        OCI_INDEX,
-        r#"{"manifests":[],"layers":[],"config":{}}"#,
-        None,
-    );
-    check(
-        OCI_INDEX,
-        &format!(r#"{{"mediaType":"{OCI_MANIFEST}","manifests":[]}}"#),
-        None,
-    );
-    check(
-        OCI_INDEX,
-        r#"{"mediaType":"application/x","manifests":[]}"#,
-        None,
-    );
-    check(
-        OCI_INDEX,
-        r#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#,
-        None,
-    );
+    check(OCI_INDEX, r#"{"manifests":[],"layers":[],"config":{}}"#, None);
+    check(OCI_INDEX, &format!(r#"{{"mediaType":"{OCI_MANIFEST}","manifests":[]}}"#), None);
+    check(OCI_INDEX, r#"{"mediaType":"application/x","manifests":[]}"#, None);
+    check(OCI_INDEX, r#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#, None);
     check(OCI_INDEX, "{}", None);
     check(OCI_INDEX, "[]", None);
     check(OCI_INDEX, "<html>", None);
@@ -338,21 +247,11 @@ async fn a_manifest_counts_as_pushed_when_the_registry_says_so() {
     let push = async |reply: Reply| {
         let server = serve(move |_, _| reply.clone());
         let (client, _) = server.client(Settings::default());
-        client
-            .push_manifest(&server.reference("a:b"), OCI_MANIFEST, bytes.clone())
-            .await
+        client.push_manifest(&server.reference("a:b"), OCI_MANIFEST, bytes.clone()).await
     };
     let stated = |reply: Reply, of: &[u8]| reply.with("Docker-Content-Digest", digest::of(of));
-    assert!(
-        push(stated(Reply::new(202), IMAGE.as_bytes()))
-            .await
-            .is_ok()
-    );
+    assert!(push(stated(Reply::new(202), IMAGE.as_bytes())).await.is_ok());
     assert!(push(stated(Reply::new(201), b"other")).await.is_err());
     assert!(push(Reply::new(200)).await.is_err());
-    assert!(
-        push(Reply::new(201).with("Content-Type", "text/html"))
-            .await
-            .is_err()
-    );
+    assert!(push(Reply::new(201).with("Content-Type", "text/html")).await.is_err());
 }

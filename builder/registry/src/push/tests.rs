@@ -33,16 +33,11 @@ fn registry(answer: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) 
 async fn push(server: &Server, from: Option<&str>) -> Result<Pushed> {
     let (client, _) = server.client(Settings::default());
     let (digest, size) = (digest::of(CONTENT), CONTENT.len() as u64);
-    client
-        .push_blob(&server.reference("a/b"), &digest, size, from, body)
-        .await
+    client.push_blob(&server.reference("a/b"), &digest, size, from, body).await
 }
 
 fn expected(lines: &[&str]) -> Vec<String> {
-    lines
-        .iter()
-        .map(|line| line.replace('$', &digest::of(CONTENT)))
-        .collect()
+    lines.iter().map(|line| line.replace('$', &digest::of(CONTENT))).collect()
 }
 
 fn escaped(lines: &[&str]) -> Vec<String> {
@@ -50,10 +45,7 @@ fn escaped(lines: &[&str]) -> Vec<String> {
     let escaped = digest.replace(':', "%3A");
     lines
         .iter()
-        .map(|line| {
-            line.replace("digest=$", &format!("digest={escaped}"))
-                .replace('$', &digest)
-        })
+        .map(|line| line.replace("digest=$", &format!("digest={escaped}")).replace('$', &digest))
         .collect()
 }
 
@@ -68,11 +60,8 @@ async fn what_is_there_is_not_sent() {
 async fn a_blob_is_sent_in_one_piece() {
     let server = registry(|_| None);
     assert_eq!(push(&server, None).await.unwrap(), Pushed::Sent);
-    let lines = [
-        "HEAD /v2/a/b/blobs/$",
-        "POST /v2/a/b/blobs/uploads/",
-        "PUT /up/1?state=x&digest=$",
-    ];
+    let lines =
+        ["HEAD /v2/a/b/blobs/$", "POST /v2/a/b/blobs/uploads/", "PUT /up/1?state=x&digest=$"];
     assert_eq!(server.lines(), escaped(&lines));
     assert_eq!(server.log()[2].body, CONTENT);
     assert_eq!(server.log()[2].header("content-length"), "22");
@@ -83,10 +72,7 @@ async fn a_blob_is_sent_in_one_piece() {
 async fn another_repository_lends_its_blob() {
     let server = registry(|request| (request.method == "POST").then(|| Reply::new(201)));
     assert_eq!(push(&server, Some("c/d")).await.unwrap(), Pushed::Mounted);
-    let lines = [
-        "HEAD /v2/a/b/blobs/$",
-        "POST /v2/a/b/blobs/uploads/?mount=$&from=c/d",
-    ];
+    let lines = ["HEAD /v2/a/b/blobs/$", "POST /v2/a/b/blobs/uploads/?mount=$&from=c/d"];
     assert_eq!(server.lines(), expected(&lines));
 }
 
@@ -157,10 +143,7 @@ async fn a_refusal_is_final() {
             "cannot push blob {digest} of a/b at {name}: the server answers 403 forbidden: DENIED: read only"
         )
     );
-    assert_eq!(
-        error.hint().unwrap(),
-        format!("no credential for {name} was found: log in to it")
-    );
+    assert_eq!(error.hint().unwrap(), format!("no credential for {name} was found: log in to it"));
     assert_eq!(server.log().len(), 2);
 }
 
@@ -171,19 +154,13 @@ async fn content_that_cannot_be_read_is_the_callers_error() {
     let reference = server.reference("a/b");
     let digest = digest::of(CONTENT);
     let broken = || futures::stream::iter([Err(std::io::Error::other("disk"))]).boxed();
-    let error = client
-        .push_blob(&reference, &digest, 22, None, broken)
-        .await
-        .unwrap_err();
+    let error = client.push_blob(&reference, &digest, 22, None, broken).await.unwrap_err();
     assert!(
         matches!(&error, Error::Body { source, .. } if source.to_string() == "disk"),
         "{error:?}"
     );
     for size in [21, 23] {
-        let error = client
-            .push_blob(&reference, &digest, size, None, body)
-            .await
-            .unwrap_err();
+        let error = client.push_blob(&reference, &digest, size, None, body).await.unwrap_err();
         assert!(matches!(error, Error::Body { .. }), "{error:?}");
     }
     assert!(pauses.made().is_empty());
@@ -202,10 +179,7 @@ async fn the_credentials_stay_with_the_registry() {
     });
     let (client, _) = server.client(crate::testing::as_user("kit", "kitpass"));
     let (digest, size) = (digest::of(CONTENT), CONTENT.len() as u64);
-    client
-        .push_blob(&server.reference("a/b"), &digest, size, None, body)
-        .await
-        .unwrap();
+    client.push_blob(&server.reference("a/b"), &digest, size, None, body).await.unwrap();
     assert_eq!(elsewhere.log()[0].header("authorization"), "");
     assert_eq!(elsewhere.log()[0].body, CONTENT);
 }
@@ -215,8 +189,5 @@ async fn a_sign_in_page_has_no_blob() {
     let server = registry(|request| {
         (request.method == "HEAD").then(|| Reply::new(200).with("Content-Type", "text/html"))
     });
-    assert!(matches!(
-        push(&server, None).await,
-        Err(Error::Malformed { .. })
-    ));
+    assert!(matches!(push(&server, None).await, Err(Error::Malformed { .. })));
 }

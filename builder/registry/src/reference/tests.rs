@@ -16,44 +16,16 @@ fn check(text: &str, canonical: &str, familiar: &str) {
 fn what_people_leave_out_is_filled_in() {
     check("alpine", "docker.io/library/alpine:latest", "alpine:latest");
     check("alpine:3", "docker.io/library/alpine:3", "alpine:3");
-    check(
-        "library/alpine",
-        "docker.io/library/alpine:latest",
-        "alpine:latest",
-    );
-    check(
-        "docker.io/alpine",
-        "docker.io/library/alpine:latest",
-        "alpine:latest",
-    );
-    check(
-        "index.docker.io/alpine",
-        "docker.io/library/alpine:latest",
-        "alpine:latest",
-    );
+    check("library/alpine", "docker.io/library/alpine:latest", "alpine:latest");
+    check("docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest");
+    check("index.docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest");
     check("me/tool", "docker.io/me/tool:latest", "me/tool:latest");
     check("docker.io/a/b/c:1", "docker.io/a/b/c:1", "a/b/c:1");
-    check(
-        "localhost",
-        "docker.io/library/localhost:latest",
-        "localhost:latest",
-    );
-    check(
-        "localhost:5000",
-        "docker.io/library/localhost:5000",
-        "localhost:5000",
-    );
+    check("localhost", "docker.io/library/localhost:latest", "localhost:latest");
+    check("localhost:5000", "docker.io/library/localhost:5000", "localhost:5000");
     check("localhost/x", "localhost/x:latest", "localhost/x:latest");
-    check(
-        "localhost:5000/x",
-        "localhost:5000/x:latest",
-        "localhost:5000/x:latest",
-    );
-    check(
-        "127.0.0.1:5100/a/b:c",
-        "127.0.0.1:5100/a/b:c",
-        "127.0.0.1:5100/a/b:c",
-    );
+    check("localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest");
+    check("127.0.0.1:5100/a/b:c", "127.0.0.1:5100/a/b:c", "127.0.0.1:5100/a/b:c");
     check("Registry/x", "Registry/x:latest", "Registry/x:latest");
     check(
         "nvcr.io/nvidia/l4t-base:r36",
@@ -76,23 +48,12 @@ fn what_people_leave_out_is_filled_in() {
 #[test]
 fn a_digest_needs_no_tag_and_keeps_one() {
     let canonical = format!("docker.io/library/alpine@sha256:{HEX}");
-    check(
-        &format!("alpine@sha256:{HEX}"),
-        &canonical,
-        &format!("alpine@sha256:{HEX}"),
-    );
+    check(&format!("alpine@sha256:{HEX}"), &canonical, &format!("alpine@sha256:{HEX}"));
     let both: Reference = format!("alpine:3@sha256:{HEX}").parse().unwrap();
     assert_eq!(both.tag(), Some("3"));
     assert_eq!(both.wanted(), format!("sha256:{HEX}"));
-    assert_eq!(
-        both.with_tag("4").unwrap().to_string(),
-        "docker.io/library/alpine:4"
-    );
-    let pinned = both
-        .with_tag("4")
-        .unwrap()
-        .with_digest(&format!("sha256:{HEX}"))
-        .unwrap();
+    assert_eq!(both.with_tag("4").unwrap().to_string(), "docker.io/library/alpine:4");
+    let pinned = both.with_tag("4").unwrap().with_digest(&format!("sha256:{HEX}")).unwrap();
     assert_eq!(pinned.familiar(), format!("alpine:4@sha256:{HEX}"));
 }
 
@@ -122,9 +83,8 @@ fn what_is_no_reference_is_refused() {
 
 #[test]
 fn random_text_never_panics_and_what_parses_parses_again() {
-    const LETTERS: &[char] = &[
-        'a', 'Z', '0', '.', '_', '-', ':', '/', '@', '[', ']', 'é', ' ', '\0',
-    ];
+    const LETTERS: &[char] =
+        &['a', 'Z', '0', '.', '_', '-', ':', '/', '@', '[', ']', 'é', ' ', '\0'];
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = |below: usize| {
         state ^= state << 13;
@@ -138,16 +98,8 @@ fn random_text_never_panics_and_what_parses_parses_again() {
         let text: String = (0..length).map(|_| LETTERS[next(LETTERS.len())]).collect();
         if let Ok(reference) = text.parse::<Reference>() {
             parsed += 1;
-            assert_eq!(
-                reference.to_string().parse::<Reference>().unwrap(),
-                reference,
-                "{text}"
-            );
-            assert_eq!(
-                reference.familiar().parse::<Reference>().unwrap(),
-                reference,
-                "{text}"
-            );
+            assert_eq!(reference.to_string().parse::<Reference>().unwrap(), reference, "{text}");
+            assert_eq!(reference.familiar().parse::<Reference>().unwrap(), reference, "{text}");
         }
     }
     assert!(parsed > 50, "{parsed}");

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 
 /// Something mounted in the container.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of its own to users"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own to users")]
 pub struct Mount {
     /// What is mounted.
     pub source: MountSource,
@@ -34,14 +31,7 @@ impl Mount {
     /// A mount of any source: writable, recursive, with programs and set-user-id bits.
     pub fn new(source: MountSource, target: impl Into<String>) -> Self {
         let target = target.into();
-        Self {
-            source,
-            target,
-            read_only: false,
-            recursive: true,
-            suid: true,
-            exec: true,
-        }
+        Self { source, target, read_only: false, recursive: true, suid: true, exec: true }
     }
 
     /// The same, read-only.
@@ -97,9 +87,6 @@ impl Device {
     /// A device at its own path.
     pub fn new(path: impl Into<String>) -> Self {
         let path = path.into();
-        Self {
-            host: PathBuf::from(&path),
-            path,
-        }
+        Self { host: PathBuf::from(&path), path }
     }
 }

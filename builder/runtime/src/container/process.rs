@@ -115,20 +115,12 @@ pub enum Stdio {
 impl Stdio {
     /// Nothing to read, and what is written is lost.
     pub fn null() -> Self {
-        Self::Streams {
-            stdin: Stream::Null,
-            stdout: Stream::Null,
-            stderr: Stream::Null,
-        }
+        Self::Streams { stdin: Stream::Null, stdout: Stream::Null, stderr: Stream::Null }
     }
 
     /// The streams of this process.
     pub fn inherit() -> Self {
-        Self::Streams {
-            stdin: Stream::Inherit,
-            stdout: Stream::Inherit,
-            stderr: Stream::Inherit,
-        }
+        Self::Streams { stdin: Stream::Inherit, stdout: Stream::Inherit, stderr: Stream::Inherit }
     }
 }
 

@@ -28,21 +28,14 @@ fn interpret(program: &[sock_filter], abi: u32, number: u32, argument: u32) -> u
             JUMP_IF_ANY => loaded & instruction.k != 0,
             other => panic!("has instruction {other:#x}"),
         };
-        at += usize::from(if holds {
-            instruction.jt
-        } else {
-            instruction.jf
-        });
+        at += usize::from(if holds { instruction.jt } else { instruction.jf });
     }
 }
 
 /// The table's answer, without ranges or search.
 fn expected(calls: &[(u32, Verdict)], number: u32, argument: u32) -> u32 {
     let refused = |errno: u16| libc::SECCOMP_RET_ERRNO | u32::from(errno);
-    let found = calls
-        .iter()
-        .find(|(known, _)| *known == number)
-        .map(|(_, verdict)| *verdict);
+    let found = calls.iter().find(|(known, _)| *known == number).map(|(_, verdict)| *verdict);
     let allowed = match found.unwrap_or_else(|| unlisted(number)) {
         Verdict::Allow => true,
         Verdict::Refuse(errno) => return refused(errno),
@@ -50,11 +43,7 @@ fn expected(calls: &[(u32, Verdict)], number: u32, argument: u32) -> u32 {
         Verdict::Personality => PERSONALITIES.contains(&argument),
         Verdict::Socket => argument < 38 || argument == 39 || argument > 40,
     };
-    if allowed {
-        libc::SECCOMP_RET_ALLOW
-    } else {
-        refused(EPERM)
-    }
+    if allowed { libc::SECCOMP_RET_ALLOW } else { refused(EPERM) }
 }
 
 const ARGUMENTS: [u32; 16] = [
@@ -79,21 +68,13 @@ const ARGUMENTS: [u32; 16] = [
 #[test]
 fn the_program_agrees_with_the_table() {
     let admin: Capabilities = "SYS_ADMIN".parse().unwrap();
-    let sets = [
-        Capabilities::docker_default(),
-        Capabilities::none(),
-        Capabilities::all(),
-        admin,
-    ];
+    let sets = [Capabilities::docker_default(), Capabilities::none(), Capabilities::all(), admin];
     for abis in [[Abi::X86_64, Abi::I386], [Abi::Aarch64, Abi::Arm]] {
         for held in sets {
             let program = compile(&abis, held);
             for abi in abis {
                 let calls = listed(abi, held);
-                for number in (0..1024)
-                    .chain(0xf_0000..0xf_0010)
-                    .chain([0x4000_0000, u32::MAX])
-                {
+                for number in (0..1024).chain(0xf_0000..0xf_0010).chain([0x4000_0000, u32::MAX]) {
                     for argument in ARGUMENTS {
                         assert_eq!(
                             interpret(&program, abi.audit(), number, argument),
@@ -117,12 +98,7 @@ fn a_foreign_abi_is_killed() {
 #[test]
 fn the_calls_of_the_default_set() {
     let verdict = |abi, number, argument| {
-        interpret(
-            &compile(&[abi], Capabilities::docker_default()),
-            abi.audit(),
-            number,
-            argument,
-        )
+        interpret(&compile(&[abi], Capabilities::docker_default()), abi.audit(), number, argument)
     };
     let eperm = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
     let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
@@ -132,11 +108,7 @@ fn the_calls_of_the_default_set() {
     assert_eq!(verdict(Abi::X86_64, 165, 0), eperm, "mount");
     assert_eq!(verdict(Abi::X86_64, 425, 0), eperm, "io_uring_setup");
     assert_eq!(verdict(Abi::X86_64, 435, 0), enosys, "clone3");
-    assert_eq!(
-        verdict(Abi::X86_64, 56, 0x1000_0000),
-        eperm,
-        "clone of a user namespace"
-    );
+    assert_eq!(verdict(Abi::X86_64, 56, 0x1000_0000), eperm, "clone of a user namespace");
     assert_eq!(verdict(Abi::X86_64, 56, 0x11), allow, "fork");
     assert_eq!(verdict(Abi::X86_64, 0x4000_0000 + 1, 0), enosys, "x32");
     assert_eq!(verdict(Abi::Aarch64, 221, 0), allow, "execve");

@@ -11,32 +11,17 @@ use crate::Test;
 use crate::support::{Root, full, piped, refusal, run, run_on_terminal, start};
 
 pub(crate) const TESTS: &[Test] = &[
-    (
-        "attacks::own_program_by_proc_self_exe",
-        own_program_by_proc_self_exe,
-    ),
-    (
-        "attacks::own_program_while_joining",
-        own_program_while_joining,
-    ),
+    ("attacks::own_program_by_proc_self_exe", own_program_by_proc_self_exe),
+    ("attacks::own_program_while_joining", own_program_while_joining),
     ("attacks::own_program_as_init", own_program_as_init),
     ("attacks::directory_in_proc", directory_in_proc),
     ("attacks::leaked_descriptors", leaked_descriptors),
-    (
-        "attacks::null_device_of_the_image",
-        null_device_of_the_image,
-    ),
-    (
-        "attacks::standard_places_are_links",
-        standard_places_are_links,
-    ),
+    ("attacks::null_device_of_the_image", null_device_of_the_image),
+    ("attacks::standard_places_are_links", standard_places_are_links),
     ("attacks::console_of_the_image", console_of_the_image),
     ("attacks::mounts_on_proc", mounts_on_proc),
     ("attacks::targets_that_are_links", targets_that_are_links),
-    (
-        "attacks::targets_swapped_while_mounting",
-        targets_swapped_while_mounting,
-    ),
+    ("attacks::targets_swapped_while_mounting", targets_swapped_while_mounting),
     ("attacks::stubs_swapped_for_links", stubs_swapped_for_links),
 ];
 
@@ -96,19 +81,13 @@ fn own_program_as_init() {
     container.init = true;
     let (exit, output) = run(container);
     assert_eq!(exit, Exit::Code(0));
-    assert!(
-        !output.contains("READ") && !output.contains("WRITTEN"),
-        "{output}"
-    );
+    assert!(!output.contains("READ") && !output.contains("WRITTEN"), "{output}");
     // Even with every privilege the file is behind a read-only mount.
     let mut container = root.container("(: >>/proc/1/exe) && echo WRITTEN; touch /proc/1/exe");
     container.init = true;
     container.make_privileged();
     let (_, output) = run(container);
-    assert!(
-        output.contains("ead-only") && !output.contains("WRITTEN"),
-        "{output}"
-    );
+    assert!(output.contains("ead-only") && !output.contains("WRITTEN"), "{output}");
 }
 
 fn directory_in_proc() {
@@ -150,10 +129,7 @@ fn null_device_of_the_image() {
 fn standard_places_are_links() {
     let outside = tempfile::tempdir().unwrap();
     for place in ["dev", "proc", "sys"] {
-        for goal in [
-            "/outside".to_owned(),
-            format!("../../../../..{}", outside.path().display()),
-        ] {
+        for goal in ["/outside".to_owned(), format!("../../../../..{}", outside.path().display())] {
             let root = Root::new();
             symlink(&goal, root.path(place)).unwrap();
             let (exit, output) = match rbuild_runtime::launch(root.container("true"), piped().0) {
@@ -161,11 +137,7 @@ fn standard_places_are_links() {
                 Err(error) => (Exit::Code(error.exit_code()), full(&error)),
             };
             assert!(matches!(exit, Exit::Code(0 | 125)), "{place}: {output}");
-            assert_eq!(
-                fs::read_dir(outside.path()).unwrap().count(),
-                0,
-                "{place} -> {goal}"
-            );
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{place} -> {goal}");
         }
     }
     let root = Root::new();
@@ -181,17 +153,8 @@ fn console_of_the_image() {
         symlink("/proc/sys/kernel/core_pattern", root.path(name)).unwrap();
     }
     let script = "stat -c %t:%T /dev/console; readlink /dev/ptmx; tty";
-    let (exit, shown) = run_on_terminal(
-        root.container(script),
-        WindowSize {
-            rows: 9,
-            columns: 9,
-        },
-    );
-    assert_eq!(
-        (exit, &*shown),
-        (Exit::Code(0), "88:0\r\npts/ptmx\r\n/dev/pts/0\r\n")
-    );
+    let (exit, shown) = run_on_terminal(root.container(script), WindowSize { rows: 9, columns: 9 });
+    assert_eq!((exit, &*shown), (Exit::Code(0), "88:0\r\npts/ptmx\r\n/dev/pts/0\r\n"));
 }
 
 fn mounts_on_proc() {
@@ -199,12 +162,7 @@ fn mounts_on_proc() {
     symlink("proc/self/attr", root.path("attr")).unwrap();
     for target in ["/proc", "/proc/self/attr", "/proc/sys", "/attr"] {
         let mut container = root.container("true");
-        let source = MountSource::Tmpfs {
-            size: None,
-            mode: 0o777,
-            uid: 0,
-            gid: 0,
-        };
+        let source = MountSource::Tmpfs { size: None, mode: 0o777, uid: 0, gid: 0 };
         container.mounts.push(Mount::new(source, target));
         assert_eq!(refusal(container).exit_code(), 125, "{target}");
     }
@@ -214,22 +172,10 @@ fn targets_that_are_links() {
     let outside = tempfile::tempdir().unwrap();
     let root = Root::new();
     symlink(outside.path(), root.path("absolute")).unwrap();
-    symlink(
-        format!("../../../../../..{}", outside.path().display()),
-        root.path("up"),
-    )
-    .unwrap();
-    let source = || MountSource::Bytes {
-        bytes: b"in\n".into(),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    };
+    symlink(format!("../../../../../..{}", outside.path().display()), root.path("up")).unwrap();
+    let source = || MountSource::Bytes { bytes: b"in\n".into(), mode: 0o644, uid: 0, gid: 0 };
     let mut container = root.container("cat /absolute/x /up/y");
-    container.mounts = vec![
-        Mount::new(source(), "/absolute/x"),
-        Mount::new(source(), "/up/y"),
-    ];
+    container.mounts = vec![Mount::new(source(), "/absolute/x"), Mount::new(source(), "/up/y")];
     assert_eq!(run(container), (Exit::Code(0), "in\nin\n".into()));
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     symlink("loop", root.path("loop")).unwrap();
@@ -249,24 +195,16 @@ fn targets_swapped_while_mounting() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                for (from, to) in [
-                    (&place, &spare),
-                    (&link, &place),
-                    (&place, &link),
-                    (&spare, &place),
-                ] {
+                for (from, to) in
+                    [(&place, &spare), (&link, &place), (&place, &link), (&spare, &place)]
+                {
                     let _ = fs::rename(from, to);
                 }
             }
         });
         for _ in 0..100 {
             let mut container = root.container("true");
-            let source = MountSource::Bytes {
-                bytes: b"in".into(),
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-            };
+            let source = MountSource::Bytes { bytes: b"in".into(), mode: 0o644, uid: 0, gid: 0 };
             container.mounts.push(Mount::new(source, "/swapped/file"));
             if let Ok(running) = rbuild_runtime::launch(container, piped().0) {
                 running.wait().unwrap();
@@ -274,11 +212,7 @@ fn targets_swapped_while_mounting() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert_eq!(
-        fs::read_dir(outside.path()).unwrap().count(),
-        0,
-        "something was made outside"
-    );
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was made outside");
 }
 
 /// Tidying up must not follow what the container has put in a directory's place.
@@ -287,12 +221,7 @@ fn stubs_swapped_for_links() {
     fs::write(outside.path().join("file"), "").unwrap();
     let root = Root::new();
     let mut container = root.container("busybox mv /made /gone; busybox ln -s /elsewhere /made");
-    let source = MountSource::Bytes {
-        bytes: b"in".into(),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    };
+    let source = MountSource::Bytes { bytes: b"in".into(), mode: 0o644, uid: 0, gid: 0 };
     container.mounts.push(Mount::new(source, "/made/file"));
     let (running, _output) = start(container);
     running.wait().unwrap();

@@ -11,17 +11,11 @@ use crate::support::{Root, full, refusal, run, start};
 
 pub(crate) const TESTS: &[Test] = &[
     ("ends::codes", codes),
-    (
-        "ends::programs_that_do_not_start",
-        programs_that_do_not_start,
-    ),
+    ("ends::programs_that_do_not_start", programs_that_do_not_start),
     ("ends::killing_takes_all", killing_takes_all),
     ("ends::dropping_kills", dropping_kills),
     ("ends::the_launcher_dies", the_launcher_dies),
-    (
-        "ends::the_launcher_dies_and_is_outlived",
-        the_launcher_dies_and_is_outlived,
-    ),
+    ("ends::the_launcher_dies_and_is_outlived", the_launcher_dies_and_is_outlived),
     ("ends::an_init", an_init),
     ("ends::many_threads", many_threads),
     ("ends::nothing_is_left", nothing_is_left),
@@ -35,10 +29,7 @@ const OUTLIVES: &str = "--outlives";
 fn codes() {
     let root = Root::new();
     for code in [0, 1, 77, 255] {
-        assert_eq!(
-            run(root.container(&format!("exit {code}"))).0,
-            Exit::Code(code)
-        );
+        assert_eq!(run(root.container(&format!("exit {code}"))).0, Exit::Code(code));
     }
     let (exit, _) = run(root.container("sh -c 'kill -9 $$'; exit $?"));
     assert_eq!(exit, Exit::Code(137));
@@ -103,9 +94,8 @@ pub(crate) fn be_a_victim() {
     let mut container = rbuild_runtime::Container::new(fs::File::open(path).unwrap().into());
     container.network = Namespace::Host;
     container.process.user = "web".into();
-    container.process.argv = ["/bin/sh", "-c", "echo up; exec /bin/sleep 1000"]
-        .map(String::from)
-        .to_vec();
+    container.process.argv =
+        ["/bin/sh", "-c", "echo up; exec /bin/sleep 1000"].map(String::from).to_vec();
     if arguments.iter().any(|word| word == OUTLIVES) {
         container.process.argv[2] = "echo up; read line; echo got $line".into();
         container.outlives = true;
@@ -203,10 +193,7 @@ fn nothing_is_left() {
         container.process.argv = vec!["missing".into()];
         refusal(container);
     }
-    assert!(
-        before == (descriptors(), mounts()),
-        "descriptors or mounts are left"
-    );
+    assert!(before == (descriptors(), mounts()), "descriptors or mounts are left");
     let children = fs::read_to_string("/proc/thread-self/children").unwrap();
     let count = children.split_whitespace().count();
     assert!(count <= 1, "more than the helper is left: {children}");

@@ -13,10 +13,7 @@ use crate::support::{Root, full, piped, refusal, run, run_on_terminal, start};
 pub(crate) const TESTS: &[Test] = &[
     ("inside::identity", identity),
     ("inside::capabilities_and_filter", capabilities_and_filter),
-    (
-        "inside::environment_and_directory",
-        environment_and_directory,
-    ),
+    ("inside::environment_and_directory", environment_and_directory),
     ("inside::users", users),
     ("inside::networks", networks),
     ("inside::limits_are_never_raised", limits_are_never_raised),
@@ -46,25 +43,16 @@ fn capabilities_and_filter() {
         "Seccomp:\t2",
         "NoNewPrivs:\t0",
     ] {
-        assert!(
-            status.lines().any(|found| found == line),
-            "{line} in\n{status}"
-        );
+        assert!(status.lines().any(|found| found == line), "{line} in\n{status}");
     }
     let mut container = root.container("grep -E '^(CapEff|NoNewPrivs)' /proc/self/status; ip link");
     container.process.capabilities = Capabilities::none();
     container.process.no_new_privileges = true;
     let (_, output) = run(container);
-    assert!(
-        output.starts_with("CapEff:\t0000000000000000\nNoNewPrivs:\t1\n"),
-        "{output}"
-    );
+    assert!(output.starts_with("CapEff:\t0000000000000000\nNoNewPrivs:\t1\n"), "{output}");
     let unshare = root.container("exec busybox unshare -m true");
     let (exit, output) = run(unshare);
-    assert!(
-        exit != Exit::Code(0) && output.contains("not permitted"),
-        "{output}"
-    );
+    assert!(exit != Exit::Code(0) && output.contains("not permitted"), "{output}");
 }
 
 fn environment_and_directory() {
@@ -89,11 +77,7 @@ fn users() {
         container.process.groups = groups.iter().map(|&group| group.into()).collect();
         let (_, output) = run(container);
         let nothing = "CapEff:\t0000000000000000";
-        assert_eq!(
-            output.contains(nothing),
-            !output.starts_with("0\n"),
-            "{output}"
-        );
+        assert_eq!(output.contains(nothing), !output.starts_with("0\n"), "{output}");
         output.lines().take(3).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(id("", &[]), "0 0 0 1");
@@ -114,46 +98,25 @@ fn networks() {
     let devices = "cat /proc/net/dev | grep -c :; cat /sys/class/net/lo/flags";
     let mut container = root.container(&format!("{devices}; busybox ping -c 1 127.0.0.1 | wc -l"));
     container.network = Namespace::Private;
-    container
-        .sysctls
-        .push(("net.ipv4.ip_unprivileged_port_start".into(), "0".into()));
+    container.sysctls.push(("net.ipv4.ip_unprivileged_port_start".into(), "0".into()));
     let (exit, output) = run(container);
-    assert!(
-        exit == Exit::Code(0) && output.starts_with("1\n0x9\n"),
-        "{output}"
-    );
+    assert!(exit == Exit::Code(0) && output.starts_with("1\n0x9\n"), "{output}");
     let made = rbuild_runtime::network::new_namespace().unwrap();
-    let number = fs::File::from(made.try_clone().unwrap())
-        .metadata()
-        .unwrap()
-        .ino();
+    let number = fs::File::from(made.try_clone().unwrap()).metadata().unwrap().ino();
     let mut container = root.container("readlink /proc/self/ns/net");
     container.network = Namespace::Join(made);
     assert_eq!(run(container).1, format!("net:[{number}]\n"));
     let host = fs::read_link("/proc/self/ns/net").unwrap();
-    assert_eq!(
-        root.output("readlink /proc/self/ns/net").trim(),
-        host.to_str().unwrap()
-    );
+    assert_eq!(root.output("readlink /proc/self/ns/net").trim(), host.to_str().unwrap());
     let mut container = root.container("true");
-    container
-        .sysctls
-        .push(("net.ipv4.ip_forward".into(), "1".into()));
-    assert_eq!(
-        refusal(container).exit_code(),
-        125,
-        "the host's network is not to be set"
-    );
+    container.sysctls.push(("net.ipv4.ip_forward".into(), "1".into()));
+    assert_eq!(refusal(container).exit_code(), 125, "the host's network is not to be set");
 }
 
 fn limits_are_never_raised() {
     let root = Root::new();
     let mut container = root.container("ulimit -n; ulimit -Hn; ulimit -c");
-    let limit = |resource, soft, hard| Limit {
-        resource,
-        soft,
-        hard,
-    };
+    let limit = |resource, soft, hard| Limit { resource, soft, hard };
     container.process.limits = vec![
         limit(Resource::Nofile, Some(100), Some(200)),
         limit(Resource::Core, Some(0), None),
@@ -167,28 +130,18 @@ fn limits_are_never_raised() {
 fn control_groups() {
     let root = Root::new();
     let name = format!("test-{}", std::process::id());
-    let limits = Limits {
-        processes: Some(3),
-        memory: Some(64 << 20),
-        ..Limits::default()
-    };
+    let limits = Limits { processes: Some(3), memory: Some(64 << 20), ..Limits::default() };
     let group = Cgroup::create(&name, &limits).unwrap_or_else(|error| panic!("{}", full(&error)));
     let mut container = root.container("for i in 1 2 3 4 5 6; do sleep 1000 & done; echo made");
     container.cgroups = group.procs().unwrap();
     let (exit, output) = run(container);
-    assert!(
-        exit != Exit::Code(0) && output.contains("can't fork"),
-        "{output}"
-    );
+    assert!(exit != Exit::Code(0) && output.contains("can't fork"), "{output}");
     let script = "x=1234567890; while true; do x=$x$x; done";
     let mut container = root.container(script);
     container.cgroups = group.procs().unwrap();
     assert_eq!(run(container).0, Exit::Signal(9), "killed for memory");
     group.remove().unwrap();
-    let odd = Limits {
-        processors: Some("nonsense".into()),
-        ..Limits::default()
-    };
+    let odd = Limits { processors: Some("nonsense".into()), ..Limits::default() };
     assert!(Cgroup::create(&name, &odd).is_err());
 }
 
@@ -197,28 +150,14 @@ fn a_terminal() {
     let script = "tty; stty size; stat -c %u:%g /dev/pts/0; echo err >&2; ls /dev/console /dev/pts";
     let mut container = root.container(script);
     container.process.user = "web".into();
-    let (exit, shown) = run_on_terminal(
-        container,
-        WindowSize {
-            rows: 33,
-            columns: 111,
-        },
-    );
+    let (exit, shown) = run_on_terminal(container, WindowSize { rows: 33, columns: 111 });
     assert_eq!(exit, Exit::Code(0), "{shown}");
     let expected = "/dev/pts/0\r\n33 111\r\n33:5\r\nerr\r\n/dev/console\r\n";
     assert!(shown.starts_with(expected), "{shown:?}");
     let container = root.container("stty size; read line; echo got $line; stty size");
-    let stdio = rbuild_runtime::Stdio::Terminal(WindowSize {
-        rows: 1,
-        columns: 2,
-    });
+    let stdio = rbuild_runtime::Stdio::Terminal(WindowSize { rows: 1, columns: 2 });
     let running = rbuild_runtime::launch(container, stdio).unwrap();
-    running
-        .resize(WindowSize {
-            rows: 5,
-            columns: 6,
-        })
-        .unwrap();
+    running.resize(WindowSize { rows: 5, columns: 6 }).unwrap();
     let mut terminal = fs::File::from(running.terminal().unwrap().try_clone().unwrap());
     terminal.write_all(b"a line\r").unwrap();
     let mut shown = Vec::new();
@@ -236,10 +175,7 @@ fn joining() {
     let mut container = root.container("echo ready; exec sleep 1000");
     container.hostname = Some("first".into());
     let name = format!("joined-{}", std::process::id());
-    let limits = Limits {
-        processes: Some(20),
-        ..Limits::default()
-    };
+    let limits = Limits { processes: Some(20), ..Limits::default() };
     let group = Cgroup::create(&name, &limits).unwrap();
     container.cgroups = group.procs().unwrap();
     let (running, mut output) = start(container);

@@ -30,11 +30,7 @@ pub(crate) struct Root {
 impl Root {
     pub(crate) fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() {
-            memory.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let folder = tempfile::tempdir_in(place).unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let root = Self { folder };
@@ -46,10 +42,7 @@ impl Root {
         for applet in APPLETS {
             symlink("busybox", root.path("bin").join(applet)).unwrap();
         }
-        root.write(
-            "etc/passwd",
-            "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/web:/bin/sh\n",
-        );
+        root.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/web:/bin/sh\n");
         root.write("etc/group", "root:x:0:\nbin:x:1:root,web\nweb:x:34:\n");
         root
     }
@@ -101,11 +94,7 @@ pub(crate) fn start(container: Container) -> (Running, File) {
 pub(crate) fn piped() -> (Stdio, File) {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let stdout = Stream::Fd(write.try_clone().unwrap());
-    let streams = Stdio::Streams {
-        stdin: Stream::Null,
-        stdout,
-        stderr: Stream::Fd(write),
-    };
+    let streams = Stdio::Streams { stdin: Stream::Null, stdout, stderr: Stream::Fd(write) };
     (streams, File::from(read))
 }
 
@@ -119,10 +108,7 @@ pub(crate) fn run_on_terminal(container: Container, size: WindowSize) -> (Exit, 
     while let Ok(size @ 1..) = terminal.read(&mut bytes) {
         shown.extend_from_slice(&bytes[..size]);
     }
-    (
-        running.wait().unwrap(),
-        String::from_utf8_lossy(&shown).into_owned(),
-    )
+    (running.wait().unwrap(), String::from_utf8_lossy(&shown).into_owned())
 }
 
 /// Why a container does not start.
@@ -159,21 +145,14 @@ impl Overlay {
         fs::create_dir(&upper).unwrap();
         fs::create_dir(&work).unwrap();
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
-        for (key, path) in [
-            ("lowerdir", &lower.path("")),
-            ("upperdir", &upper),
-            ("workdir", &work),
-        ] {
+        for (key, path) in [("lowerdir", &lower.path("")), ("upperdir", &upper), ("workdir", &work)]
+        {
             fsconfig_set_string(&context, key, path).unwrap();
         }
         fsconfig_create(&context).unwrap();
         let attributes = MountAttrFlags::empty();
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).unwrap();
-        Self {
-            upper,
-            _folder: folder,
-            mount,
-        }
+        Self { upper, _folder: folder, mount }
     }
 
     pub(crate) fn container(&self, root: &Root, script: &str) -> Container {

@@ -29,11 +29,7 @@ enum Shape {
     /// An element at the root that starts and ends so: `a*b`.
     Root(String, String),
     /// Anything else. Most paths are told by the plain text at its two ends.
-    Regex {
-        start: String,
-        end: String,
-        regex: Regex,
-    },
+    Regex { start: String, end: String, regex: Regex },
 }
 
 /// What means something in a pattern.
@@ -48,22 +44,11 @@ impl Pattern {
         } else {
             let start = text.split(SIGNS).next().unwrap_or_default().to_owned();
             // The slash behind two stars stands for nothing where they do.
-            let end = text
-                .rsplit(SIGNS)
-                .next()
-                .unwrap_or_default()
-                .trim_start_matches('/');
+            let end = text.rsplit(SIGNS).next().unwrap_or_default().trim_start_matches('/');
             let regex = Regex::new(&regex).map_err(|_| Problem::Syntax)?;
-            Shape::Regex {
-                start,
-                end: end.to_owned(),
-                regex,
-            }
+            Shape::Regex { start, end: end.to_owned(), regex }
         };
-        Ok(Self {
-            shape,
-            elements: text.split('/').map(str::to_owned).collect(),
-        })
+        Ok(Self { shape, elements: text.split('/').map(str::to_owned).collect() })
     }
 
     /// Whether it matches this very path, not one above it.
@@ -139,11 +124,7 @@ fn translate(text: &str) -> Result<String, Problem> {
             '*' if rest.next_if_eq(&'*').is_some() => {
                 // The slash behind belongs to the stars, so that they may stand for nothing.
                 let _ = rest.next_if_eq(&'/');
-                regex.push_str(if rest.peek().is_some() {
-                    "(?:.*/)?"
-                } else {
-                    ".*"
-                });
+                regex.push_str(if rest.peek().is_some() { "(?:.*/)?" } else { ".*" });
             }
             '*' => regex.push_str("[^/]*"),
             '?' => regex.push_str("[^/]"),
@@ -170,20 +151,11 @@ fn class(rest: &mut Peekable<Chars>, regex: &mut String) -> Result<(), Problem> 
     while empty || rest.next_if_eq(&']').is_none() {
         empty = false;
         let first = member(rest)?;
-        let last = if rest.next_if_eq(&'-').is_some() {
-            member(rest)?
-        } else {
-            first
-        };
+        let last = if rest.next_if_eq(&'-').is_some() { member(rest)? } else { first };
         if first > last {
             return Err(Problem::Syntax);
         }
-        let _ = write!(
-            regex,
-            "\\x{{{:x}}}-\\x{{{:x}}}",
-            u32::from(first),
-            u32::from(last)
-        );
+        let _ = write!(regex, "\\x{{{:x}}}-\\x{{{:x}}}", u32::from(first), u32::from(last));
     }
     regex.push(']');
     Ok(())

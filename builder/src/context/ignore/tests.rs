@@ -60,11 +60,7 @@ fn the_last_line_decides() {
     check("*\n! a", &["b"], &["a", "a/b"]);
     check("a/b\n!a", &[], &["a/b"]);
     let ignore = Ignore::parse("# c\n\n*.md\n!x.md").expect("valid");
-    let line = |path| {
-        ignore
-            .matches(path)
-            .map(|found| (found.line, found.text, found.excluded))
-    };
+    let line = |path| ignore.matches(path).map(|found| (found.line, found.text, found.excluded));
     assert_eq!(line("y.md"), Some((3, "*.md", true)));
     assert_eq!(line("x.md"), Some((4, "!x.md", false)));
     assert_eq!(line("y"), None);
@@ -73,13 +69,8 @@ fn the_last_line_decides() {
 #[test]
 fn what_is_no_pattern_is_refused() {
     let problem = |text| Ignore::parse(text).expect_err(text);
-    assert_eq!(
-        (problem("a\n!").line, problem("a\n!").problem),
-        (2, Problem::Nothing)
-    );
-    for text in [
-        "[", "[a", "[]", "[]a]", "[a-]", "[-a]", "[b-a]", "[^]", "a\\", "[\\",
-    ] {
+    assert_eq!((problem("a\n!").line, problem("a\n!").problem), (2, Problem::Nothing));
+    for text in ["[", "[a", "[]", "[]a]", "[a-]", "[-a]", "[b-a]", "[^]", "a\\", "[\\"] {
         assert_eq!(problem(text).problem, Problem::Syntax, "{text}");
     }
     assert_eq!(problem(&"a".repeat(70_000)).problem, Problem::Length);
@@ -106,11 +97,7 @@ fn slow_match(pattern: &[char], path: &[char]) -> bool {
     match pattern {
         [] => path.is_empty(),
         ['*', '*', rest @ ..] => {
-            let rest = if let ['/', rest @ ..] = rest {
-                rest
-            } else {
-                rest
-            };
+            let rest = if let ['/', rest @ ..] = rest { rest } else { rest };
             let whole = rest.is_empty();
             (0..=path.len()).any(|at| {
                 let boundary = at == 0 || path[at - 1] == '/';
@@ -130,9 +117,8 @@ fn slow_excluded(lines: &[String], path: &str) -> bool {
     ends.push(path.len());
     let mut excluded = false;
     for line in lines {
-        let (exception, text) = line
-            .strip_prefix('!')
-            .map_or((false, line.as_str()), |rest| (true, rest));
+        let (exception, text) =
+            line.strip_prefix('!').map_or((false, line.as_str()), |rest| (true, rest));
         let pattern: Vec<char> = super::clean(text).chars().collect();
         // `**` before a name that no slash parts from it takes any start of the name too.
         let loose: Vec<char> = match pattern.as_slice() {

@@ -31,18 +31,13 @@ pub(super) fn trim(
     let mut parts = parts(pattern)?;
     if side == Side::Start {
         let regex = compile(&parts, longest, "^", pattern)?;
-        return Ok(regex
-            .find(value)
-            .map_or(value, |found| &value[found.end()..])
-            .to_owned());
+        return Ok(regex.find(value).map_or(value, |found| &value[found.end()..]).to_owned());
     }
     // Matching runs from the left, so the end is trimmed as the start of the value turned round.
     parts.reverse();
     let regex = compile(&parts, longest, "^", pattern)?;
     let turned: String = value.chars().rev().collect();
-    let rest = regex
-        .find(&turned)
-        .map_or(turned.as_str(), |found| &turned[found.end()..]);
+    let rest = regex.find(&turned).map_or(turned.as_str(), |found| &turned[found.end()..]);
     Ok(rest.chars().rev().collect())
 }
 

@@ -19,11 +19,7 @@ fn lookup(name: &str) -> Option<Cow<'static, str>> {
 
 #[track_caller]
 fn check(word: &str, expected: &str) {
-    assert_eq!(
-        expand(word, '\\', lookup).as_deref(),
-        Ok(expected),
-        "{word}"
-    );
+    assert_eq!(expand(word, '\\', lookup).as_deref(), Ok(expected), "{word}");
 }
 
 #[test]
@@ -116,18 +112,10 @@ fn refusals() {
     for word in ["${}", "${:-x}", "${{A}}", "${.}"] {
         assert_eq!(error(word), ExpandError::Name, "{word}");
     }
-    for (word, modifier) in [
-        ("${A:#p}", ":#"),
-        ("${A:%p}", ":%"),
-        ("${A:=w}", ":="),
-        ("${A=w}", "="),
-        ("${A@Q}", "@"),
-    ] {
-        assert_eq!(
-            error(word),
-            ExpandError::Modifier(modifier.into()),
-            "{word}"
-        );
+    for (word, modifier) in
+        [("${A:#p}", ":#"), ("${A:%p}", ":%"), ("${A:=w}", ":="), ("${A=w}", "="), ("${A@Q}", "@")]
+    {
+        assert_eq!(error(word), ExpandError::Modifier(modifier.into()), "{word}");
     }
     assert_eq!(error("${A/o}"), ExpandError::Slash);
     assert_eq!(error("${A/o/x"), ExpandError::Brace);
@@ -155,18 +143,12 @@ fn heredocs_keep_their_quotes() {
 fn display_keeps_quotes_and_what_has_no_value() {
     let text = "\"$A $U\" '$A' ${U} ${U:-$A} ${U#x} ${U%%x} ${U//a/b} ${U?} ${A:-x} \\;";
     let expected = "\"foo $U\" '$A' ${U} ${U:-foo} ${U#x} ${U%%x} ${U//a/b} ${U?} foo ;";
-    assert_eq!(
-        expand_for_display(text, '\\', lookup).as_deref(),
-        Ok(expected)
-    );
+    assert_eq!(expand_for_display(text, '\\', lookup).as_deref(), Ok(expected));
 }
 
 #[test]
 fn names_are_listed_once() {
-    assert_eq!(
-        names("$A${B:-$C}${A#$D}'$E'\\$F", '\\'),
-        ["A", "C", "B", "D"]
-    );
+    assert_eq!(names("$A${B:-$C}${A#$D}'$E'\\$F", '\\'), ["A", "C", "B", "D"]);
 }
 
 #[test]

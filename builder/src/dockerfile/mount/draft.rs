@@ -31,10 +31,7 @@ struct Draft {
 impl Mount {
     /// Makes a mount of options whose values are expanded.
     pub(super) fn from_options(options: &[(String, Option<String>)]) -> Result<Self, Refusal> {
-        let mut draft = Draft {
-            kind: "bind".to_owned(),
-            ..Draft::default()
-        };
+        let mut draft = Draft { kind: "bind".to_owned(), ..Draft::default() };
         for (key, value) in options {
             draft.set(key, value.as_deref())?;
         }
@@ -46,12 +43,7 @@ impl Mount {
 impl Draft {
     fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), Refusal> {
         let text = value.unwrap_or_default();
-        let invalid = || {
-            (
-                format!("invalid value `{text}` of the mount option `{key}`"),
-                None,
-            )
-        };
+        let invalid = || (format!("invalid value `{text}` of the mount option `{key}`"), None);
         let flag = || value.map_or(Some(true), boolean).ok_or_else(invalid);
         let number = || text.parse::<u32>().map_err(|_| invalid());
         let owned = || Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -99,10 +91,9 @@ impl Draft {
             ("from", self.from.is_some() && asked),
         ];
         match wrong.iter().find(|(_, wrong)| *wrong) {
-            Some((key, _)) => Err((
-                format!("a mount of type `{kind}` has no option `{key}`"),
-                None,
-            )),
+            Some((key, _)) => {
+                Err((format!("a mount of type `{kind}` has no option `{key}`"), None))
+            }
             None => Ok(()),
         }
     }
@@ -110,16 +101,10 @@ impl Draft {
     fn mount(self) -> Result<Mount, Refusal> {
         match self.kind.as_str() {
             "cache" => self.cache(),
-            "tmpfs" => Ok(Mount::Tmpfs {
-                size: self.size,
-                target: self.place()?,
-            }),
+            "tmpfs" => Ok(Mount::Tmpfs { size: self.size, target: self.place()? }),
             "secret" => self.secret(),
             "ssh" => Ok(Mount::Ssh {
-                id: self
-                    .id
-                    .or(self.source)
-                    .unwrap_or_else(|| "default".to_owned()),
+                id: self.id.or(self.source).unwrap_or_else(|| "default".to_owned()),
                 target: self.target,
                 required: self.required,
                 mode: self.mode.unwrap_or(0o600),
@@ -172,11 +157,7 @@ impl Draft {
             let hint = "name it: `--mount=type=secret,id=NAME`".to_owned();
             return Err(("a secret needs an `id` or a target".to_owned(), Some(hint)));
         };
-        let default = || {
-            self.env
-                .is_none()
-                .then(|| format!("/run/secrets/{}", base(&id)))
-        };
+        let default = || self.env.is_none().then(|| format!("/run/secrets/{}", base(&id)));
         Ok(Mount::Secret {
             target: self.target.clone().or_else(default),
             env: self.env,
@@ -200,20 +181,14 @@ fn sharing(text: &str) -> Option<Sharing> {
 
 /// The last part of a path.
 fn base(path: &str) -> &str {
-    path.trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or(path)
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
 /// A path without `.`, `..` and doubled slashes; what leads out of `/` is dropped.
 fn clean(path: &str) -> String {
     let absolute = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
-    for part in path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         let up = part == "..";
         if up && parts.last().is_some_and(|last| *last != "..") {
             parts.pop();

@@ -11,15 +11,8 @@ use super::super::{
 pub(super) fn outcome(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     match parse(bytes) {
-        Ok(file) => Printer {
-            text: &text,
-            out: String::new(),
-        }
-        .file(&file),
-        Err(errors) => errors
-            .iter()
-            .map(|error| diagnostic(&text, error))
-            .collect(),
+        Ok(file) => Printer { text: &text, out: String::new() }.file(&file),
+        Err(errors) => errors.iter().map(|error| diagnostic(&text, error)).collect(),
     }
 }
 
@@ -31,11 +24,7 @@ fn diagnostic(text: &str, diagnostic: &Diagnostic) -> String {
     let place = place(diagnostic.span);
     let quoted = text.get(diagnostic.span.start..diagnostic.span.end);
     let mut out = format!("{kind} {place}: {}\n", diagnostic.message);
-    let _ = writeln!(
-        out,
-        "  at: {:?}",
-        quoted.expect("a span ends at characters")
-    );
+    let _ = writeln!(out, "  at: {:?}", quoted.expect("a span ends at characters"));
     if let Some(hint) = &diagnostic.hint {
         let _ = writeln!(out, "  hint: {hint}");
     }
@@ -89,15 +78,8 @@ impl Printer<'_> {
 
     /// A word, which must stand where its span says, unless it is joined from lines.
     fn word(&self, word: &Word) -> String {
-        let written = self
-            .text
-            .get(word.span.start..word.span.end)
-            .expect("a span of characters");
-        assert!(
-            written.contains(&word.text),
-            "{written:?} is not {:?}",
-            word.text
-        );
+        let written = self.text.get(word.span.start..word.span.end).expect("a span of characters");
+        assert!(written.contains(&word.text), "{written:?} is not {:?}", word.text);
         format!("{:?}", word.text)
     }
 
@@ -136,11 +118,7 @@ pub(super) fn value(instruction: &Instruction) -> String {
         Instruction::Label(pairs) => self::pairs("label", pairs),
         Instruction::Maintainer(text) => format!("maintainer {text:?}\n"),
         Instruction::Onbuild(onbuild) => {
-            format!(
-                "onbuild {:?}\n{}",
-                onbuild.text,
-                value(&onbuild.instruction.value)
-            )
+            format!("onbuild {:?}\n{}", onbuild.text, value(&onbuild.instruction.value))
         }
         Instruction::Run(run) => self::run(run),
         Instruction::Shell(words) => format!("shell {words:?}\n"),
@@ -169,14 +147,8 @@ fn command(command: &Command) -> String {
 }
 
 fn healthcheck(check: &Healthcheck) -> String {
-    let Healthcheck::Check {
-        command,
-        interval,
-        timeout,
-        start_period,
-        start_interval,
-        retries,
-    } = check
+    let Healthcheck::Check { command, interval, timeout, start_period, start_interval, retries } =
+        check
     else {
         return "healthcheck none\n".to_owned();
     };
@@ -199,14 +171,7 @@ fn healthcheck(check: &Healthcheck) -> String {
 }
 
 fn heredoc(heredoc: &Heredoc) -> String {
-    let Heredoc {
-        name,
-        descriptor,
-        expand,
-        chomp,
-        body,
-        ..
-    } = heredoc;
+    let Heredoc { name, descriptor, expand, chomp, body, .. } = heredoc;
     format!("heredoc {name:?} fd {descriptor} expand {expand} chomp {chomp} {body:?}\n")
 }
 
@@ -286,10 +251,7 @@ fn add(add: &Add) -> String {
     let (link, git, unpack) = (add.link, add.keep_git_dir, add.unpack);
     if link || git.is_some() || unpack.is_some() || !add.exclude.is_empty() {
         let exclude = texts(&add.exclude);
-        let _ = writeln!(
-            out,
-            "  link {link} git {git:?} unpack {unpack:?} exclude {exclude:?}"
-        );
+        let _ = writeln!(out, "  link {link} git {git:?} unpack {unpack:?} exclude {exclude:?}");
     }
     out
 }

@@ -20,26 +20,15 @@ pub(super) fn run(args: &RunArgs, session: &Session) -> Outcome {
 }
 
 pub(super) fn create(args: &CreateArgs, session: &Session) -> Outcome {
-    let made = session
-        .store()
-        .and_then(|store| make(args, &store, session, |_| {}));
+    let made = session.store().and_then(|store| make(args, &store, session, |_| {}));
     let created = made.map_err(Failure::of_run)?;
     print(&format!("{}\n", created.id))?;
     Ok(DONE)
 }
 
 fn start(args: &RunArgs, session: &Session) -> Outcome {
-    if args.detach
-        && args.rm
-        && args
-            .create
-            .restart
-            .as_deref()
-            .is_some_and(|text| text != "no")
-    {
-        return Err(Failure::usage(
-            "`--rm` and `--restart` contradict each other",
-        ));
+    if args.detach && args.rm && args.create.restart.as_deref().is_some_and(|text| text != "no") {
+        return Err(Failure::usage("`--rm` and `--restart` contradict each other"));
     }
     let store = session.store()?;
     let remove = args.rm;
@@ -123,11 +112,7 @@ fn image(
     if args.pull == Pull::Always || images::find(store, name).is_err() {
         pull(name, &place, session, args.quiet, Voice::Stderr)?;
     }
-    let Place {
-        store,
-        registries,
-        platform,
-    } = &place;
+    let Place { store, registries, platform } = &place;
     block_on(async {
         Ok(images::obtain(store, registries, name, platform, &Events::none()).await?)
     })
@@ -135,9 +120,5 @@ fn image(
 
 /// Whether a container can start at once, without any runtime for asynchronous work.
 fn is_unpacked(store: &Store, found: &Found) -> bool {
-    found
-        .entry
-        .layers
-        .iter()
-        .all(|layer| store.layer_path(layer).is_some())
+    found.entry.layers.iter().all(|layer| store.layer_path(layer).is_some())
 }

@@ -13,13 +13,10 @@ pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOption
     let options = RunOptions {
         name: args.name.clone(),
         command: command.to_vec(),
-        entrypoint: args
-            .entrypoint
-            .as_ref()
-            .map(|program| match program.as_str() {
-                "" => Vec::new(),
-                program => vec![program.to_owned()],
-            }),
+        entrypoint: args.entrypoint.as_ref().map(|program| match program.as_str() {
+            "" => Vec::new(),
+            program => vec![program.to_owned()],
+        }),
         env: environment(&args.env_file, &args.env)?,
         workdir: args.workdir.clone(),
         user: args.user.clone(),
@@ -35,12 +32,7 @@ pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOption
         stop_timeout: args.stop_timeout,
         mounts: mounts(args)?,
         read_only: args.files.read_only,
-        devices: args
-            .files
-            .device
-            .iter()
-            .map(|text| text.parse())
-            .collect::<Result<_, _>>()?,
+        devices: args.files.device.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         shm_size: args.files.shm_size.map(|size| size.0),
         ..RunOptions::default()
     };

@@ -7,18 +7,10 @@ use super::*;
 fn a_build_that_fails() {
     let screen = Screen::default();
     let began = Timestamp::from_second(1_700_000_000).expect("in range");
-    draw(
-        &mut RawJson::new(screen.clone(), began),
-        &failing(),
-        &[],
-        1_800,
-    );
+    draw(&mut RawJson::new(screen.clone(), began), &failing(), &[], 1_800);
     let text = screen.text();
     for line in text.lines() {
-        assert!(
-            serde_json::from_str::<serde_json::Value>(line).is_ok(),
-            "{line}"
-        );
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
     }
     let chosen: Vec<_> = text.lines().skip(4).step_by(3).collect();
     insta::assert_snapshot!(chosen.join("\n"), @r#"

@@ -51,14 +51,7 @@ fn a_build_that_fails() {
 #[test]
 fn nothing_is_lost_when_all_comes_at_once() {
     let all = shown(&failing(), &[], 1_800);
-    for line in [
-        "cc main.c",
-        "main.c:1: wrong",
-        "last words",
-        "asleep",
-        "CANCELED",
-        "DONE 0.1s",
-    ] {
+    for line in ["cc main.c", "main.c:1: wrong", "last words", "asleep", "CANCELED", "DONE 0.1s"] {
         assert!(all.contains(line), "{line} in {all}");
     }
 }
@@ -139,37 +132,17 @@ fn a_running_step_keeps_its_place_for_a_while() {
 
 #[test]
 fn parts_are_shown_now_and_then() {
-    let mut events = vec![
-        planned(0, "[1/1] FROM alpine", &[]),
-        at(0, 0, What::Started),
-    ];
+    let mut events = vec![planned(0, "[1/1] FROM alpine", &[]), at(0, 0, What::Started)];
     for step in 0..=100 {
         let done = step == 100;
-        events.push(part(
-            step * 40,
-            0,
-            "sha256:aa",
-            (step * 34_000, Some(3_400_000)),
-            done,
-        ));
+        events.push(part(step * 40, 0, "sha256:aa", (step * 34_000, Some(3_400_000)), done));
     }
     events.push(part(4_100, 0, "exporting layers", (0, None), true));
     events.push(at(4_200, 0, What::Finished));
     let all = shown(&events, &[], 5_000);
-    assert_eq!(
-        all.lines()
-            .filter(|line| line.contains("sha256:aa"))
-            .count(),
-        21
-    );
-    assert!(
-        all.contains("#1 sha256:aa 3.40MB / 3.40MB 4.0s done\n"),
-        "{all}"
-    );
-    assert!(
-        all.ends_with("#1 exporting layers done\n#1 DONE 4.2s\n"),
-        "{all}"
-    );
+    assert_eq!(all.lines().filter(|line| line.contains("sha256:aa")).count(), 21);
+    assert!(all.contains("#1 sha256:aa 3.40MB / 3.40MB 4.0s done\n"), "{all}");
+    assert!(all.ends_with("#1 exporting layers done\n#1 DONE 4.2s\n"), "{all}");
 }
 
 #[test]
@@ -177,20 +150,8 @@ fn an_unchanged_build_is_short() {
     let events = [
         planned(0, "[1/2] FROM alpine", &[]),
         planned(1, "[2/2] RUN apk add curl", &[0]),
-        at(
-            1,
-            0,
-            What::Cached {
-                by: CachedBy::Definition,
-            },
-        ),
-        at(
-            1,
-            1,
-            What::Cached {
-                by: CachedBy::Definition,
-            },
-        ),
+        at(1, 0, What::Cached { by: CachedBy::Definition }),
+        at(1, 1, What::Cached { by: CachedBy::Definition }),
         at(1, 1, What::Finished),
     ];
     insta::assert_snapshot!(shown(&events, &[], 2), @r"
@@ -205,27 +166,18 @@ fn an_unchanged_build_is_short() {
 #[test]
 fn a_miss_tells_what_changed() {
     let line = |miss: Miss| {
-        let events = [
-            planned(0, "[2/2] RUN make", &[]),
-            at(0, 0, What::Missed(miss)),
-        ];
+        let events = [planned(0, "[2/2] RUN make", &[]), at(0, 0, What::Missed(miss))];
         shown(&events, &[], 1).lines().skip(1).collect::<String>()
     };
     let paths: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).into();
     let files = Miss::FilesChanged { paths, count: 12 };
-    assert_eq!(
-        line(files),
-        "#1 miss: RUN make (a, b, c and 9 more changed)"
-    );
+    assert_eq!(line(files), "#1 miss: RUN make (a, b, c and 9 more changed)");
     let (part, old, new) = ("env V".to_owned(), "1".to_owned(), "2".to_owned());
     assert_eq!(
         line(Miss::OpChanged { part, old, new }),
         "#1 miss: RUN make (env V was `1`, is `2`)"
     );
-    assert_eq!(
-        line(Miss::BaseChanged),
-        "#1 miss: RUN make (its base changed)"
-    );
+    assert_eq!(line(Miss::BaseChanged), "#1 miss: RUN make (its base changed)");
     assert_eq!(line(Miss::NewInstruction), "");
 }
 
@@ -246,9 +198,5 @@ fn a_silent_step_gives_its_place_up() {
     plain.draw(Duration::from_millis(100)).unwrap();
     assert!(!screen.text().contains("hello"), "{}", screen.text());
     plain.draw(Duration::from_millis(600)).unwrap();
-    assert!(
-        screen.text().ends_with("#2 0.090 hello\n"),
-        "{}",
-        screen.text()
-    );
+    assert!(screen.text().ends_with("#2 0.090 hello\n"), "{}", screen.text());
 }

@@ -10,12 +10,7 @@ use super::*;
 
 fn shown(events: &[Event], look: Look, size: (usize, usize), draws: &[u64]) -> String {
     let screen = Screen::default();
-    draw(
-        &mut Tty::new(screen.clone(), look, move || size),
-        events,
-        draws,
-        1_800,
-    );
+    draw(&mut Tty::new(screen.clone(), look, move || size), events, draws, 1_800);
     screen.text()
 }
 
@@ -63,15 +58,7 @@ fn a_picture_takes_the_place_of_the_last() {
 
 #[test]
 fn colours_tell_how_a_step_ended() {
-    let all = shown(
-        &failing(),
-        Look {
-            colour: true,
-            ..LOOK
-        },
-        (60, 24),
-        &[],
-    );
+    let all = shown(&failing(), Look { colour: true, ..LOOK }, (60, 24), &[]);
     assert!(all.contains("^[[31m => ERROR [3/3] RUN make"), "{all}");
     assert!(all.contains("^[[34m => CACHED [1/3] FROM"), "{all}");
     assert!(all.contains("^[[33m => CANCELED [other 2/2]"), "{all}");
@@ -113,15 +100,8 @@ fn a_terminal_made_narrower_has_broken_the_lines() {
 fn only_the_last_lines_of_output_are_shown() {
     let mut events = vec![planned(0, "[1/1] RUN x", &[]), at(0, 0, What::Started)];
     events.extend((0..9).map(|line| log(1, 0, &format!("line \x1b[2J{line}\n"))));
-    let look = Look {
-        log_lines: 2,
-        ..LOOK
-    };
+    let look = Look { log_lines: 2, ..LOOK };
     let all = shown(&events, look, (60, 24), &[]);
-    let lines: Vec<_> = all
-        .lines()
-        .filter(|line| line.contains("=> #"))
-        .map(str::trim)
-        .collect();
+    let lines: Vec<_> = all.lines().filter(|line| line.contains("=> #")).map(str::trim).collect();
     assert_eq!(lines, ["=> => # line 7", "=> => # line 8"]);
 }

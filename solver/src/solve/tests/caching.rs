@@ -29,10 +29,7 @@ async fn what_was_never_built_runs_in_order() {
     let mut graph = Graph::new();
     let target = small(&mut graph);
     let result = machine.build(&graph, target).await;
-    assert_eq!(
-        machine.log(),
-        ["digest", "run copy src", "fetch", "run join out"]
-    );
+    assert_eq!(machine.log(), ["digest", "run copy src", "fetch", "run join out"]);
     assert_eq!(machine.read(&result)["out"], "alpine main ");
     assert_eq!(result.layers.len(), 3);
 }
@@ -65,11 +62,7 @@ async fn the_same_output_cuts_the_build_off_early() {
             work: match exec(&["join", "last"], &[base]).work {
                 Work::Op { op, fresh, .. } => {
                     let out = Edge::part(constant, paths("out"));
-                    Work::Op {
-                        op,
-                        inputs: vec![Edge::all(base), out],
-                        fresh,
-                    }
+                    Work::Op { op, inputs: vec![Edge::all(base), out], fresh }
                 }
                 source @ Work::Source(_) => source,
             },
@@ -92,12 +85,7 @@ async fn a_fully_cached_build_fetches_and_runs_nothing() {
     let made = first.build(&graph, target).await;
     // The same store, but nothing is unpacked any more.
     let again = Machine::with(Arc::clone(&first.registry), first.store.clone());
-    again
-        .toy
-        .folder
-        .lock()
-        .unwrap()
-        .clone_from(&first.toy.folder.lock().unwrap());
+    again.toy.folder.lock().unwrap().clone_from(&first.toy.folder.lock().unwrap());
     assert_eq!(again.build(&graph, target).await, made);
     assert_eq!(again.log(), [""; 0]);
 }
@@ -109,19 +97,9 @@ async fn a_retagged_base_is_used_without_a_fetch() {
     let target = small(&mut graph);
     let made = first.build(&graph, target).await;
     let again = Machine::with(Arc::clone(&first.registry), first.store.clone());
-    again
-        .toy
-        .folder
-        .lock()
-        .unwrap()
-        .clone_from(&first.toy.folder.lock().unwrap());
+    again.toy.folder.lock().unwrap().clone_from(&first.toy.folder.lock().unwrap());
     let layers = again.registry.images.lock().unwrap()["base"].clone();
-    again
-        .registry
-        .images
-        .lock()
-        .unwrap()
-        .insert("other".to_owned(), layers);
+    again.registry.images.lock().unwrap().insert("other".to_owned(), layers);
     let mut retagged = Graph::new();
     let (base, context) = (retagged.image("other"), retagged.context());
     let copied = retagged.copy(base, context, "src");
@@ -136,16 +114,8 @@ async fn check_tells_a_miss_and_runs_nothing() {
     let mut graph = Graph::new();
     let target = small(&mut graph);
     let missed = machine.check(&graph, target).await.unwrap_err();
-    let Error::Miss {
-        description, miss, ..
-    } = missed
-    else {
-        panic!("{missed:?}")
-    };
-    assert_eq!(
-        (description.as_str(), miss),
-        ("copy src", Miss::NewInstruction)
-    );
+    let Error::Miss { description, miss, .. } = missed else { panic!("{missed:?}") };
+    assert_eq!((description.as_str(), miss), ("copy src", Miss::NewInstruction));
     assert_eq!(machine.log(), ["digest"]);
     let made = machine.build(&graph, target).await;
     machine.log();
@@ -183,11 +153,7 @@ async fn a_remote_cache_on_a_new_machine_is_used_lazily() {
     let target = small(&mut graph);
     let made = first.build(&graph, target).await;
     let new = Machine::with(Arc::clone(&first.registry), Store::temporary().unwrap());
-    new.toy
-        .folder
-        .lock()
-        .unwrap()
-        .clone_from(&first.toy.folder.lock().unwrap());
+    new.toy.folder.lock().unwrap().clone_from(&first.toy.folder.lock().unwrap());
     for record in first.toy.records.lock().unwrap().iter() {
         new.store.remember(record).unwrap();
     }
@@ -206,10 +172,7 @@ async fn a_result_is_found_though_all_beneath_it_was_forgotten() {
     let target = small(&mut graph);
     machine.build(&graph, target).await;
     let records = machine.toy.records.lock().unwrap().clone();
-    machine
-        .store
-        .forget(&[records[0].definition, records[0].content])
-        .unwrap();
+    machine.store.forget(&[records[0].definition, records[0].content]).unwrap();
     machine.log();
     machine.build(&graph, target).await;
     assert_eq!(machine.log(), [""; 0]);
@@ -224,25 +187,15 @@ async fn each_output_has_its_own_content() {
         let both = graph.exec(&["two", "1", two], &[base]);
         let mut user = exec(&["join", "out"], &[]);
         if let Work::Op { inputs, .. } = &mut user.work {
-            inputs.push(Edge {
-                vertex: both,
-                output,
-                select: Select::All,
-            });
+            inputs.push(Edge { vertex: both, output, select: Select::All });
         }
         let user = graph.put(user);
         let result = machine.build(&graph, user).await;
-        (
-            machine.read(&result),
-            machine.log().contains(&"run join out".to_owned()),
-        )
+        (machine.read(&result), machine.log().contains(&"run join out".to_owned()))
     };
     assert_eq!(
         build("2", 0).await,
-        (
-            files(&[("etc", "alpine "), ("one", "1"), ("out", "alpine 1")]),
-            true
-        )
+        (files(&[("etc", "alpine "), ("one", "1"), ("out", "alpine 1")]), true)
     );
     assert_eq!(build("2", 1).await.0["out"], "alpine 2");
     // The second output changes; the first and its user do not.
@@ -257,22 +210,11 @@ async fn an_output_that_is_not_there_is_an_error() {
     let base = graph.image("base");
     let mut user = exec(&["join", "out"], &[]);
     if let Work::Op { inputs, .. } = &mut user.work {
-        inputs.push(Edge {
-            vertex: base,
-            output: 1,
-            select: Select::All,
-        });
+        inputs.push(Edge { vertex: base, output: 1, select: Select::All });
     }
     let user = graph.put(user);
-    let error = machine
-        .solver
-        .solve(&graph, user, Mode::Build, &Events::none())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, Error::NoOutput { output: 1, .. }),
-        "{error:?}"
-    );
+    let error = machine.solver.solve(&graph, user, Mode::Build, &Events::none()).await.unwrap_err();
+    assert!(matches!(error, Error::NoOutput { output: 1, .. }), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,10 +229,7 @@ async fn fresh_runs_again_and_its_equal_output_cuts_off() {
         machine.build(&graph, target).await;
         machine.log()
     };
-    assert_eq!(
-        build(false, "x").await,
-        ["run write out x", "fetch", "run join all"]
-    );
+    assert_eq!(build(false, "x").await, ["run write out x", "fetch", "run join all"]);
     assert_eq!(build(true, "x").await, ["run write out x"]);
     assert_eq!(build(false, "x").await, [""; 0]);
 }
@@ -330,10 +269,7 @@ async fn a_lost_result_is_made_again() {
     // It was lost under its definition, then under its contents, then made again.
     let lost = ["run join all", "stop join all"];
     let log = machine.log();
-    assert_eq!(
-        log,
-        [lost.as_slice(), &lost, &["run write out x", "run join all"]].concat()
-    );
+    assert_eq!(log, [lost.as_slice(), &lost, &["run write out x", "run join all"]].concat());
     assert_eq!(machine.build(&graph, above).await, result);
     assert_eq!(machine.log(), [""; 0]);
 }
@@ -405,16 +341,9 @@ async fn a_linked_copy_does_not_see_its_base() {
     };
     let (log, tree, first) = build("base").await;
     assert_eq!(log.iter().filter(|line| line.starts_with("run")).count(), 2);
-    assert_eq!(
-        tree,
-        files(&[("a", "base"), ("etc", "alpine "), ("src/main", "main ")])
-    );
+    assert_eq!(tree, files(&[("a", "base"), ("etc", "alpine "), ("src/main", "main ")]));
     let (log, _, second) = build("new").await;
-    assert_eq!(
-        log.iter().filter(|line| line.starts_with("run")).count(),
-        1,
-        "{log:?}"
-    );
+    assert_eq!(log.iter().filter(|line| line.starts_with("run")).count(), 1, "{log:?}");
     assert_ne!(first.content, second.content);
     assert_eq!(first.layers.last(), second.layers.last());
 }

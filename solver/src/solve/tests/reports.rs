@@ -18,10 +18,7 @@ fn lines(events: &Arc<Mutex<Vec<Event>>>) -> Vec<String> {
     let line = |event: &Event| {
         let what = match &event.what {
             What::Planned { name, inputs, .. } => {
-                format!(
-                    "planned {name} {:?}",
-                    inputs.iter().map(|id| id.0).collect::<Vec<_>>()
-                )
+                format!("planned {name} {:?}", inputs.iter().map(|id| id.0).collect::<Vec<_>>())
             }
             What::Cached { by } => format!("cached by {by:?}"),
             What::Missed(miss) => format!("missed {miss:?}"),
@@ -34,10 +31,7 @@ fn lines(events: &Arc<Mutex<Vec<Event>>>) -> Vec<String> {
 
 async fn told(machine: &Machine, graph: &Graph, target: VertexId) -> Vec<String> {
     let (events, seen) = recorded();
-    let _ = machine
-        .solver
-        .solve(graph, target, Mode::Build, &events)
-        .await;
+    let _ = machine.solver.solve(graph, target, Mode::Build, &events).await;
     lines(&seen)
 }
 
@@ -72,18 +66,12 @@ async fn a_cached_build_tells_every_step_as_cached() {
     let (graph, target) = small("out");
     machine.build(&graph, target).await;
     let lines = told(&machine, &graph, target).await;
-    assert_eq!(
-        lines[2..],
-        ["0 cached by Definition", "1 cached by Definition"]
-    );
+    assert_eq!(lines[2..], ["0 cached by Definition", "1 cached by Definition"]);
     machine.write("unused", "x");
     let lines = told(&machine, &graph, target).await;
     assert_eq!(lines[2..], ["0 cached by Content", "1 cached by Content"]);
     let lines = told(&machine, &graph, target).await;
-    assert_eq!(
-        lines[2..],
-        ["0 cached by Definition", "1 cached by Definition"]
-    );
+    assert_eq!(lines[2..], ["0 cached by Definition", "1 cached by Definition"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,15 +80,9 @@ async fn what_only_feeds_something_known_is_told_as_cached_too() {
     let (graph, target) = small("out");
     machine.build(&graph, target).await;
     let record = machine.toy.records.lock().unwrap()[0].clone();
-    machine
-        .store
-        .forget(&[record.definition, record.content])
-        .unwrap();
+    machine.store.forget(&[record.definition, record.content]).unwrap();
     let lines = told(&machine, &graph, target).await;
-    assert_eq!(
-        lines[2..],
-        ["0 cached by Definition", "1 cached by Definition"]
-    );
+    assert_eq!(lines[2..], ["0 cached by Definition", "1 cached by Definition"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,16 +110,10 @@ async fn a_quiet_vertex_is_not_told_but_what_feeds_it_is() {
     let base = graph.image("base");
     let first = graph.exec(&["write", "a", "b"], &[base]);
     let edges = vec![Edge::all(base), Edge::all(first)];
-    let quiet = graph.put(Vertex {
-        quiet: true,
-        ..Vertex::op(Op::Stack, edges, "stack")
-    });
+    let quiet = graph.put(Vertex { quiet: true, ..Vertex::op(Op::Stack, edges, "stack") });
     let target = graph.exec(&["join", "out"], &[quiet]);
     let lines = told(&machine, &graph, target).await;
-    assert_eq!(
-        lines[..2],
-        ["0 planned write a b []", "1 planned join out [0]"]
-    );
+    assert_eq!(lines[..2], ["0 planned write a b []", "1 planned join out [0]"]);
     assert!(lines.iter().all(|line| !line.starts_with('2')), "{lines:?}");
 }
 
@@ -146,10 +122,7 @@ async fn a_source_that_is_not_quiet_is_told() {
     let machine = machine();
     let mut graph = Graph::new();
     let base = graph.image("base");
-    let loud = Vertex {
-        quiet: false,
-        ..graph.get(base).unwrap().clone()
-    };
+    let loud = Vertex { quiet: false, ..graph.get(base).unwrap().clone() };
     let loud = graph.put(loud);
     let lines = told(&machine, &graph, loud).await;
     assert_eq!(lines, ["0 planned FROM []", "0 Started", "0 Finished"]);
@@ -176,11 +149,7 @@ async fn missed_after(
     let mut graph = Graph::new();
     let target = second(&machine, &mut graph);
     let (events, seen) = recorded();
-    machine
-        .solver
-        .solve(&graph, target, Mode::Build, &events)
-        .await
-        .unwrap();
+    machine.solver.solve(&graph, target, Mode::Build, &events).await.unwrap();
     let seen = seen.lock().unwrap();
     let mut misses = seen.iter().filter_map(|event| match &event.what {
         What::Missed(miss) => Some(miss.clone()),
@@ -192,10 +161,7 @@ async fn missed_after(
 fn run(graph: &mut Graph, args: &[&str], env: &[(&str, &str)]) -> VertexId {
     let base = graph.image("base");
     let mut vertex = exec(args, &[base]);
-    if let Work::Op {
-        op: Op::Exec(exec), ..
-    } = &mut vertex.work
-    {
+    if let Work::Op { op: Op::Exec(exec), .. } = &mut vertex.work {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         exec.env = env.iter().map(owned).collect();
     }
@@ -222,10 +188,7 @@ async fn a_changed_variable_is_told_by_its_name() {
         move |_: &Machine, graph: &mut Graph| run(graph, &["write", "a", "b"], &[("V", value)])
     };
     let (part, old, new) = ("env V".to_owned(), "1".to_owned(), "2".to_owned());
-    assert_eq!(
-        missed_after(write("1"), write("2")).await,
-        Miss::OpChanged { part, old, new }
-    );
+    assert_eq!(missed_after(write("1"), write("2")).await, Miss::OpChanged { part, old, new });
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,13 +217,7 @@ async fn changed_files_are_told_by_their_paths() {
             step(graph)
         },
     );
-    assert_eq!(
-        miss.await,
-        Miss::FilesChanged {
-            paths: vec!["src".to_owned()],
-            count: 1
-        }
-    );
+    assert_eq!(miss.await, Miss::FilesChanged { paths: vec!["src".to_owned()], count: 1 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,10 +239,7 @@ async fn a_result_that_is_gone_is_told_as_such() {
         |_, graph| step(graph),
         |machine, graph| {
             let record = machine.toy.records.lock().unwrap()[0].clone();
-            machine
-                .store
-                .forget(&[record.definition, record.content])
-                .unwrap();
+            machine.store.forget(&[record.definition, record.content]).unwrap();
             step(graph)
         },
     );

@@ -22,9 +22,8 @@ async fn inputs_run_at_the_same_time() {
     let machine = machine();
     let mut graph = Graph::new();
     let base = graph.image("base");
-    let sleepers: Vec<_> = ["60", "61", "62"]
-        .map(|time| graph.exec(&["sleep", time], &[base]))
-        .into();
+    let sleepers: Vec<_> =
+        ["60", "61", "62"].map(|time| graph.exec(&["sleep", time], &[base])).into();
     let target = graph.exec(&["join", "out"], &sleepers);
     let began = Instant::now();
     machine.build(&graph, target).await;
@@ -134,37 +133,16 @@ async fn a_failure_stops_its_siblings() {
     let bad = graph.exec(&["fail"], &[base]);
     let target = graph.exec(&["join", "out"], &[deep, bad]);
     let (began, (events, seen)) = (Instant::now(), recorded());
-    let error = machine
-        .solver
-        .solve(&graph, target, Mode::Build, &events)
-        .await
-        .unwrap_err();
-    let Error::Step {
-        description,
-        place,
-        source,
-    } = error
-    else {
-        panic!("{error:?}")
-    };
+    let error = machine.solver.solve(&graph, target, Mode::Build, &events).await.unwrap_err();
+    let Error::Step { description, place, source } = error else { panic!("{error:?}") };
     assert_eq!((description.as_str(), place.as_str()), ("fail", "fail"));
     assert_eq!(source.to_string(), "exit code 1");
     settle().await;
     assert_eq!(machine.times("stop sleep 1000"), 1);
     assert!(began.elapsed().as_secs() < 2);
     let seen = seen.lock().unwrap();
-    assert_eq!(
-        seen.iter()
-            .filter(|event| matches!(event.what, What::Failed { .. }))
-            .count(),
-        1
-    );
-    assert_eq!(
-        seen.iter()
-            .filter(|event| matches!(event.what, What::Canceled))
-            .count(),
-        1
-    );
+    assert_eq!(seen.iter().filter(|event| matches!(event.what, What::Failed { .. })).count(), 1);
+    assert_eq!(seen.iter().filter(|event| matches!(event.what, What::Canceled)).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,11 +165,7 @@ async fn several_targets_are_solved_at_once() {
     let targets = ["7", "8"].map(|time| graph.exec(&["sleep", time], &[base]));
     let began = Instant::now();
     let events = Events::none();
-    let results = machine
-        .solver
-        .solve_all(&graph, &targets, Mode::Build, &events)
-        .await
-        .unwrap();
+    let results = machine.solver.solve_all(&graph, &targets, Mode::Build, &events).await.unwrap();
     assert_eq!(machine.read(&results[0][0])["slept"], "7");
     assert_eq!(machine.read(&results[1][0])["slept"], "8");
     assert!(began.elapsed().as_secs() < 9);

@@ -48,60 +48,35 @@ impl Machine {
     }
 
     pub(super) fn with(registry: Arc<Registry>, store: Store) -> Self {
-        let toy = Arc::new(Toy {
-            registry: Arc::clone(&registry),
-            ..Toy::default()
-        });
+        let toy = Arc::new(Toy { registry: Arc::clone(&registry), ..Toy::default() });
         let solver = Solver::new(store.clone(), Arc::clone(&toy) as Arc<dyn Worker>);
-        Self {
-            registry,
-            store,
-            solver,
-            toy,
-        }
+        Self { registry, store, solver, toy }
     }
 
     /// Pushes an image with one layer.
     pub(super) fn push(&self, reference: &str, path: &str, text: &str) {
         let layer = self.registry.add(files(&[(path, text)]));
-        self.registry
-            .images
-            .lock()
-            .unwrap()
-            .insert(reference.to_owned(), vec![layer]);
+        self.registry.images.lock().unwrap().insert(reference.to_owned(), vec![layer]);
     }
 
     pub(super) fn write(&self, path: &str, text: &str) {
-        self.toy
-            .folder
-            .lock()
-            .unwrap()
-            .insert(path.to_owned(), text.to_owned());
+        self.toy.folder.lock().unwrap().insert(path.to_owned(), text.to_owned());
     }
 
     pub(super) async fn build(&self, graph: &Graph, target: VertexId) -> Snapshot {
-        self.solver
-            .solve(graph, target, Mode::Build, &Events::none())
-            .await
-            .unwrap()[0]
-            .clone()
+        self.solver.solve(graph, target, Mode::Build, &Events::none()).await.unwrap()[0].clone()
     }
 
     pub(super) async fn check(&self, graph: &Graph, target: VertexId) -> Result<Outputs, Error> {
-        self.solver
-            .solve(graph, target, Mode::Check, &Events::none())
-            .await
+        self.solver.solve(graph, target, Mode::Check, &Events::none()).await
     }
 
     /// Builds in a task of its own.
     pub(super) fn begin(&self, graph: &Graph, target: VertexId) -> Background {
         let (solver, graph) = (self.solver.clone(), graph.clone());
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move {
-            solver
-                .solve(&graph, target, Mode::Build, &Events::none())
-                .await
-        });
+        tasks
+            .spawn(async move { solver.solve(&graph, target, Mode::Build, &Events::none()).await });
         Background(tasks)
     }
 
@@ -112,13 +87,7 @@ impl Machine {
 
     /// How often the log has a line.
     pub(super) fn times(&self, line: &str) -> usize {
-        self.toy
-            .log
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|entry| *entry == line)
-            .count()
+        self.toy.log.lock().unwrap().iter().filter(|entry| *entry == line).count()
     }
 
     /// The files of a snapshot.
@@ -141,32 +110,18 @@ impl Background {
 pub(super) fn recorded() -> (Events, Arc<Mutex<Vec<Event>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&kept);
-    (
-        Events::new(move |event| sink.lock().unwrap().push(event)),
-        kept,
-    )
+    (Events::new(move |event| sink.lock().unwrap().push(event)), kept)
 }
 
 pub(super) fn files(pairs: &[(&str, &str)]) -> Files {
-    pairs
-        .iter()
-        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
-        .collect()
+    pairs.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
 impl Registry {
     fn add(&self, files: Files) -> Layer {
         let digest = Digest::from_bytes(*hash("layer", &files).as_bytes());
-        let blob = Blob {
-            digest,
-            size: 1,
-            media_type: String::new(),
-            from: None,
-        };
-        let layer = Layer::Pulled {
-            diff_id: digest,
-            blob,
-        };
+        let blob = Blob { digest, size: 1, media_type: String::new(), from: None };
+        let layer = Layer::Pulled { diff_id: digest, blob };
         self.layers.lock().unwrap().insert(layer.clone(), files);
         layer
     }
@@ -235,10 +190,7 @@ impl Toy {
     }
 
     async fn exec(&self, exec: &Exec, inputs: &[Snapshot]) -> Result<Vec<Files>, Error> {
-        let all: String = inputs
-            .iter()
-            .flat_map(|input| self.read(input).into_values())
-            .collect();
+        let all: String = inputs.iter().flat_map(|input| self.read(input).into_values()).collect();
         let args: Vec<&str> = exec.args.iter().map(String::as_str).collect();
         Ok(match args[..] {
             ["write", path, text] => vec![files(&[(path, text)])],
@@ -275,22 +227,14 @@ impl Worker for Toy {
         match source {
             Source::Image { reference, .. } => {
                 let images = self.registry.images.lock().unwrap();
-                let layers = images
-                    .get(reference)
-                    .ok_or_else(|| Error::failed("no such image"))?;
+                let layers = images.get(reference).ok_or_else(|| Error::failed("no such image"))?;
                 let mut chain = Hasher::new("chain");
                 chain.value(layers).unwrap();
-                Ok(Snapshot {
-                    content: chain.content(),
-                    layers: layers.clone().into(),
-                })
+                Ok(Snapshot { content: chain.content(), layers: layers.clone().into() })
             }
             Source::Context { name, .. } => {
                 let content = hash("files", &self.folder.lock().unwrap());
-                Ok(Snapshot {
-                    content,
-                    layers: [Layer::Folder { name: name.clone() }].into(),
-                })
+                Ok(Snapshot { content, layers: [Layer::Folder { name: name.clone() }].into() })
             }
             Source::Scratch => panic!("the solver knows the empty tree itself"),
         }
@@ -322,9 +266,7 @@ impl Worker for Toy {
             Op::Copy(copy) => {
                 let mut copied = Files::new();
                 for item in &copy.items {
-                    let CopyItem::Path { input, pattern } = item else {
-                        panic!("{item:?}")
-                    };
+                    let CopyItem::Path { input, pattern } = item else { panic!("{item:?}") };
                     copied.extend(self.select(&task.inputs[*input], std::slice::from_ref(pattern)));
                 }
                 Ok(vec![copied])
@@ -332,10 +274,8 @@ impl Worker for Toy {
             op => panic!("the toy cannot run {op:?}"),
         };
         running.2 = true;
-        let outputs: Outputs = made?
-            .into_iter()
-            .map(|files| self.make(&task.inputs[0], files))
-            .collect();
+        let outputs: Outputs =
+            made?.into_iter().map(|files| self.make(&task.inputs[0], files)).collect();
         self.records.lock().unwrap().push(Record {
             definition: task.definition,
             content: task.content,
@@ -369,20 +309,11 @@ pub(super) trait Write {
 impl Write for Graph {
     fn image(&mut self, reference: &str) -> VertexId {
         let (reference, platform) = (reference.to_owned(), "linux/amd64".to_owned());
-        self.put(Vertex::source(
-            Source::Image {
-                reference,
-                platform,
-            },
-            "FROM",
-        ))
+        self.put(Vertex::source(Source::Image { reference, platform }, "FROM"))
     }
 
     fn context(&mut self) -> VertexId {
-        let source = Source::Context {
-            name: "context".to_owned(),
-            paths: Vec::new(),
-        };
+        let source = Source::Context { name: "context".to_owned(), paths: Vec::new() };
         self.put(Vertex::source(source, "load context"))
     }
 
@@ -408,10 +339,7 @@ pub(super) fn exec(args: &[&str], inputs: &[VertexId]) -> Vertex {
         platform: "linux/amd64".to_owned(),
     }));
     let edges = inputs.iter().map(|input| Edge::all(*input)).collect();
-    Vertex {
-        place: args[0].to_owned(),
-        ..Vertex::op(op, edges, args.join(" "))
-    }
+    Vertex { place: args[0].to_owned(), ..Vertex::op(op, edges, args.join(" ")) }
 }
 
 pub(super) fn fresh(mut vertex: Vertex) -> Vertex {
@@ -422,19 +350,12 @@ pub(super) fn fresh(mut vertex: Vertex) -> Vertex {
 }
 
 pub(super) fn paths(pattern: &str) -> Select {
-    Select::Paths {
-        patterns: vec![pattern.to_owned()],
-        exclude: Vec::new(),
-        parents: false,
-    }
+    Select::Paths { patterns: vec![pattern.to_owned()], exclude: Vec::new(), parents: false }
 }
 
 pub(super) fn copy(base: VertexId, from: VertexId, path: &str, link: bool) -> Vertex {
     let op = Op::Copy(Copy {
-        items: vec![CopyItem::Path {
-            input: 1,
-            pattern: path.to_owned(),
-        }],
+        items: vec![CopyItem::Path { input: 1, pattern: path.to_owned() }],
         destination: "/".to_owned(),
         chown: None,
         chmod: None,
@@ -445,8 +366,5 @@ pub(super) fn copy(base: VertexId, from: VertexId, path: &str, link: bool) -> Ve
         link,
     });
     let edges = vec![Edge::all(base), Edge::part(from, paths(path))];
-    Vertex {
-        place: "copy".to_owned(),
-        ..Vertex::op(op, edges, format!("copy {path}"))
-    }
+    Vertex { place: "copy".to_owned(), ..Vertex::op(op, edges, format!("copy {path}")) }
 }
