@@ -20,10 +20,7 @@ struct Nothing(Mutex<Vec<Key>>);
 #[async_trait]
 impl Worker for Nothing {
     async fn pin(&self, _: &Source) -> Result<Snapshot, Error> {
-        Ok(Snapshot {
-            content: ContentId::from_bytes([1; 32]),
-            layers: [layer(0)].into(),
-        })
+        Ok(Snapshot { content: ContentId::from_bytes([1; 32]), layers: [layer(0)].into() })
     }
 
     async fn digest(&self, whole: &Snapshot, _: &Select, _: Mode) -> Result<ContentId, Error> {
@@ -34,11 +31,7 @@ impl Worker for Nothing {
         self.0.lock().expect("nobody panics").push(task.definition);
         let content = ContentId::from_bytes(*task.content.as_bytes());
         let content = content_of(task.inputs[0].content, content);
-        Ok([Snapshot {
-            content,
-            layers: [layer(task.step.0)].into(),
-        }]
-        .into())
+        Ok([Snapshot { content, layers: [layer(task.step.0)].into() }].into())
     }
 }
 
@@ -47,15 +40,7 @@ fn layer(number: u64) -> Layer {
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     let digest = Digest::from_bytes(bytes);
     let media_type = "application/vnd.oci.image.layer.v1.tar+gzip".to_owned();
-    Layer::Pulled {
-        diff_id: digest,
-        blob: Blob {
-            digest,
-            size: 1,
-            media_type,
-            from: None,
-        },
-    }
+    Layer::Pulled { diff_id: digest, blob: Blob { digest, size: 1, media_type, from: None } }
 }
 
 fn exec(number: u64) -> Op {
@@ -80,10 +65,7 @@ fn exec(number: u64) -> Op {
 
 fn copy(number: u64) -> Op {
     Op::Copy(Copy {
-        items: vec![CopyItem::Path {
-            input: 1,
-            pattern: format!("out-{number}"),
-        }],
+        items: vec![CopyItem::Path { input: 1, pattern: format!("out-{number}") }],
         destination: "/out/".to_owned(),
         chown: None,
         chmod: None,
@@ -103,20 +85,14 @@ fn graph(vertices: u64) -> (Graph, VertexId) {
     let mut random = 1_u64;
     for number in 1..=vertices {
         let mut pick = |ids: &[VertexId]| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(number);
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(number);
             let back = usize::try_from(random >> 33).unwrap_or(0) % ids.len().min(40);
             ids[ids.len() - 1 - back]
         };
         let mut edges = vec![Edge::all(pick(&ids))];
         let op = if number % 4 == 0 {
             let patterns = vec![format!("out-{number}")];
-            let select = Select::Paths {
-                patterns,
-                exclude: Vec::new(),
-                parents: false,
-            };
+            let select = Select::Paths { patterns, exclude: Vec::new(), parents: false };
             edges.push(Edge::part(pick(&ids), select));
             copy(number)
         } else {
@@ -127,17 +103,13 @@ fn graph(vertices: u64) -> (Graph, VertexId) {
     }
     // One vertex on all of them, so that none is left out.
     let edges = ids.iter().map(|id| Edge::all(*id)).collect();
-    let target = graph
-        .add(Vertex::op(exec(0), edges, "all"))
-        .expect("all are earlier");
+    let target = graph.add(Vertex::op(exec(0), edges, "all")).expect("all are earlier");
     (graph, target)
 }
 
 #[expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be had");
     let (graph, target) = graph(VERTICES);
     let store = Store::temporary().expect("a temporary folder can be had");
@@ -161,12 +133,7 @@ fn main() {
         let (began, before) = (Instant::now(), on_processor());
         let found = store.find(&worker.0.lock().expect("nobody panics"));
         let (wall, processor) = (began.elapsed(), on_processor().saturating_sub(before));
-        assert!(
-            found
-                .expect("the index can be read")
-                .iter()
-                .all(Option::is_some)
-        );
+        assert!(found.expect("the index can be read").iter().all(Option::is_some));
         println!("  find  {wall:>10.3?} wall {processor:>10.3?} processor: the store's share");
     }
 }
