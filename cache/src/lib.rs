@@ -6,6 +6,7 @@
 
 pub mod blobs;
 pub mod copy;
+mod earlier;
 pub mod error;
 mod folder;
 pub mod hash;
@@ -29,6 +30,7 @@ pub mod tree;
 mod unpack;
 
 pub use blobs::BlobWriter;
+pub use earlier::Earlier;
 pub use error::{Error, Result};
 pub use id::{ContentId, Digest, Key, LayerId};
 pub use images::ImageEntry;

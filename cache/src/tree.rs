@@ -22,14 +22,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use layer::layer_content;
-pub(crate) use layer::{is_opaque, request as layer_request};
+pub(crate) use layer::{
+    content_after as layer_content_after, is_opaque, known_files, request as layer_request,
+};
 pub use node::{Kind, Node, Time, Xattr};
 pub(crate) use walk::walk;
 
 use crate::error::Result;
 use crate::hash::Hasher;
 use crate::id::ContentId;
-use stat_cache::{Guard, StatCache};
+use stat_cache::Guard;
+pub(crate) use stat_cache::StatCache;
 
 /// Which files of a folder make up a tree, and how they are read.
 #[derive(Clone, Copy)]

@@ -1,9 +1,12 @@
 //! The name of what one layer changes, taken from the upper folder of its overlay.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
-use super::node::{Node, Xattr};
+use super::node::{Node, Time, Xattr};
+use super::stat_cache::{self, StatCache};
 use super::walk::{Found, Request, walk};
 use super::{Keep, Owners, Tree, counts, data, hash_directories};
 use crate::error::Result;
@@ -21,8 +24,54 @@ const OPAQUE_USER: &str = "user.overlay.opaque";
 /// opaque directories. Owners count; times, the folder's own metadata, and all other attributes
 /// of the overlay do not.
 pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
+    Ok(content_after(files, None, usize::MAX)?.0)
+}
+
+/// The same without reading the files that `known` has the digests of, since they have names in
+/// an earlier layer too; from so `many` nodes on, with the digests of this layer for the next.
+pub(crate) fn content_after(
+    files: BorrowedFd<'_>,
+    known: Option<&StatCache>,
+    many: usize,
+) -> Result<(ContentId, Option<Vec<u8>>)> {
     let mut found = walk(&request(files, counts_in_layer))?;
+    if let Some(known) = known {
+        found.iter_mut().for_each(|found| recognise(known, found));
+    }
     data::hash(files, &mut found, counts_in_layer)?;
+    let digests = (found.len() > many).then(|| stat_cache::of_layer(&found));
+    Ok((content(found), digests))
+}
+
+/// Takes over the digest of a file that has a name in an earlier layer too.
+fn recognise(known: &StatCache, found: &mut Found) {
+    // A file with a single name has the inode number of one that was removed, at best.
+    let is_shared = found.node.is_file() && found.node.links > 1;
+    if let Some(digest) = is_shared.then(|| known.find(&found.node, Time::default())).flatten() {
+        found.node.data = digest;
+        found.known = true;
+    }
+}
+
+/// The files of a layer that have one name in it and digests in `known`, by path.
+pub(crate) fn known_files(
+    files: BorrowedFd<'_>,
+    known: &StatCache,
+) -> Result<HashMap<Box<Path>, Node>> {
+    let found = walk(&request(files, counts_in_layer))?;
+    let mut names: HashMap<u64, usize> = HashMap::with_capacity(found.len());
+    for Found { node, .. } in &found {
+        *names.entry(node.ino).or_default() += 1;
+    }
+    let file = |Found { mut node, .. }: Found| {
+        let is_single = node.is_file() && names.get(&node.ino) == Some(&1);
+        node.data = known.find(&node, Time::default()).filter(|_| is_single)?;
+        Some((node.path.clone(), node))
+    };
+    Ok(found.into_iter().filter_map(file).collect())
+}
+
+fn content(found: Vec<Found>) -> ContentId {
     let mut nodes: Vec<Node> = found.into_iter().map(|Found { node, .. }| node).collect();
     nodes.iter_mut().filter(|node| !node.xattrs.is_empty()).for_each(normalize);
     hash_directories(&mut nodes);
@@ -31,7 +80,7 @@ pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
     if let Some(root) = tree.nodes.first() {
         hasher.bool(is_opaque(root)).id(&root.data);
     }
-    Ok(hasher.content())
+    hasher.content()
 }
 
 /// A walk of a whole layer.

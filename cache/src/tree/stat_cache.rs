@@ -51,6 +51,11 @@ impl StatCache {
         }
     }
 
+    /// Whether it knows no file at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        records(&self.bytes).is_empty()
+    }
+
     /// The digest of a file, if it is the very file that was hashed once.
     pub(crate) fn find(&self, node: &Node, changed: Time) -> Option<[u8; 32]> {
         let wanted = key(node, changed);
@@ -71,9 +76,7 @@ impl StatCache {
         if records.is_empty() {
             return;
         }
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..].copy_from_slice(blake3::hash(records.as_flattened()).as_bytes());
+        let header = header(&records);
         if let Err(error) = replace(path, &[&header, records.as_flattened()]) {
             tracing::debug!(path = %path.display(), %error, "cannot write the stat cache");
         }
@@ -94,9 +97,7 @@ impl StatCache {
             let known = found.iter().filter(|found| found.known && found.node.is_file());
             records.extend(known.filter_map(|found| guard.record(found)));
         }
-        // The sort is stable, so what was learnt just now stays before what it replaces.
-        records.sort_by(|a, b| (scatter(a), inode(a)).cmp(&(scatter(b), inode(b))));
-        records.dedup_by(|a, b| inode(a) == inode(b));
+        sort(&mut records);
         records
     }
 }
@@ -115,10 +116,7 @@ impl Guard {
         if !node.xattrs.is_empty() || !self.has_rested(*changed) {
             return None;
         }
-        let mut record = [0; RECORD];
-        record[..DIGEST].copy_from_slice(&key(node, *changed));
-        record[DIGEST..].copy_from_slice(&node.data);
-        Some(record)
+        Some(record(node, *changed))
     }
 
     fn has_rested(self, changed: Time) -> bool {
@@ -127,6 +125,38 @@ impl Guard {
             |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
         since(self.now) - since(changed) > tick
     }
+}
+
+/// The file of a cache that knows the files of a layer. They never change, but the time at which
+/// their metadata changed does, whenever they get a further name: it is left out.
+pub(crate) fn of_layer(found: &[Found]) -> Vec<u8> {
+    let plain = |found: &&Found| found.node.is_file() && found.node.xattrs.is_empty();
+    let records = found.iter().filter(plain);
+    let mut records: Vec<Record> =
+        records.map(|found| record(&found.node, Time::default())).collect();
+    sort(&mut records);
+    [&header(&records), records.as_flattened()].concat()
+}
+
+fn record(node: &Node, changed: Time) -> Record {
+    let mut record = [0; RECORD];
+    record[..DIGEST].copy_from_slice(&key(node, changed));
+    record[DIGEST..].copy_from_slice(&node.data);
+    record
+}
+
+/// Puts records where they are looked for, and drops what is replaced.
+fn sort(records: &mut Vec<Record>) {
+    // The sort is stable, so what was learnt just now stays before what it replaces.
+    records.sort_by(|a, b| (scatter(a), inode(a)).cmp(&(scatter(b), inode(b))));
+    records.dedup_by(|a, b| inode(a) == inode(b));
+}
+
+fn header(records: &[Record]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..].copy_from_slice(blake3::hash(records.as_flattened()).as_bytes());
+    header
 }
 
 /// Device and inode number, then all that changes with the contents.
