@@ -8,6 +8,7 @@ mod copy;
 mod exec;
 pub(crate) mod fetch;
 mod files;
+mod fresh;
 mod mounts;
 mod prune;
 pub(crate) mod select;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use rbuild_cache::hash::Hasher;
 use rbuild_cache::tree::{Options, Tree};
 use rbuild_cache::{ContentId, Layer, Outputs, Record, Snapshot, StagedLayer, Store};
 use rbuild_solver::op::{Op, Select, Source};
@@ -189,7 +191,26 @@ impl World {
         staged: StagedLayer,
         began: Instant,
     ) -> Result<Outputs, StepError> {
-        let content = staged.content().map_err(StepError::store("digest the new layer"))?;
+        let content = match &task.op {
+            Op::Exec(_) => staged.content().map_err(StepError::store("digest the new layer"))?,
+            // What was asked for, of which contents, says what came out: nothing is read again.
+            Op::Copy(_) | Op::Files(_) | Op::Stack => {
+                let mut hasher = Hasher::new("made from known contents");
+                hasher.id(task.content.as_bytes());
+                hasher.content()
+            }
+        };
+        self.commit_as(task, base, (staged, content), began)
+    }
+
+    /// The same for a layer whose content is known.
+    fn commit_as(
+        &self,
+        task: &Task,
+        base: &Snapshot,
+        (staged, content): (StagedLayer, ContentId),
+        began: Instant,
+    ) -> Result<Outputs, StepError> {
         let mut layers = base.layers.to_vec();
         layers.push(Layer::Made(staged.id()));
         let snapshot =
