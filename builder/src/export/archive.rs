@@ -139,6 +139,8 @@ impl<W: Write> Sink for Tar<W> {
         let mut header = tar::Header::new_ustar();
         header.set_size(size);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         self.0.append_data(&mut header, name, contents)
     }
