@@ -1,1 +1,46 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: a user's home with a store of its own, a registry in this
+//! process, a base image made from Debian's busybox, and the means to wait for what must come.
+//!
+//! A kit of tests panics where something is not as it must be, and says what.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "panicking is how a test fails, so everything here may"
+)]
+
+pub mod archive;
+mod base;
+mod gate;
+mod home;
+mod kit;
+mod ran;
+mod registry;
+mod small_disk;
+mod terminal;
+
+use std::time::{Duration, Instant};
+
+pub use base::{BASE, Base, digest};
+pub use gate::Gate;
+pub use home::Home;
+pub use kit::{Server, find_kit, free_ports, skipped};
+pub use ran::{Ran, Started};
+pub use registry::Registry;
+pub use small_disk::SmallDisk;
+pub use terminal::Terminal;
+
+/// How long something that must happen may take on a machine that is busy; a guard against hanging
+/// for ever, on which no test's result hangs.
+pub const GUARD: Duration = Duration::from_mins(4);
+
+/// Asks again and again for what must come.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < GUARD, "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

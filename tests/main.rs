@@ -1,0 +1,52 @@
+//! The end-to-end tests: what a user types, and what comes of it. This is their table of contents.
+//!
+//! They need root, for the namespaces and mounts of containers, and Debian's `busybox-static`;
+//! `tests/run` installs what is missing. None is skipped silently.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+/// Commands as scripts that were written for docker have them.
+mod alias;
+/// The walls of ARCHITECTURE.md: what may depend on what, and how files look.
+mod architecture;
+/// Archives of images, read by others' eyes.
+mod archives;
+/// What an instruction does to the image.
+mod build;
+/// What is done again, and what is not.
+mod cache;
+/// The cases of `fixtures/build`: config, history and layers as BuildKit makes them.
+mod conformance;
+/// A builder that is killed, and a disk that is full.
+mod crash;
+/// A build that fails, and what is said of it.
+mod failure;
+/// Images in the store and at registries.
+mod images;
+/// The road of the first issue, with the kit's real registries and Alpine.
+mod road;
+/// Containers.
+mod run;
+/// Builds that run beside each other.
+mod together;
+
+use rbuild_testkit::Home;
+
+/// A home for a test of the program under test.
+fn home() -> Home {
+    Home::new(env!("CARGO_BIN_EXE_rbuild"))
+}
+
+#[test]
+fn no_file_of_tests_is_forgotten() {
+    let contents = include_str!("main.rs");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(name) = name.strip_suffix(".rs") else {
+            continue;
+        };
+        let is_listed = contents.lines().any(|line| line == format!("mod {name};"));
+        assert!(is_listed || name == "main", "tests/{name}.rs is in no build: list it in main.rs");
+    }
+}

@@ -1,0 +1,176 @@
+//! What a registry holds, and how it answers for it.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::json;
+
+use super::http::{Reply, Request};
+use crate::base::{BASE, Base, digest};
+
+/// Blobs, manifests and uploads under way.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    blobs: HashMap<String, Vec<u8>>,
+    /// Which repository may be asked for which blob.
+    links: HashSet<(String, String)>,
+    /// Media type and bytes, by repository and tag or digest.
+    manifests: HashMap<(String, String), (String, Vec<u8>)>,
+    uploads: HashMap<String, Vec<u8>>,
+    begun: usize,
+}
+
+/// The repository of a path below `/v2/`; empty where it names none.
+pub(super) fn repository(rest: &str) -> &str {
+    let places = ["/manifests/", "/blobs/", "/tags/"];
+    let end = places.iter().filter_map(|place| rest.rfind(place)).min();
+    end.map_or("", |end| &rest[..end])
+}
+
+impl Content {
+    /// Holds the base image alone.
+    pub(super) fn with_base() -> Self {
+        let mut content = Self::default();
+        let base = Base::get();
+        let (repository, tag) = BASE.split_once(':').expect("the name has a tag");
+        for blob in [&base.layer, &base.config] {
+            content.add_blob(repository, blob.clone());
+        }
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        content.add_manifest(repository, tag, kind, &base.manifest);
+        content
+    }
+
+    pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Vec<u8>)> {
+        self.manifests.get(&(repository.to_owned(), reference.to_owned())).cloned()
+    }
+
+    fn add_blob(&mut self, repository: &str, bytes: Vec<u8>) -> String {
+        let name = digest(&bytes);
+        self.links.insert((repository.to_owned(), name.clone()));
+        self.blobs.insert(name.clone(), bytes);
+        name
+    }
+
+    fn add_manifest(&mut self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) {
+        for reference in [tag.to_owned(), digest(bytes)] {
+            let value = (kind.to_owned(), bytes.to_owned());
+            self.manifests.insert((repository.to_owned(), reference), value);
+        }
+    }
+
+    /// Answers a request whose path below `/v2/` is this.
+    pub(super) fn answer(&mut self, request: &Request, rest: &str) -> Reply {
+        let repository = repository(rest);
+        if rest.is_empty() {
+            return Reply::new(200);
+        }
+        let place = &rest[repository.len()..];
+        if let Some(reference) = place.strip_prefix("/manifests/") {
+            return self.answer_manifest(request, repository, reference);
+        }
+        if place == "/tags/list" {
+            let tags = self.manifests.keys().filter(|(name, _)| name == repository);
+            let tags: Vec<_> = tags.map(|(_, tag)| tag).filter(|tag| !tag.contains(':')).collect();
+            return Reply::new(200).body(json!({ "name": repository, "tags": tags }).to_string());
+        }
+        if let Some(upload) = place.strip_prefix("/blobs/uploads/") {
+            return self.answer_upload(request, repository, upload);
+        }
+        match place.strip_prefix("/blobs/") {
+            Some(name) => self.answer_blob(request, repository, name),
+            None => Reply::new(404),
+        }
+    }
+
+    fn answer_manifest(&mut self, request: &Request, repository: &str, reference: &str) -> Reply {
+        if request.method == "PUT" {
+            let missing = self.missing(repository, &request.body);
+            if !missing.is_empty() {
+                let error = json!({ "errors": [{ "code": "MANIFEST_BLOB_UNKNOWN",
+                    "message": missing.join(" ") }] });
+                return Reply::new(400).body(error.to_string());
+            }
+            let name = digest(&request.body);
+            let kind = request.header("content-type");
+            self.add_manifest(repository, reference, kind, &request.body);
+            return Reply::new(201).with("Docker-Content-Digest", name);
+        }
+        match self.manifest(repository, reference) {
+            Some((kind, bytes)) => Reply::new(200)
+                .with("Content-Type", kind)
+                .with("Docker-Content-Digest", digest(&bytes))
+                .body(bytes),
+            None => Reply::new(404)
+                .body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#),
+        }
+    }
+
+    /// What a manifest names and the repository does not have.
+    fn missing(&self, repository: &str, manifest: &[u8]) -> Vec<String> {
+        let Ok(manifest) = serde_json::from_slice::<serde_json::Value>(manifest) else {
+            return vec!["not JSON".to_owned()];
+        };
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        let named = layers.chain(manifest.get("config"));
+        let named = named.filter_map(|blob| blob["digest"].as_str().map(str::to_owned));
+        named.filter(|name| !self.has(repository, name)).collect()
+    }
+
+    fn has(&self, repository: &str, name: &str) -> bool {
+        self.links.contains(&(repository.to_owned(), name.to_owned()))
+    }
+
+    fn answer_blob(&self, request: &Request, repository: &str, name: &str) -> Reply {
+        if !self.has(repository, name) {
+            return Reply::new(404);
+        }
+        let bytes = &self.blobs[name];
+        let reply = Reply::new(200).with("Docker-Content-Digest", name);
+        let start = request.header("range").strip_prefix("bytes=");
+        let start = start.and_then(|range| range.trim_end_matches('-').parse::<usize>().ok());
+        match start.filter(|start| *start < bytes.len()) {
+            Some(start) => {
+                let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+                Reply::new(206).with("Content-Range", range).body(&bytes[start..])
+            }
+            None => reply.body(bytes.as_slice()),
+        }
+    }
+
+    fn answer_upload(&mut self, request: &Request, repository: &str, upload: &str) -> Reply {
+        let place = |id: &str| format!("/v2/{repository}/blobs/uploads/{id}");
+        match request.method.as_str() {
+            "POST" => {
+                let (from, name) = (request.asks("from"), request.asks("mount"));
+                if self.has(from, name) {
+                    self.links.insert((repository.to_owned(), name.to_owned()));
+                    return Reply::new(201).with("Docker-Content-Digest", name);
+                }
+                self.begun += 1;
+                let id = self.begun.to_string();
+                self.uploads.insert(id.clone(), Vec::new());
+                Reply::new(202).with("Location", place(&id))
+            }
+            "PATCH" => {
+                let Some(bytes) = self.uploads.get_mut(upload) else {
+                    return Reply::new(404);
+                };
+                bytes.extend_from_slice(&request.body);
+                let range = format!("0-{}", bytes.len().saturating_sub(1));
+                Reply::new(202).with("Location", place(upload)).with("Range", range)
+            }
+            "PUT" => {
+                let Some(mut bytes) = self.uploads.remove(upload) else {
+                    return Reply::new(404);
+                };
+                bytes.extend_from_slice(&request.body);
+                if digest(&bytes) != request.asks("digest") {
+                    return Reply::new(400).body(r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#);
+                }
+                let name = self.add_blob(repository, bytes);
+                Reply::new(201).with("Docker-Content-Digest", name)
+            }
+            _ => Reply::new(405),
+        }
+    }
+}

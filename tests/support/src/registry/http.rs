@@ -1,0 +1,147 @@
+//! As much of HTTP/1.1 as a registry needs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::net::TcpStream;
+
+/// A request as it came in.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) path: String,
+    /// What stands behind the question mark.
+    pub(super) query: BTreeMap<String, String>,
+    /// By their names in lower case.
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Request {
+    /// Reads the next request of a connection; `None` when there is none.
+    pub(super) fn read(from: &mut BufReader<TcpStream>) -> Result<Option<Self>> {
+        let mut line = String::new();
+        if from.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split_whitespace();
+        let method = words.next().unwrap_or_default().to_owned();
+        let target = words.next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = (path.to_owned(), pairs(query));
+        let headers = read_headers(from)?;
+        let body = read_body(from, &headers)?;
+        Ok(Some(Self { method, path, query, headers, body }))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(super) fn asks(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+}
+
+fn read_headers(from: &mut BufReader<TcpStream>) -> Result<BTreeMap<String, String>> {
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        from.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            return Ok(headers);
+        };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+}
+
+fn read_body(
+    from: &mut BufReader<TcpStream>,
+    headers: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if let Some(length) = headers.get("content-length") {
+        from.take(length.parse().unwrap_or(0)).read_to_end(&mut body)?;
+    } else if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        loop {
+            let mut line = String::new();
+            from.read_line(&mut line)?;
+            let length = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
+            from.by_ref().take(length).read_to_end(&mut body)?;
+            line.clear();
+            from.read_line(&mut line)?;
+            if length == 0 {
+                break;
+            }
+        }
+    }
+    Ok(body)
+}
+
+fn pairs(text: &str) -> BTreeMap<String, String> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((decode(name), decode(value)))
+    };
+    text.split('&').filter_map(pair).collect()
+}
+
+/// Undoes percent encoding.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let coded = (first == b'%').then(|| tail.get(..2)).flatten();
+        let coded = coded.and_then(|digits| std::str::from_utf8(digits).ok());
+        let coded = coded.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(coded.unwrap_or(first));
+        rest = if coded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What to answer.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// Send half of the body, and no more until the other side closes.
+    pub(super) held: bool,
+}
+
+impl Reply {
+    pub(super) fn new(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(super) fn write(&self, to: &mut TcpStream, head_only: bool) -> Result<()> {
+        let mut head = Vec::new();
+        write!(head, "HTTP/1.1 {} -\r\n", self.status)?;
+        for (name, value) in &self.headers {
+            write!(head, "{name}: {value}\r\n")?;
+        }
+        write!(head, "Content-Length: {}\r\n\r\n", self.body.len())?;
+        to.write_all(&head)?;
+        if self.held {
+            to.write_all(&self.body[..self.body.len() / 2])?;
+            to.flush()?;
+            // It ends when the other side is gone.
+            let _ = to.read(&mut [0])?;
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        if !head_only {
+            to.write_all(&self.body)?;
+        }
+        to.flush()
+    }
+}
