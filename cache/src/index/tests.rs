@@ -1,3 +1,5 @@
+//! What the index survives: damage, deletion, and other processes.
+
 use std::os::unix::fs::FileExt;
 
 use super::*;

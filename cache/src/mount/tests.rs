@@ -1,3 +1,5 @@
+//! What views and writable trees show.
+
 use std::fs;
 use std::os::fd::AsRawFd;
 

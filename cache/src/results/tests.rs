@@ -1,3 +1,5 @@
+//! What is remembered, found and forgotten.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is unpacked from archives, and what is refused.
+
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};

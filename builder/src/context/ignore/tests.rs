@@ -1,3 +1,5 @@
+//! What a `.dockerignore` lets through.
+
 use proptest::prelude::*;
 
 use super::{Directory, Ignore, Problem, Verdict};

@@ -1,3 +1,5 @@
+//! How variables in words are expanded.
+
 use std::borrow::Cow;
 
 use proptest::prelude::*;
