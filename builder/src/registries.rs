@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use rbuild_registry::{Client, Settings};
-pub use rbuild_registry::{Credential, Mirror, Proxies, Retry, Secret, Trust};
+pub use rbuild_registry::{Credential, Identity, Mirror, Proxies, Retry, Secret, Trust};
 
 /// The registries of a caller; cheap to clone, and nothing is contacted before it is needed.
 #[derive(Debug, Clone, Default)]

@@ -137,7 +137,7 @@ pub(crate) struct LoadArgs {
 /// What the prune verbs understand.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {
-    /// Also what has a name but no use
+    /// Of images: also those that have a name but no container
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Don't ask

@@ -8,6 +8,9 @@ use crate::failure::Failure;
 
 pub(super) fn containers(args: &PruneArgs, session: &Session) -> Outcome {
     refuse_filters(args)?;
+    if args.all {
+        return Err(Failure::usage("containers have no `--all`: those that have stopped go"));
+    }
     let question = "This removes all containers that have stopped. Go on?";
     if !args.force && !confirm(question) {
         return Ok(DONE);

@@ -2,6 +2,7 @@
 //!
 //! Nothing is read before somebody asks, so that a verb pays for what it uses.
 
+mod certificates;
 mod credentials;
 mod file;
 
@@ -81,6 +82,7 @@ impl Config {
             registries = file.apply(registries);
         }
         let folder = self.docker_folder();
+        registries = certificates::apply(registries, folder.as_deref())?;
         Ok(registries.credentials(move |registry| {
             credentials::find(folder.as_deref()?, registry).ok().flatten()
         }))
