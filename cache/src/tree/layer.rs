@@ -36,7 +36,9 @@ pub(crate) fn content_after(
 ) -> Result<(ContentId, Option<Vec<u8>>)> {
     let mut found = walk(&request(files, counts_in_layer))?;
     if let Some(known) = known {
-        found.iter_mut().for_each(|found| recognise(known, found));
+        for found in &mut found {
+            recognise(known, found);
+        }
     }
     data::hash(files, &mut found, counts_in_layer)?;
     let digests = (found.len() > many).then(|| stat_cache::of_layer(&found));
