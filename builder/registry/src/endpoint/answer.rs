@@ -70,8 +70,9 @@ pub(super) fn failed(error: reqwest::Error, host: &str, task: &Task) -> Error {
     let certificate = certificate_error(&error);
     let hint = certificate.map(|problem| {
         format!(
-            "the certificate of {host} is not accepted ({problem}): add its authority to those \
-             of this machine (or name the file in SSL_CERT_FILE), or use --insecure-registry"
+            "the certificate of {host} is not accepted ({problem}): give the certificate of its \
+             authority (for docker, {host}/ca.crt in the certs.d folder), or name it with \
+             --insecure-registry"
         )
     });
     let transient = certificate.is_none() && !error.is_redirect() && !error.is_builder();

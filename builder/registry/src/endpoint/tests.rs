@@ -55,7 +55,7 @@ async fn an_unknown_authority_is_refused_with_a_hint() {
         hint.starts_with(&format!("the certificate of {} is not accepted", server.name())),
         "{hint}"
     );
-    assert!(hint.contains("SSL_CERT_FILE") && hint.contains("--insecure-registry"), "{hint}");
+    assert!(hint.contains("certs.d") && hint.contains("--insecure-registry"), "{hint}");
 
     let (_, other) = secure();
     let error = ping(&server, Settings { authorities: vec![other], ..Settings::default() }).await;
