@@ -15,7 +15,7 @@ use super::{World, select};
 use crate::error::StepError;
 
 /// The mode of folders that WORKDIR and COPY make.
-const FOLDER_MODE: u32 = 0o755;
+pub(super) const FOLDER_MODE: u32 = 0o755;
 
 impl World {
     /// Runs the actions of one step on its input.
@@ -58,6 +58,16 @@ pub(super) fn make_folders(
     uid: u32,
     gid: u32,
 ) -> io::Result<PathBuf> {
+    make_folders_as(root, path, (uid, gid), FOLDER_MODE)
+}
+
+/// Like [`make_folders`], with another mode.
+pub(super) fn make_folders_as(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    owner: (u32, u32),
+    mode: u32,
+) -> io::Result<PathBuf> {
     let mut real = PathBuf::new();
     for part in path.components() {
         let std::path::Component::Normal(part) = part else {
@@ -67,7 +77,7 @@ pub(super) fn make_folders(
         real = match select::resolve(root, &next) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folder(root, &next, uid, gid)?;
+                make_folder(root, &next, owner, mode)?;
                 next
             }
             Err(error) => return Err(error),
@@ -81,14 +91,19 @@ pub(super) fn make_folders(
     Ok(real)
 }
 
-fn make_folder(root: BorrowedFd<'_>, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    rustix::fs::mkdirat(root, path, Mode::from_raw_mode(FOLDER_MODE))?;
+fn make_folder(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    (uid, gid): (u32, u32),
+    mode: u32,
+) -> io::Result<()> {
+    rustix::fs::mkdirat(root, path, Mode::from_raw_mode(mode))?;
     if (uid, gid) != (0, 0) {
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(root, path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
     }
     // The mode must not depend on the caller's umask.
-    rustix::fs::chmodat(root, path, Mode::from_raw_mode(FOLDER_MODE), AtFlags::empty())?;
+    rustix::fs::chmodat(root, path, Mode::from_raw_mode(mode), AtFlags::empty())?;
     Ok(())
 }
 

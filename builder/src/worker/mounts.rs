@@ -25,6 +25,8 @@ pub(super) struct Mounts {
     pub(super) env: Vec<String>,
     /// Layers that take the writes to bind mounts, which are thrown away.
     staged: Vec<StagedLayer>,
+    /// Views of whose files only one is mounted; closing a view unmounts it.
+    views: Vec<OwnedFd>,
     /// Cache folders that are in use.
     locks: Vec<Lock>,
 }
@@ -118,8 +120,10 @@ impl World {
         let real = select::resolve(root.as_fd(), Path::new(relative)).map_err(failed)?;
         let real = if real.as_os_str().is_empty() { PathBuf::from(".") } else { real };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(root.as_fd(), &real, flags, Mode::empty())
-            .map_err(|error| failed(error.into()))
+        let opened = rustix::fs::openat(root.as_fd(), &real, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        all.views.push(root);
+        Ok(opened)
     }
 
     /// A folder of the caller as a RUN may see it: without what is ignored, and never written to.
