@@ -116,10 +116,14 @@ pub(crate) async fn fetch(
         .map_err(Error::registry(format!("resolve `{full}` for {platform}")))?;
     let image = manifest.image().map_err(Error::malformed(format!("the manifest of `{full}`")))?;
     let descriptor = image.config();
-    let config_bytes = client
-        .config(reference, descriptor.digest().as_ref(), descriptor.size())
-        .await
-        .map_err(Error::registry(format!("fetch the config of `{full}`")))?;
+    let config_bytes = match known_config(store, descriptor.digest().as_ref())? {
+        Some(bytes) => bytes,
+        None => client
+            .config(reference, descriptor.digest().as_ref(), descriptor.size())
+            .await
+            .map_err(Error::registry(format!("fetch the config of `{full}`")))?
+            .to_vec(),
+    };
     let config: ImageConfig = serde_json::from_slice(&config_bytes)
         .map_err(Error::malformed(format!("the config of `{full}`")))?;
     let layers = layers(&full, &image, &config)?;
@@ -137,6 +141,15 @@ pub(crate) async fn fetch(
         .remember_resolved(&key(&full, platform), &entry)
         .map_err(Error::store(format!("remember `{full}`")))?;
     Ok(ResolvedImage { reference: shown(&full, &entry), entry, config })
+}
+
+/// The config with a digest, where the store has it from an earlier pull.
+fn known_config(store: &Store, digest: &str) -> Result<Option<Vec<u8>>> {
+    let Some(digest) = digest.parse().ok().filter(|digest| store.has_blob(digest)) else {
+        return Ok(None);
+    };
+    let bytes = store.read_blob(&digest, CONFIG_LIMIT);
+    bytes.map(Some).map_err(Error::store(format!("read the image config {digest}")))
 }
 
 fn keep_manifest(

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use rbuild::dockerfile::Span;
 use rbuild::{ErrorKind, container};
 use thiserror::Error as ThisError;
 
@@ -109,8 +110,19 @@ impl Failure {
         false
     }
 
-    /// What people read.
+    /// What people read. All errors of a Dockerfile are told at once, in the order of the file.
     pub(crate) fn render(&self) -> String {
+        if let Cause::Builder(rbuild::Error::Dockerfile { file, errors }) = &*self.cause
+            && !errors.is_empty()
+        {
+            let told = errors.iter().map(|error| {
+                let hint = self.hint.clone().or_else(|| error.hint.clone());
+                let place = Some(place(ErrorKind::Dockerfile, file, error.span));
+                let message = error.message.clone();
+                Diagnostic { message, place, hint, ..Diagnostic::default() }.render()
+            });
+            return told.collect::<Vec<_>>().join("\n");
+        }
         let mut diagnostic = Diagnostic::of(&*self.cause);
         diagnostic.hint = self.hint.clone().or_else(|| match &*self.cause {
             Cause::Builder(error) => error.hint(),
@@ -118,19 +130,37 @@ impl Failure {
             _ => None,
         });
         if let Cause::Builder(error) = &*self.cause {
-            diagnostic.place = error.excerpt().map(|(source, span)| Place {
-                file: &source.name,
-                source: &source.text,
-                lines: span.lines,
-                columns: columns(error.kind(), span, &source.text),
-            });
+            let excerpt = error.excerpt();
+            diagnostic.place = excerpt.map(|(source, span)| place(error.kind(), source, span));
         }
         diagnostic.render()
     }
 }
 
+fn place(kind: ErrorKind, source: &rbuild::Source, span: Span) -> Place<'_> {
+    let columns = columns(kind, span, &source.text);
+    Place { file: &source.name, source: &source.text, lines: span.lines, columns }
+}
+
+/// One mistake of a Dockerfile.
+fn wrong<'a>(file: &'a rbuild::Source, error: &rbuild::dockerfile::Diagnostic) -> Diagnostic<'a> {
+    let span = error.span;
+    let place = Place {
+        file: &file.name,
+        source: &file.text,
+        lines: span.lines,
+        columns: columns(ErrorKind::Dockerfile, span, &file.text),
+    };
+    Diagnostic {
+        message: error.message.clone(),
+        place: Some(place),
+        hint: error.hint.clone(),
+        ..Diagnostic::default()
+    }
+}
+
 /// Words are underlined where they are wrong; a step that failed is marked as a whole.
-fn columns(kind: ErrorKind, span: rbuild::dockerfile::Span, text: &str) -> Option<(usize, usize)> {
+fn columns(kind: ErrorKind, span: Span, text: &str) -> Option<(usize, usize)> {
     let words = text.get(span.start..span.end).map_or(1, |words| words.chars().count());
     (kind == ErrorKind::Dockerfile).then_some((span.column, span.column + words))
 }
