@@ -142,23 +142,6 @@ fn place(kind: ErrorKind, source: &rbuild::Source, span: Span) -> Place<'_> {
     Place { file: &source.name, source: &source.text, lines: span.lines, columns }
 }
 
-/// One mistake of a Dockerfile.
-fn wrong<'a>(file: &'a rbuild::Source, error: &rbuild::dockerfile::Diagnostic) -> Diagnostic<'a> {
-    let span = error.span;
-    let place = Place {
-        file: &file.name,
-        source: &file.text,
-        lines: span.lines,
-        columns: columns(ErrorKind::Dockerfile, span, &file.text),
-    };
-    Diagnostic {
-        message: error.message.clone(),
-        place: Some(place),
-        hint: error.hint.clone(),
-        ..Diagnostic::default()
-    }
-}
-
 /// Words are underlined where they are wrong; a step that failed is marked as a whole.
 fn columns(kind: ErrorKind, span: Span, text: &str) -> Option<(usize, usize)> {
     let words = text.get(span.start..span.end).map_or(1, |words| words.chars().count());
