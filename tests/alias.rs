@@ -43,8 +43,7 @@ fn verbs_have_their_groups() {
     assert_eq!(home.types("docker ps -aq --no-trunc").ok(), id);
     assert_eq!(home.types("docker ps -aq").ok(), id[..12]);
     assert_eq!(home.types("docker container exec kept echo in").ok(), "in");
-    home.types("docker container kill kept").ok();
-    home.types("docker container rm kept").ok();
+    home.types("docker container rm -f kept").ok();
     assert_eq!(home.types("docker ps -aq").ok(), "");
 }
 
@@ -72,7 +71,6 @@ fn scripts_read_what_they_expect() {
         ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     );
     home.types("docker version && docker info && docker --version").ok();
-    home.types("docker system df").ok();
 }
 
 #[test]

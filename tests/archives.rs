@@ -76,7 +76,7 @@ fn what_is_saved_can_be_loaded() {
     let there = |line: &str| home.types(&format!("RBUILD_ROOT=$HOME/other rbuild {line}")).ok();
     assert_eq!(there("images -q --no-trunc app"), id);
     assert_eq!(there("run --rm second:2"), "made");
-    assert_eq!(there("run --rm app ls /etc"), "passwd");
+    assert_eq!(there("run --rm app ls -d /etc/passwd /etc/group 2>/dev/null; true"), "/etc/passwd");
     home.types("RBUILD_ROOT=$HOME/third rbuild load <stream.tar").ok();
     home.types("rbuild -o type=oci,dest=oci.tar,name=oci:1 app").ok();
     home.types("RBUILD_ROOT=$HOME/third rbuild load -i oci.tar").ok();
@@ -113,8 +113,9 @@ fn an_archive_that_is_damaged_is_refused() {
     let home = prepared();
     home.types("rbuild -t app app && rbuild save -o app.tar app").ok();
     let mut bytes = std::fs::read(home.path("app.tar")).unwrap();
-    let place = bytes.windows(7).position(|window| window == b"copied\n").unwrap();
-    bytes[place] = b'C';
+    // Most of the archive is the layer of the base.
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
     home.write("app.tar", bytes);
     let refused = home.types("RBUILD_ROOT=$HOME/other rbuild load -i app.tar");
     assert_ne!(refused.code, 0, "{refused}");

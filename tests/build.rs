@@ -153,7 +153,10 @@ fn what_is_removed_is_gone_in_the_image() {
     let file = "FROM busybox\nRUN mkdir /d && echo 1 >/d/one && echo 2 >/d/two\n\
         RUN rm /d/one\nRUN rm -r /d && mkdir /d && echo 3 >/d/three\nRUN rm /etc/group\n";
     home.builds("app", file).ok();
-    assert_eq!(in_image(&home, "app", "ls /d; ls /etc"), "three\npasswd");
+    assert_eq!(
+        in_image(&home, "app", "ls /d; ls /etc | grep -v host"),
+        "three\npasswd\nresolv.conf"
+    );
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn a_cache_mount_lives_on_and_is_in_no_image() {
     let step = "RUN --mount=type=cache,target=/cache echo x >>/cache/runs";
     home.write("app/Dockerfile", format!("FROM busybox\n{step}\n"));
     home.types("rbuild -t app app && rbuild -t app --no-cache app").ok();
-    assert_eq!(in_image(&home, "app", "ls /cache"), "");
+    assert_eq!(in_image(&home, "app", "ls -d /cache 2>/dev/null; true"), "");
     let file = "FROM busybox\nRUN --mount=type=cache,target=/cache wc -l </cache/runs >/runs\n";
     home.builds("count", file).ok();
     assert_eq!(in_image(&home, "count", "cat /runs"), "2");
@@ -211,8 +214,13 @@ fn a_secret_is_in_no_image_and_nowhere_in_the_store() {
     assert!(!history.contains(value));
     let found = home.types(&format!("grep -r -l -a -e {value} {}", home.store().display()));
     assert_eq!((found.code, found.stdout.as_str()), (1, ""), "{found}");
-    let error = home.types("rbuild -t app --no-cache app");
-    assert_eq!(error.code, 0, "a secret that is not required may be missing: {error}");
+}
+
+#[test]
+fn a_secret_may_be_missing_where_it_is_not_required() {
+    let home = home();
+    let file = "FROM busybox\nRUN --mount=type=secret,id=token test ! -e /run/secrets/token\n";
+    home.builds("app", file).ok();
 }
 
 #[test]
@@ -256,8 +264,8 @@ fn the_dockerfile_may_come_from_elsewhere() {
 #[test]
 fn a_hundred_layers_are_no_wall() {
     let home = home();
-    let steps: String = (0..100).map(|n| format!("RUN echo {n} >/file-{n}\n")).collect();
-    home.builds("app", &format!("FROM busybox\n{steps}")).ok();
+    let steps: Vec<_> = (0..100).map(|n| format!("RUN echo {n} >/file-{n}\n")).collect();
+    home.builds("app", &format!("FROM busybox\n{}", steps.concat())).ok();
     assert_eq!(in_image(&home, "app", "ls / | grep -c file-"), "100");
 }
 

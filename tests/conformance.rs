@@ -4,6 +4,8 @@
 //! A case's `prepare` is a script that runs in a copy of its context, for what git does not keep;
 //! `arguments` are further arguments of the command; `fails` is a text of the error. With
 //! `UPDATE_EXPECTED=1` the expectations are written anew: read every difference before keeping it.
+//! Debian's buildah builds the same cases; `notes.txt` says where it differs, and which row of the
+//! specification decides.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::home;
-use rbuild_testkit::{Home, archive};
+use rbuild_testkit::{Home, archive, skipped};
 
 /// The time of every file of a context, so that a listing can say that it was kept.
 const TIME: u64 = 978_307_200;
@@ -80,7 +82,8 @@ fn build(home: &Home, case: &Path) -> Result<Option<archive::Image>, String> {
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().map(|(key, value)| (key, sorted(value))).collect();
+            let sorted: BTreeMap<_, _> =
+                map.iter().map(|(key, value)| (key, sorted(value))).collect();
             serde_json::to_value(sorted).unwrap()
         }
         value => value.clone(),
@@ -165,6 +168,144 @@ fn every_case_gives_what_buildkit_gives() {
                     writeln!(failures, "{}:\n{lines}", name(&case)).unwrap();
                 }
             }
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+/// What a container of an image starts with, as far as two builders can agree on it.
+fn comparable(config: &Value) -> String {
+    let mut text = String::new();
+    let names = [
+        "Cmd",
+        "Entrypoint",
+        "Env",
+        "ExposedPorts",
+        "Labels",
+        "StopSignal",
+        "User",
+        "Volumes",
+        "WorkingDir",
+    ];
+    for name in names {
+        let mut value = sorted(&config[name]);
+        if let Some(labels) = value.as_object_mut() {
+            labels.remove("io.buildah.version");
+        }
+        let directory = value.as_str().map(|path| path.trim_end_matches('/').to_owned());
+        let is_empty = value.is_null()
+            || directory.as_deref() == Some("")
+            || value.as_object().is_some_and(serde_json::Map::is_empty)
+            || value.as_array().is_some_and(Vec::is_empty);
+        if !is_empty {
+            writeln!(text, "{name} {}", directory.map_or(value, Value::from)).unwrap();
+        }
+    }
+    text
+}
+
+/// The files of an image with all its layers, without times.
+fn root_file_system(image: &archive::Image) -> BTreeMap<String, String> {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    for layer in &image.layers {
+        let entries = archive::entries(layer);
+        for entry in &entries {
+            let path = Path::new(&entry.path);
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name == ".wh..wh..opq" {
+                files.retain(|known, _| {
+                    !(Path::new(known) != folder && Path::new(known).starts_with(&folder))
+                });
+            } else if let Some(gone) = name.strip_prefix(".wh.") {
+                let gone = folder.join(gone);
+                files.retain(|known, _| !Path::new(known).starts_with(&gone));
+            }
+        }
+        for entry in entries.iter().filter(|entry| !entry.path.contains(".wh.")) {
+            if entry.kind != 'd' {
+                files.retain(|known, _| !Path::new(known).starts_with(&entry.path));
+            }
+            files.insert(entry.path.clone(), file_line(entry));
+        }
+    }
+    files.retain(|path, _| !path.is_empty());
+    files
+}
+
+fn file_line(entry: &archive::Entry) -> String {
+    match entry.kind {
+        // Which of several names is the first is the builder's choice.
+        'h' => "a file".to_owned(),
+        '-' if entry.bytes.is_empty() => format!("{:04o} {:?}", entry.mode, entry.owner),
+        'l' => format!("l {:?} {}", entry.owner, entry.target),
+        kind => {
+            let (mode, owner, length) = (entry.mode, entry.owner, entry.bytes.len());
+            format!("{kind} {mode:04o} {owner:?} {length}")
+        }
+    }
+}
+
+/// The paths that two images do not have in common.
+fn differing_files(ours: &archive::Image, theirs: &archive::Image) -> String {
+    let (ours, theirs) = (root_file_system(ours), root_file_system(theirs));
+    let mut text = String::new();
+    let paths: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    for path in paths {
+        let lines = (ours.get(path), theirs.get(path));
+        let is_link = |line: Option<&String>| line.is_some_and(|line| line == "a file");
+        let is_either_link = is_link(lines.0) || is_link(lines.1);
+        if lines.0 != lines.1 && !(is_either_link && lines.0.is_some() && lines.1.is_some()) {
+            writeln!(text, "    {path}: {:?}, buildah {:?}", lines.0, lines.1).unwrap();
+        }
+    }
+    text
+}
+
+/// Builds a case with both builders, and says where they differ.
+fn compare_with_buildah(home: &Home, case: &Path) -> Result<String, String> {
+    let ours = build(home, case)?;
+    let name = name(case);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/with-buildah");
+    let line = format!(
+        "cd {name} && {} {} {} {} . '{}' {}",
+        script.display(),
+        home.path("buildah").display(),
+        home.registry.host(),
+        home.path(&format!("{name}-buildah.tar")).display(),
+        case.join("Dockerfile").display(),
+        optional(case, "arguments").unwrap_or_default(),
+    );
+    let ran = home.types(&line);
+    match (ours, ran.code) {
+        (None, 0) => Err("buildah builds what must fail".to_owned()),
+        (None, _) => Ok(String::new()),
+        (Some(_), code) if code != 0 => Err(format!("buildah fails: {}", ran.stderr)),
+        (Some(ours), _) => {
+            let path = home.path(&format!("{name}-buildah.tar"));
+            let theirs = archive::oci(&archive::read(&path));
+            let config = comparable(&ours.config["config"]);
+            let lines = difference(&comparable(&theirs.config["config"]), &config);
+            Ok(lines + &differing_files(&ours, &theirs))
+        }
+    }
+}
+
+#[test]
+fn buildah_agrees_but_for_the_notes() {
+    let home = home();
+    if home.types("command -v buildah").code != 0 {
+        skipped("the cases of fixtures/build with buildah", "buildah is not installed");
+        return;
+    }
+    let mut failures = String::new();
+    for case in cases() {
+        if optional(&case, "notes.txt").is_some_and(|notes| notes.starts_with("buildah: differs")) {
+            continue;
+        }
+        match compare_with_buildah(&home, &case) {
+            Ok(lines) if lines.is_empty() => {}
+            Ok(text) | Err(text) => writeln!(failures, "{}:\n{text}", name(&case)).unwrap(),
         }
     }
     assert!(failures.is_empty(), "\n{failures}");

@@ -26,7 +26,7 @@ fn leftovers(home: &Home) -> Vec<String> {
 fn check_next_build(home: &Home, line: &str, script: &str, said: &str) {
     home.types(line).ok();
     assert_eq!(home.types(&format!("rbuild run --rm app sh -c '{script}'")).ok(), said);
-    home.types("rbuild system prune -f").ok();
+    home.types("rbuild image prune -f").ok();
     assert_eq!(leftovers(home), [""; 0]);
     assert_eq!(home.types(&format!("rbuild run --rm app sh -c '{script}'")).ok(), said);
 }
@@ -96,8 +96,8 @@ fn a_builder_killed_in_a_pull_leaves_no_half_of_it() {
 #[test]
 fn killing_again_and_again_breaks_nothing() {
     let home = home();
-    let steps: String =
-        (0..12).map(|n| format!("RUN echo {n} >/file-{n}\nCOPY f /f{n}\n")).collect();
+    let step = |n: usize| format!("RUN echo {n} >/file-{n}\nCOPY f /f{n}\n");
+    let steps = (0..12).map(step).collect::<Vec<_>>().concat();
     home.write("app/f", "x");
     home.write("app/Dockerfile", format!("FROM busybox\n{steps}"));
     // Each time a little later: wherever that is, the store must take it.
@@ -136,7 +136,8 @@ fn on_small_disk() -> (Home, SmallDisk) {
 #[test]
 fn a_step_that_fills_the_disk_fails_clearly() {
     let (home, disk) = on_small_disk();
-    let error = home.builds("app", "FROM busybox\nRUN head -c 60000000 /dev/zero >/big\n").fails(1);
+    let error =
+        home.builds("app", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=60\n").fails(1);
     assert!(error.contains("No space left on device"), "{error}");
     home.builds("app", "FROM busybox\nRUN echo small >/small\n").ok();
     assert_eq!(home.types("rbuild run --rm app cat /small").ok(), "small");

@@ -154,9 +154,8 @@ fn pruning_removes_what_has_no_name() {
     let home = built("app");
     home.builds("app", "FROM busybox\nRUN echo other >/made\nCMD [\"cat\", \"/made\"]\n").ok();
     home.types("rbuild image prune -f").ok();
-    home.types("rbuild system prune -f").ok();
     assert_eq!(home.types("rbuild run --rm app").ok(), "other");
-    home.types("rbuild rmi app && rbuild system prune -f").ok();
+    home.types("rbuild rmi app && rbuild image prune -f").ok();
     assert_eq!(home.types("rbuild images -q").ok(), "");
     home.builds("app", "FROM busybox\nRUN echo new >/made\nCMD [\"cat\", \"/made\"]\n").ok();
     assert_eq!(home.types("rbuild run --rm app").ok(), "new");

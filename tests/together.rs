@@ -1,6 +1,8 @@
 //! Builds, stages and processes beside each other. Steps meet the test at a gate, so that nothing
 //! depends on how long anything takes.
 
+use std::fmt::Write;
+
 use crate::home;
 use rbuild_testkit::Gate;
 
@@ -10,8 +12,8 @@ fn independent_stages_run_at_the_same_time() {
     let gate = Gate::new();
     let mut file = String::new();
     for stage in ["one", "two", "three", "four"] {
-        file +=
-            &format!("FROM busybox AS {stage}\nRUN {} && echo {stage} >/{stage}\n", gate.command());
+        let step = gate.command();
+        writeln!(file, "FROM busybox AS {stage}\nRUN {step} && echo {stage} >/{stage}").unwrap();
     }
     file += "FROM scratch\nCOPY --from=one /one /\nCOPY --from=two /two /\n\
              COPY --from=three /three /\nCOPY --from=four /four /\n";
@@ -106,12 +108,12 @@ fn a_cache_mount_that_is_locked_has_one_user_at_a_time() {
         mkdir /c/mine && echo NAME >>/c/users && rmdir /c/mine";
     let mut file = String::new();
     for stage in 0..6 {
-        file +=
-            &format!("FROM busybox AS s{stage}\n{}\n", step.replace("NAME", &stage.to_string()));
+        let step = step.replace("NAME", &stage.to_string());
+        writeln!(file, "FROM busybox AS s{stage}\n{step}").unwrap();
     }
     file += "FROM busybox\n";
     for stage in 0..6 {
-        file += &format!("COPY --from=s{stage} /etc/passwd /{stage}\n");
+        writeln!(file, "COPY --from=s{stage} /etc/passwd /{stage}").unwrap();
     }
     file += "RUN --mount=type=cache,target=/c,sharing=locked sort /c/users >/users\n";
     home.builds("app", &file).ok();
