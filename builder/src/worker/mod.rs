@@ -28,7 +28,7 @@ use rbuild_solver::op::{Op, Select, Source};
 use rbuild_solver::{CachedBy, Error, Mode, StepId, Task, What, Worker, content_of};
 use tokio::sync::Semaphore;
 
-use crate::build::{begin, transferred};
+use crate::build::steps::{begin, transferred};
 use crate::context::{Folder, select_digest};
 use crate::error::StepError;
 use crate::lower::CONTEXT;
@@ -200,17 +200,6 @@ impl World {
                 hasher.content()
             }
         };
-        self.commit_as(task, base, (staged, content), began)
-    }
-
-    /// The same for a layer whose content is known.
-    fn commit_as(
-        &self,
-        task: &Task,
-        base: &Snapshot,
-        (staged, content): (StagedLayer, ContentId),
-        began: Instant,
-    ) -> Result<Outputs, StepError> {
         let mut layers = base.layers.to_vec();
         layers.push(Layer::Made(staged.id()));
         let snapshot =

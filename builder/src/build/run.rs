@@ -1,0 +1,273 @@
+//! The road of one build: images resolved, graph made and solved, result exported.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use rbuild_cache::{Digest, Layer, Snapshot, Store};
+use rbuild_solver::{Events, Mode, Solver, StepId, What};
+use tokio::sync::Semaphore;
+
+use super::prepare::Prepared;
+use super::steps::{begin, plan};
+use super::{Build, Built, ContextReference};
+use crate::context::Folder;
+use crate::dockerfile::Diagnostic;
+use crate::error::{Error, Result, StepError};
+use crate::export::{self, Exporter, Finished, Output};
+use crate::image::ImageConfig;
+use crate::lower::{self, CONTEXT, Lowered, NamedContext, Request, Wanted};
+use crate::source::{self, ResolvedImage};
+use crate::worker::{Base, LocalWorker, World, image_key};
+
+/// A build under way.
+pub(super) struct Run {
+    pub(super) build: Build,
+    pub(super) store: Store,
+    pub(super) events: Events,
+    pub(super) prepared: Prepared,
+    pub(super) names: Vec<String>,
+    /// Whether any step had to run.
+    pub(super) ran: Arc<AtomicBool>,
+}
+
+impl Run {
+    /// Goes the whole road.
+    pub(super) async fn finish(self) -> Result<Built> {
+        let request = self.request();
+        let resolved = self.resolve(&request).await?;
+        let known = resolved
+            .iter()
+            .map(|(wanted, image)| {
+                let image = lower::ResolvedImage {
+                    reference: image.reference.clone(),
+                    config: image.config.clone(),
+                };
+                (wanted.clone(), image)
+            })
+            .collect();
+        let lowered = lower::lower(&self.prepared.tree, &request, &known)
+            .map_err(|error| self.wrong(error))?;
+        let snapshot = self.solve(&lowered, &resolved).await?;
+        let sweep = self.sweep();
+        let built = self.export(lowered.config, snapshot).await;
+        // Nobody waits for the sweep of a build that failed; it is done by the next one.
+        if let Some(sweep) = sweep {
+            let _ = sweep.await;
+        }
+        built
+    }
+
+    /// Removes what killed processes left in the store, unless this build changed nothing there.
+    fn sweep(&self) -> Option<tokio::task::JoinHandle<()>> {
+        let store = self.store.clone();
+        self.ran.load(Ordering::Relaxed).then(|| {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = store.sweep() {
+                    tracing::warn!(%error, "cannot remove what is left of other builds");
+                }
+            })
+        })
+    }
+
+    fn wrong(&self, error: Diagnostic) -> Error {
+        Error::Dockerfile { file: self.prepared.file.clone(), errors: vec![error] }
+    }
+
+    fn request(&self) -> Request {
+        let mut request = self.build.request.clone();
+        let file = self.prepared.path.as_deref().unwrap_or(self.prepared.folder.path());
+        request.name = file.display().to_string();
+        for (name, context) in &self.build.contexts {
+            let named = match context {
+                ContextReference::Files(_) => NamedContext::Folder,
+                ContextReference::Image(name) => NamedContext::Image(name.clone()),
+            };
+            request.contexts.insert(name.clone(), named);
+        }
+        request
+    }
+
+    /// Resolves the images that are wanted, until their triggers want no more.
+    async fn resolve(&self, request: &Request) -> Result<BTreeMap<Wanted, ResolvedImage>> {
+        let mut resolved: BTreeMap<Wanted, ResolvedImage> = BTreeMap::new();
+        loop {
+            let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
+            let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
+                .map_err(|error| self.wrong(error))?;
+            let missing: Vec<Wanted> =
+                wanted.into_iter().filter(|wanted| !resolved.contains_key(wanted)).collect();
+            if missing.is_empty() {
+                return Ok(resolved);
+            }
+            let images = missing.iter().map(|wanted| self.resolve_one(wanted));
+            let images = futures::future::try_join_all(images).await?;
+            resolved.extend(missing.into_iter().zip(images));
+        }
+    }
+
+    async fn resolve_one(&self, wanted: &Wanted) -> Result<ResolvedImage> {
+        let reference = source::parse(&wanted.reference)?;
+        let name = format!("[internal] load metadata for {reference}");
+        let step = begin(&self.events, name);
+        let platform = crate::platform::parse(&wanted.platform)
+            .map_err(Error::registry("read the platform"))?;
+        let registries = &self.build.registries;
+        let image =
+            source::resolve(&self.store, registries, &wanted.reference, &platform, self.build.pull)
+                .await;
+        match &image {
+            Ok(_) => self.events.emit(step, What::Finished),
+            Err(error) => self.events.emit(step, What::Failed { error: error.to_string() }),
+        }
+        image
+    }
+
+    async fn solve(
+        &self,
+        lowered: &Lowered,
+        resolved: &BTreeMap<Wanted, ResolvedImage>,
+    ) -> Result<Snapshot> {
+        let (world, bases) = self.world(lowered, resolved)?;
+        let world = Arc::new(world);
+        let worker = Arc::new(LocalWorker(world.clone()));
+        let solver = Solver::new(self.store.clone(), worker);
+        let solved = solver.solve(&lowered.graph, lowered.target, Mode::Build, &self.events).await;
+        for step in bases {
+            world.end_base(step);
+        }
+        match solved {
+            Ok(outputs) => Ok(outputs[0].clone()),
+            Err(error) => Err(self.failed(lowered, error)),
+        }
+    }
+
+    /// Everything that the steps of this build may use.
+    fn world(
+        &self,
+        lowered: &Lowered,
+        resolved: &BTreeMap<Wanted, ResolvedImage>,
+    ) -> Result<(World, Vec<StepId>)> {
+        let mut images = HashMap::new();
+        let mut steps = Vec::new();
+        for (wanted, name) in &lowered.images {
+            let Some(image) = resolved.get(wanted) else {
+                continue;
+            };
+            let step = plan(&self.events, name.clone());
+            steps.push(step);
+            let key = image_key(&image.reference, &wanted.platform);
+            images.insert(key, Base { snapshot: image.snapshot(), step });
+        }
+        let world = World {
+            store: self.store.clone(),
+            registries: self.build.registries.clone(),
+            folders: self.folders(lowered)?,
+            images,
+            secrets: self.build.secrets.clone(),
+            jobs: Arc::new(Semaphore::new(self.build.jobs)),
+            events: self.events.clone(),
+            fetched: Mutex::default(),
+            ran: self.ran.clone(),
+        };
+        Ok((world, steps))
+    }
+
+    fn folders(&self, lowered: &Lowered) -> Result<HashMap<String, Arc<Folder>>> {
+        let mut folders = HashMap::new();
+        for (name, patterns) in &lowered.folders {
+            let mut folder = match self.build.contexts.get(name) {
+                Some(ContextReference::Files(source)) => Folder::open(name, source, &self.store)?,
+                _ => Folder::open(CONTEXT, &self.build.context, &self.store)?,
+            };
+            let beside = self.prepared.path.as_deref().filter(|_| name == CONTEXT);
+            folder.load_ignore(beside)?;
+            folder.used_paths(patterns.iter().cloned());
+            folders.insert(name.clone(), Arc::new(folder));
+        }
+        Ok(folders)
+    }
+
+    /// Finds the place in the Dockerfile of what the solver could not do.
+    fn failed(&self, lowered: &Lowered, error: rbuild_solver::Error) -> Error {
+        let rbuild_solver::Error::Step { description, place, source } = &error else {
+            return Error::Solve(Box::new(error));
+        };
+        let source = match source.downcast_ref::<StepError>() {
+            Some(step) => step.clone(),
+            None => StepError::Other(format!("{description}: {source}")),
+        };
+        let span = lowered.spans.get(place).copied();
+        Error::Step { file: self.prepared.file.clone(), span, source: Box::new(source) }
+    }
+
+    async fn export(self, mut config: ImageConfig, snapshot: Snapshot) -> Result<Built> {
+        let step = begin(&self.events, "exporting to image".to_owned());
+        let layers = layers(&self.store, &snapshot).await?;
+        config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+        config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
+        let config_bytes = config.to_json();
+        let part = "exporting layers".to_owned();
+        self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
+        let image = Finished {
+            id: export::manifest::digest(&config_bytes),
+            config_bytes,
+            config,
+            snapshot,
+            names: self.names,
+            size: layers.iter().map(|layer| layer.size).sum(),
+        };
+        let exporter = Exporter {
+            store: self.store,
+            registries: self.build.registries,
+            events: self.events.clone(),
+            step,
+        };
+        let outputs = match self.build.outputs.as_slice() {
+            [] => vec![Output::Store],
+            outputs => outputs.to_vec(),
+        };
+        let mut manifest = None;
+        for output in &outputs {
+            manifest = export::export(&exporter, &image, output).await?.or(manifest);
+        }
+        self.events.emit(step, What::Finished);
+        let tree = self.prepared.tree;
+        Ok(Built {
+            id: image.id,
+            manifest,
+            names: image.names,
+            config: image.config,
+            warnings: tree.warnings_under(tree.directives.check.as_ref()),
+            dockerfile: self.prepared.file,
+            layers: image.snapshot.layers,
+            store: exporter.store,
+            registries: exporter.registries,
+        })
+    }
+}
+
+/// What the config of an image says of one layer.
+struct LayerFacts {
+    diff_id: Digest,
+    created: Option<Timestamp>,
+    size: u64,
+}
+
+/// Waits for the digests of the layers that are still being made.
+async fn layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<LayerFacts>> {
+    let (store, layers) = (store.clone(), snapshot.layers.clone());
+    let facts = move |layer: &Layer| {
+        let diff_id = store.diff_id(layer).map_err(Error::store("digest a layer"))?;
+        let record = store.record(layer).map_err(Error::store("read the record of a layer"))?;
+        let created = record.and_then(|record| Timestamp::from_second(record.created).ok());
+        let size = store.layer_size(layer).map_err(Error::store("measure a layer"))?;
+        let pulled = match layer {
+            Layer::Pulled { blob, .. } => blob.size,
+            _ => 0,
+        };
+        Ok(LayerFacts { diff_id, created, size: size.unwrap_or(pulled) })
+    };
+    crate::worker::fetch::blocking(move || layers.iter().map(facts).collect()).await
+}
