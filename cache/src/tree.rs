@@ -22,9 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use layer::layer_content;
-pub(crate) use layer::{
-    content_after as layer_content_after, is_opaque, known_files, request as layer_request,
-};
+pub(crate) use layer::{is_opaque, known_files, layer_digests, request as layer_request};
 pub use node::{Kind, Node, Time, Xattr};
 pub(crate) use walk::walk;
 

@@ -24,35 +24,25 @@ const OPAQUE_USER: &str = "user.overlay.opaque";
 /// opaque directories. Owners count; times, the folder's own metadata, and all other attributes
 /// of the overlay do not.
 pub fn layer_content(files: BorrowedFd<'_>) -> Result<ContentId> {
-    Ok(content_after(files, None, usize::MAX)?.0)
-}
-
-/// The same without reading the files that `known` has the digests of, since they have names in
-/// an earlier layer too; from so `many` nodes on, with the digests of this layer for the next.
-pub(crate) fn content_after(
-    files: BorrowedFd<'_>,
-    known: Option<&StatCache>,
-    many: usize,
-) -> Result<(ContentId, Option<Vec<u8>>)> {
     let mut found = walk(&request(files, counts_in_layer))?;
-    if let Some(known) = known {
-        for found in &mut found {
-            recognise(known, found);
-        }
-    }
     data::hash(files, &mut found, counts_in_layer)?;
-    let digests = (found.len() > many).then(|| stat_cache::of_layer(&found));
-    Ok((content(found), digests))
+    Ok(content(found))
 }
 
-/// Takes over the digest of a file that has a name in an earlier layer too.
-fn recognise(known: &StatCache, found: &mut Found) {
-    // A file with a single name has the inode number of one that was removed, at best.
-    let is_shared = found.node.is_file() && found.node.links > 1;
-    if let Some(digest) = is_shared.then(|| known.find(&found.node, Time::default())).flatten() {
-        found.node.data = digest;
-        found.known = true;
-    }
+/// The stat cache of a layer whose files, by path, have the data of these nodes.
+pub(crate) fn layer_digests(
+    files: BorrowedFd<'_>,
+    nodes: &HashMap<&Path, &Node>,
+) -> Result<Vec<u8>> {
+    let mut found = walk(&request(files, counts_in_layer))?;
+    found.retain_mut(|found| match nodes.get(&*found.node.path) {
+        Some(node) => {
+            found.node.data = node.data;
+            true
+        }
+        None => false,
+    });
+    Ok(stat_cache::of_layer(&found))
 }
 
 /// The files of a layer that have one name in it and digests in `known`, by path.

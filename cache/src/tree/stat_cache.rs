@@ -130,10 +130,8 @@ impl Guard {
 /// The file of a cache that knows the files of a layer. They never change, but the time at which
 /// their metadata changed does, whenever they get a further name: it is left out.
 pub(crate) fn of_layer(found: &[Found]) -> Vec<u8> {
-    let plain = |found: &&Found| found.node.is_file() && found.node.xattrs.is_empty();
-    let records = found.iter().filter(plain);
     let mut records: Vec<Record> =
-        records.map(|found| record(&found.node, Time::default())).collect();
+        found.iter().map(|found| record(&found.node, Time::default())).collect();
     sort(&mut records);
     [&header(&records), records.as_flattened()].concat()
 }
