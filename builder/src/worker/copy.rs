@@ -14,6 +14,8 @@ use rbuild_solver::Task;
 use rbuild_solver::op::{Copy, CopyItem};
 use rustix::fs::{AtFlags, FileType};
 
+use super::files::FOLDER_MODE;
+use super::fresh::{Finish, Parted, is_missing};
 use super::select::{self, Match};
 use super::{World, archive, files};
 use crate::context::Exclude;
@@ -22,6 +24,10 @@ use crate::error::StepError;
 /// An open tree from which files are copied.
 struct Source {
     root: OwnedFd,
+    /// Whether root owns everything in it, as in a build context, whoever does on this machine.
+    of_root: bool,
+    /// The path of a folder of this machine.
+    context: Option<PathBuf>,
     /// Keeps files that stand in the Dockerfile until they are copied.
     _inline: Option<StagedLayer>,
 }
@@ -44,13 +50,15 @@ impl World {
             .writable(&base.layers, &staged)
             .map_err(StepError::store("mount the file system of the step"))?;
         let target = Target::new(root.as_fd(), copy)?;
-        for item in &copy.items {
+        let finish = Finish::new(&self.store, &staged);
+        for (index, item) in copy.items.iter().enumerate() {
             let (source, found) = self.find(task, item)?;
+            let is_last = index + 1 == copy.items.len() && found.len() == 1;
             for found in found {
                 if archive::wanted(copy, item, &source.root, &found.nodes)? {
                     archive::unpack(&source.root, &found.matched.real, &target)?;
                 } else {
-                    target.copy(&source, &found)?;
+                    target.copy(&source, &found, is_last.then_some(&finish))?;
                 }
             }
         }
@@ -88,7 +96,8 @@ impl World {
                 let nodes = tree.subtree(&matched.real).to_vec();
                 Found { matched, nodes }
             });
-            return Ok((Source { root, _inline: None }, found.collect()));
+            let context = Some(folder.path().to_owned());
+            return Ok((Source { root, of_root: true, context, _inline: None }, found.collect()));
         }
         let root = self
             .store
@@ -101,7 +110,7 @@ impl World {
                 Ok(Found { matched, nodes })
             })
             .collect::<Result<_, StepError>>()?;
-        Ok((Source { root, _inline: None }, found))
+        Ok((Source { root, of_root: false, context: None, _inline: None }, found))
     }
 
     /// Writes a file that stands in the Dockerfile where it can be copied from.
@@ -116,7 +125,8 @@ impl World {
         let real = PathBuf::from(name);
         let nodes = read(root.as_fd(), &real)?;
         let matched = Match { named: real.clone(), real, pivot: 0 };
-        let source = Source { root: root.into(), _inline: Some(staged) };
+        let source =
+            Source { root: root.into(), of_root: true, context: None, _inline: Some(staged) };
         Ok((source, vec![Found { matched, nodes }]))
     }
 }
@@ -164,25 +174,88 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn copy(&self, source: &Source, found: &Found) -> Result<(), StepError> {
+    fn copy(
+        &self,
+        source: &Source,
+        found: &Found,
+        finish: Option<&Finish<'_>>,
+    ) -> Result<(), StepError> {
         let Some(top) = found.nodes.first() else {
             return Ok(());
         };
         let destination = self.destination(found, top)?;
+        let failed = || format!("copy `{}`", found.matched.named.display());
+        if self.copy.parents {
+            self.make_parents(source, found).map_err(StepError::file(failed()))?;
+        }
+        // Of a folder only the contents are copied: what they are put into is made anew.
+        let contents_only = top.is_directory() && !self.copy.parents;
+        let is_new = contents_only && is_missing(self.root, &destination);
+        if contents_only {
+            self.make_destination(&destination).map_err(StepError::file(failed()))?;
+        }
         let items: Vec<Item<'_>> = found
             .nodes
             .iter()
+            .skip(usize::from(contents_only))
             .filter_map(|node| self.item(found, top, node, &destination))
             .collect();
         let options = Options {
-            owner: self.owner.map_or(Owner::default(), |(uid, gid)| Owner::Set(uid, gid)),
+            owner: self.owner.map_or(Owner::Keep, |(uid, gid)| Owner::Set(uid, gid)),
             mode: self.mode.as_ref(),
-            overwrite_directories: self.copy.link,
+            overwrite_directories: !self.copy.parents || self.copy.link,
             previous: None,
         };
-        copy::copy(source.root.as_fd(), &items, self.root, &options)
-            .map(drop)
-            .map_err(StepError::store(format!("copy `{}`", found.matched.named.display())))
+        let write = |items: &[Item<'_>]| {
+            copy::copy(source.root.as_fd(), items, self.root, &options)
+                .map(drop)
+                .map_err(StepError::store(failed()))
+        };
+        let Some(finish) = finish else {
+            return write(&items);
+        };
+        let mut parted = Parted::new(self.root, items, is_new.then_some(destination));
+        write(&parted.through)?;
+        // All of them are new, or what was made of them just now.
+        let options = Options { overwrite_directories: true, ..options };
+        let from = (source.root.as_fd(), source.context.as_deref());
+        finish
+            .copy(from, self.copy, &mut parted, (self.root, options))
+            .map_err(StepError::store(failed()))
+    }
+
+    /// Makes the folder that takes the contents of a source; one that is there stays as it is.
+    ///
+    /// An octal `--chmod` counts for folders above it, and for itself only where a slash follows.
+    fn make_destination(&self, destination: &Path) -> io::Result<()> {
+        let owner = self.owner.unwrap_or((0, 0));
+        let octal = self.mode.as_ref().and_then(ModeChange::absolute).unwrap_or(FOLDER_MODE);
+        let octal = octal & 0o777;
+        let mode = if self.copy.destination.ends_with('/') { octal } else { FOLDER_MODE };
+        if let Some(above) = destination.parent() {
+            files::make_folders_as(self.root, above, owner, octal)?;
+        }
+        files::make_folders_as(self.root, destination, owner, mode).map(drop)
+    }
+
+    /// Makes the folders that `--parents` keeps of a source's path, with the modes and owners that
+    /// they have there.
+    fn make_parents(&self, source: &Source, found: &Found) -> io::Result<()> {
+        let folder = self.folder().map_err(io::Error::other)?;
+        self.make_destination(&folder)?;
+        let parts: Vec<_> = found.matched.named.components().collect();
+        for end in found.matched.pivot + 1..parts.len() {
+            let named: PathBuf = parts[..end].iter().collect();
+            let kept: PathBuf = parts[found.matched.pivot..end].iter().collect();
+            let real = select::resolve(source.root.as_fd(), &named)?;
+            let stat = rustix::fs::statat(&source.root, &real, AtFlags::SYMLINK_NOFOLLOW)?;
+            let own = if source.of_root { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+            let mode = stat.st_mode & 0o7777;
+            let mode = self.mode.as_ref().map_or(mode, |change| change.apply(mode, true));
+            let owner = self.owner.unwrap_or(own);
+            files::make_folders_as(self.root, &folder.join(kept), owner, mode)?;
+        }
+        Ok(())
     }
 
     fn item<'n>(
