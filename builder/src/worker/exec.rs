@@ -99,7 +99,7 @@ fn container(root: OwnedFd, exec: &Exec, mounts: &mut Mounts) -> Container {
         container.shm_size = exec.shm_size;
     }
     container.mounts = vec![
-        Mount::bind(PathBuf::from("/etc/resolv.conf"), "/etc/resolv.conf").read_only(),
+        Mount::new(resolver_file(), "/etc/resolv.conf").read_only(),
         Mount::new(hosts_file(exec), "/etc/hosts").read_only(),
     ];
     container.mounts.append(&mut mounts.list);
@@ -107,6 +107,15 @@ fn container(root: OwnedFd, exec: &Exec, mounts: &mut Mounts) -> Container {
         container.make_privileged();
     }
     container
+}
+
+/// The resolver's settings of the host, or none where the host has none.
+fn resolver_file() -> MountSource {
+    let path = PathBuf::from("/etc/resolv.conf");
+    if path.exists() {
+        return MountSource::Path(path);
+    }
+    MountSource::Bytes { bytes: Vec::new(), mode: 0o644, uid: 0, gid: 0 }
 }
 
 fn hosts_file(exec: &Exec) -> MountSource {
