@@ -104,25 +104,7 @@ impl FromStr for Device {
 
 /// A resource limit by its name as `--ulimit` has it; -1 is no limit.
 pub fn ulimit(name: &str, soft: i64, hard: i64) -> Result<Limit> {
-    let resource = match name {
-        "as" => Resource::As,
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "locks" => Resource::Locks,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
-        _ => return Err(invalid("ulimit", name, "no such limit")),
-    };
+    let resource = Resource::named(name).ok_or_else(|| invalid("ulimit", name, "no such limit"))?;
     let (soft, hard) = (u64::try_from(soft).ok(), u64::try_from(hard).ok());
     if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
         return Err(invalid("ulimit", name, "the soft limit is above the hard one"));

@@ -131,24 +131,7 @@ fn hosts_file(exec: &Exec) -> MountSource {
 
 /// A limit by Docker's name of it; names that the command line did not know never get here.
 fn limit((name, soft, hard): &(String, u64, u64)) -> Option<Limit> {
-    let resource = match name.as_str() {
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "locks" => Resource::Locks,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
-        _ => return None,
-    };
+    let resource = Resource::named(name)?;
     let finite = |value: u64| (value != u64::MAX).then_some(value);
     Some(Limit { resource, soft: finite(*soft), hard: finite(*hard) })
 }
