@@ -218,11 +218,29 @@ impl ImageConfig {
         serde_json::to_vec(self).expect("a config has string keys only")
     }
 
+    /// Makes the history have a line for each layer and no more, whatever the base said.
+    fn account_for(&mut self, layer_times: &[Option<Timestamp>]) {
+        let mut lines = 0;
+        for line in self.history.iter_mut().filter(|line| !line.empty_layer) {
+            line.empty_layer = lines >= layer_times.len();
+            lines += usize::from(!line.empty_layer);
+        }
+        for time in layer_times.iter().skip(lines) {
+            self.history.push(History {
+                created: *time,
+                created_by: "created by buildkit".to_owned(),
+                comment: "buildkit.exporter.image.v0".to_owned(),
+                ..History::default()
+            });
+        }
+    }
+
     /// Gives every line of the history a time, as `BuildKit` does when it exports.
     ///
     /// Lines with a layer take the time of their layer, oldest first; lines without take the time
     /// of the layer before them, or of the first new layer. The image is as old as its last line.
     pub fn date(&mut self, layer_times: &[Option<Timestamp>]) {
+        self.account_for(layer_times);
         let mut times = layer_times.iter();
         for line in self.history.iter_mut().filter(|line| !line.empty_layer) {
             let time = times.next().copied().flatten();
@@ -292,6 +310,19 @@ mod tests {
         let times: Vec<_> = image.history.iter().map(|line| line.created).collect();
         assert_eq!(times, [at(1), at(9), at(9), at(9)]);
         assert_eq!(image.created, at(9));
+    }
+
+    #[test]
+    fn every_layer_has_a_line_and_every_line_a_layer() {
+        let mut image = ImageConfig::scratch(&crate::platform::host());
+        image.history = vec![line(false, at(1))];
+        image.date(&[at(1), at(2)]);
+        let lines: Vec<_> = image.history.iter().map(|line| line.comment.as_str()).collect();
+        assert_eq!(lines, ["", "buildkit.exporter.image.v0"]);
+        assert_eq!(image.created, at(2));
+        image.date(&[at(1)]);
+        let empty: Vec<_> = image.history.iter().map(|line| line.empty_layer).collect();
+        assert_eq!(empty, [false, true]);
     }
 
     #[test]
