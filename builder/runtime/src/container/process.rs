@@ -96,6 +96,31 @@ pub enum Resource {
     Stack,
 }
 
+impl Resource {
+    /// The resource by the name that `--ulimit` gives it, such as `nofile`.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "as" => Self::As,
+            "core" => Self::Core,
+            "cpu" => Self::Cpu,
+            "data" => Self::Data,
+            "fsize" => Self::Fsize,
+            "locks" => Self::Locks,
+            "memlock" => Self::Memlock,
+            "msgqueue" => Self::Msgqueue,
+            "nice" => Self::Nice,
+            "nofile" => Self::Nofile,
+            "nproc" => Self::Nproc,
+            "rss" => Self::Rss,
+            "rtprio" => Self::Rtprio,
+            "rttime" => Self::Rttime,
+            "sigpending" => Self::Sigpending,
+            "stack" => Self::Stack,
+            _ => return None,
+        })
+    }
+}
+
 /// The streams of a process.
 #[derive(Debug)]
 pub enum Stdio {
