@@ -151,7 +151,11 @@ impl Copier<'_> {
             Owner::Set(user, group) => (user, group),
             Owner::Keep => (0, 0),
         };
-        let mode = self.options.mode.and_then(super::ModeChange::absolute).map_or(0o755, |mode| mode & 0o777);
+        let mode = self
+            .options
+            .mode
+            .and_then(super::ModeChange::absolute)
+            .map_or(0o755, |mode| mode & 0o777);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         chownat(parent, name, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)), flags)?;
         Ok(chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
