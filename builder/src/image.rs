@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn line(empty_layer: bool, created: Option<Timestamp>) -> History {
-        History { empty_layer, created, ..History::default() }
+        History { created, empty_layer, ..History::default() }
     }
 
     #[test]

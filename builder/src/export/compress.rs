@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn members_read_back_as_one_stream() {
-        let bytes: Vec<u8> = (0..3_500_000_u32).map(|n| (n * n >> 7) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..3_500_000_u32).map(|n| (n.wrapping_mul(n) >> 7).to_le_bytes()[0]).collect();
         let mut out = Vec::new();
         let mut members = Members::new(&mut out);
         members.write_all(&bytes).unwrap();

@@ -85,21 +85,18 @@ fn edge(edge: &Edge) -> String {
 fn show_op(op: &Op) -> String {
     match op {
         Op::Exec(exec) => {
-            let mounts: String = exec
-                .mounts
-                .iter()
-                .map(|mount| {
-                    let kind = match &mount.kind {
-                        MountKind::Bind { source, .. } => format!("bind {source}"),
-                        MountKind::Cache { id, .. } => format!("cache {id}"),
-                        MountKind::Inline { contents, .. } => format!("inline {contents:?}"),
-                        MountKind::Tmpfs { .. } => "tmpfs".to_owned(),
-                        MountKind::Secret { id, .. } => format!("secret {id}"),
-                        MountKind::Ssh { id, .. } => format!("ssh {id}"),
-                    };
-                    format!(" {}={kind}", mount.target)
-                })
-                .collect();
+            let mut mounts = String::new();
+            for mount in &exec.mounts {
+                let kind = match &mount.kind {
+                    MountKind::Bind { source, .. } => format!("bind {source}"),
+                    MountKind::Cache { id, .. } => format!("cache {id}"),
+                    MountKind::Inline { contents, .. } => format!("inline {contents:?}"),
+                    MountKind::Tmpfs { .. } => "tmpfs".to_owned(),
+                    MountKind::Secret { id, .. } => format!("secret {id}"),
+                    MountKind::Ssh { id, .. } => format!("ssh {id}"),
+                };
+                let _ = write!(mounts, " {}={kind}", mount.target);
+            }
             let env: Vec<_> = exec.env.iter().filter(|(name, _)| name != "PATH").collect();
             format!("exec {:?} in {} as {:?} with {env:?}{mounts}", exec.args, exec.cwd, exec.user)
         }
