@@ -275,7 +275,7 @@ impl Build {
     /// Runs the build. Dropping the future stops it.
     ///
     /// # Errors
-    /// See [`Error`]; [`Error::kind`] says whose fault it is.
+    /// See [`Error`](crate::Error), whose `kind` says whose fault it is.
     pub async fn run(self, store: &Store) -> Result<Built> {
         let events = match self.listener.clone() {
             Some(listener) => Events::new(move |event| listener(event)),

@@ -56,7 +56,9 @@ pub(crate) fn find(
         return Ok(vec![Match { named, real, pivot }]);
     }
     let mut found = Vec::new();
-    expand(root, Path::new(""), &parts, visible, &mut found)?;
+    let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
+    let folder: PathBuf = parts[..literal].iter().collect();
+    expand(root, &folder, &parts[literal..], visible, &mut found)?;
     found.sort();
     found.dedup();
     found
@@ -90,12 +92,13 @@ fn expand(
     }
     for name in entries(root, folder)? {
         let path = folder.join(&name);
-        let directory = is_directory(root, &path);
+        // Links in the literal beginning of a pattern are followed, those that it matches are not.
+        let directory = is_real_directory(root, &path);
         if !visible(&path, directory) {
             continue;
         }
         if *part == "**" {
-            if is_real_directory(root, &path) {
+            if directory {
                 expand(root, &path, parts, visible, found)?;
             }
         } else if matches(part.as_bytes(), name.as_bytes()) && (rest.is_empty() || directory) {
@@ -331,6 +334,7 @@ mod tests {
             names(pattern).unwrap().into_iter().map(|(named, _)| named).collect()
         };
         assert_eq!(named("*/*.txt"), ["a/1.txt"]);
+        assert_eq!(named("link/*.txt"), ["link/2.txt"]);
         assert_eq!(named("**/*.txt"), ["a/1.txt", "a/b/2.txt", "a/b/c/3.txt"]);
         assert_eq!(named("*.nothing"), Vec::<String>::new());
         assert_eq!(named("."), [""]);
