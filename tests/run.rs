@@ -165,6 +165,12 @@ fn a_terminal_is_a_real_one() {
     terminal.types("echo asl''eep; sleep 1000\n");
     terminal.until("asleep");
     terminal.types("\u{3}");
+    // What is typed before the prompt is back may be thrown away with what was interrupted.
+    eventually("a new prompt", || {
+        let screen = terminal.screen();
+        let (_, after) = screen.rsplit_once("^C")?;
+        after.contains("# ").then_some(())
+    });
     terminal.types("echo sti''ll here\n");
     terminal.until("still here");
     terminal.types("exit 5\n");
