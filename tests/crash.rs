@@ -141,7 +141,7 @@ fn a_step_that_fills_the_disk_fails_clearly() {
     assert!(error.contains("No space left on device"), "{error}");
     home.builds("app", "FROM busybox\nRUN echo small >/small\n").ok();
     assert_eq!(home.types("rbuild run --rm app cat /small").ok(), "small");
-    drop((home, disk));
+    drop((disk, home));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_copy_that_fills_the_disk_fails_clearly() {
     assert!(error.code != 0 && error.stderr.contains("No space left on device"), "{error}");
     home.builds("app", "FROM busybox\nCOPY Dockerfile /small\n").ok();
     assert_eq!(home.types("rbuild run --rm app ls /small").ok(), "/small");
-    drop((home, disk));
+    drop((disk, home));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_store_on_a_full_disk_is_whole_once_there_is_room() {
     home.builds("app", "FROM busybox\nRUN echo new >/new\n").ok();
     assert_eq!(home.types("rbuild run --rm app cat /new").ok(), "new");
     assert_eq!(home.types("rbuild run --rm before cat /before").ok(), "before");
-    drop((home, disk));
+    drop((disk, home));
 }
 
 #[test]
@@ -184,5 +184,5 @@ fn a_pull_onto_a_full_disk_fails_clearly() {
     assert!(error.code != 0 && error.stderr.to_lowercase().contains("no space left"), "{error}");
     fs::remove_file(filler).unwrap();
     assert_eq!(home.types("rbuild run --rm busybox echo hi").ok(), "hi");
-    drop((home, disk));
+    drop((disk, home));
 }
