@@ -43,7 +43,7 @@ fn verbs_have_their_groups() {
     assert_eq!(home.types("docker ps -aq --no-trunc").ok(), id);
     assert_eq!(home.types("docker ps -aq").ok(), id[..12]);
     assert_eq!(home.types("docker container exec kept echo in").ok(), "in");
-    home.types("docker container rm -f kept").ok();
+    home.types("docker kill kept && docker container rm kept").ok();
     assert_eq!(home.types("docker ps -aq").ok(), "");
 }
 

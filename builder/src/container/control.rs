@@ -45,10 +45,16 @@ pub fn restart(
     start::start(store, name).map(drop)
 }
 
-/// Sends a signal to the first process of a container.
+/// Sends a signal to the first process of a container; `SIGKILL` returns when the container has
+/// ended, so that it can be removed next.
 pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
     let folder = names::find(store, name)?;
-    self::signal(&folder, signal)
+    self::signal(&folder, signal)?;
+    if signal == Signal::KILL {
+        // Who finds it gone already need not wait.
+        let _ = wait_for(&folder);
+    }
+    Ok(())
 }
 
 /// Waits for a container to end, and returns its exit code; that of its last run if it has ended.
