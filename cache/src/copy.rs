@@ -55,7 +55,8 @@ pub struct Item<'a> {
 pub struct Options<'a> {
     /// Who owns the copies, and missing parents of theirs.
     pub owner: Owner,
-    /// How the mode of files and directories changes. Missing parents get an octal one, too.
+    /// How the mode of files and directories changes. Missing parents get an octal one, too,
+    /// without its set-id and sticky bits.
     pub mode: Option<&'a ModeChange>,
     /// Whether directories that are there already get the metadata of the source.
     pub overwrite_directories: bool,

@@ -75,7 +75,7 @@ fn owner_and_mode_can_be_set() {
     let mode: ModeChange = "4750".parse().expect("valid");
     let options = Options { mode: Some(&mode), ..options };
     copy_to(&source, &to, "octal/app", &options).expect("copied");
-    assert_eq!(to.metadata("octal").mode() & 0o7777, 0o4750);
+    assert_eq!(to.metadata("octal").mode() & 0o7777, 0o750, "a parent is never set-user-id");
     assert_eq!(to.metadata("octal/app/file").mode() & 0o7777, 0o4750);
 }
 
