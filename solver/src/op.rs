@@ -19,8 +19,6 @@ pub enum Source {
     Context {
         /// The name of the folder: `context` for the build context.
         name: String,
-        /// The paths that some instruction uses; nothing else is read. Empty means all of it.
-        paths: Vec<String>,
     },
 }
 

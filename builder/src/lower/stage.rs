@@ -241,7 +241,7 @@ impl<'a> Lowering<'a> {
             }
             Base::Folder(name) => {
                 self.folders.entry(name.clone()).or_default();
-                Source::Context { name: name.clone(), paths: Vec::new() }
+                Source::Context { name: name.clone() }
             }
         };
         let key = format!("{source:?}");

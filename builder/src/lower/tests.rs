@@ -48,7 +48,7 @@ fn show(lowered: &Lowered) -> String {
             Work::Source(Source::Image { reference, platform }) => {
                 writeln!(text, "image {reference} {platform}")
             }
-            Work::Source(Source::Context { name, .. }) => writeln!(text, "folder {name}"),
+            Work::Source(Source::Context { name }) => writeln!(text, "folder {name}"),
             Work::Op { op, inputs, fresh } => {
                 let fresh = if *fresh { " (again)" } else { "" };
                 let inputs: Vec<_> = inputs.iter().map(edge).collect();

@@ -238,7 +238,7 @@ impl Worker for LocalWorker {
                     Error::failed(StepError::Other(format!("`{reference}` was not resolved")))
                 })
             }
-            Source::Context { name, .. } => {
+            Source::Context { name } => {
                 let name = name.clone();
                 self.blocking(move |world| match world.folders.get(&name) {
                     Some(folder) => world.pin_folder(folder, &name),

@@ -232,7 +232,7 @@ impl Worker for Toy {
                 chain.value(layers).unwrap();
                 Ok(Snapshot { content: chain.content(), layers: layers.clone().into() })
             }
-            Source::Context { name, .. } => {
+            Source::Context { name } => {
                 let content = hash("files", &self.folder.lock().unwrap());
                 Ok(Snapshot { content, layers: [Layer::Folder { name: name.clone() }].into() })
             }
@@ -313,7 +313,7 @@ impl Write for Graph {
     }
 
     fn context(&mut self) -> VertexId {
-        let source = Source::Context { name: "context".to_owned(), paths: Vec::new() };
+        let source = Source::Context { name: "context".to_owned() };
         self.put(Vertex::source(source, "load context"))
     }
 
