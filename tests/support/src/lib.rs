@@ -44,3 +44,17 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A table of images without its ages, which go on while two of them are printed: of each line the
+/// first three words and the last.
+pub fn ageless(table: &str) -> Vec<Vec<&str>> {
+    let mut rows: Vec<Vec<&str>> = Vec::new();
+    for line in table.lines() {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let last = words.pop();
+        words.truncate(3);
+        words.extend(last);
+        rows.push(words);
+    }
+    rows
+}
