@@ -65,14 +65,13 @@ fn exec(number: u64) -> Op {
 
 fn copy(number: u64) -> Op {
     Op::Copy(Copy {
-        items: vec![CopyItem::Path { input: 1, pattern: format!("out-{number}") }],
+        items: vec![CopyItem::Path { input: 1, pattern: format!("out-{number}"), unpack: false }],
         destination: "/out/".to_owned(),
         chown: None,
         chmod: None,
         parents: false,
         exclude: Vec::new(),
-        unpack: None,
-        add: false,
+        time: None,
         link: false,
     })
 }

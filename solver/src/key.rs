@@ -156,6 +156,7 @@ fn exec_parts(exec: &Exec) -> Vec<Part> {
         cwd,
         user,
         mounts,
+        devices,
         network,
         insecure,
         hostname,
@@ -170,6 +171,7 @@ fn exec_parts(exec: &Exec) -> Vec<Part> {
     parts.extend(
         mounts.iter().map(|Mount { target, kind }| json_part(&format!("mount {target}"), kind)),
     );
+    parts.extend(devices.iter().map(|device| json_part("device", device)));
     parts.extend([
         json_part("network", network),
         json_part("insecure", insecure),
@@ -180,7 +182,7 @@ fn exec_parts(exec: &Exec) -> Vec<Part> {
 }
 
 fn copy_parts(copy: &Copy) -> Vec<Part> {
-    let Copy { items, destination, chown, chmod, parents, exclude, unpack, add, link } = copy;
+    let Copy { items, destination, chown, chmod, parents, exclude, link, time } = copy;
     let mut parts = vec![part(KIND, "copy")];
     parts.extend(items.iter().map(|item| json_part("source", item)));
     parts.extend([
@@ -189,16 +191,17 @@ fn copy_parts(copy: &Copy) -> Vec<Part> {
         json_part("chmod", chmod),
         json_part("parents", parents),
         json_part("exclude", exclude),
-        json_part("unpack", unpack),
-        json_part("add", add),
         json_part("link", link),
+        json_part("time", time),
     ]);
     parts
 }
 
 fn file_part(action: &FileAction) -> Part {
     match action {
-        FileAction::MakeDirectory { path, owner } => json_part("make directory", &(path, owner)),
+        FileAction::MakeDirectory { path, owner, time } => {
+            json_part("make directory", &(path, owner, time))
+        }
     }
 }
 

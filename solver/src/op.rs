@@ -20,6 +20,40 @@ pub enum Source {
         /// The name of the folder: `context` for the build context.
         name: String,
     },
+    /// A file at a URL; the tree holds nothing else.
+    Http(HttpFile),
+    /// The files of a commit of a git repository.
+    Git(GitCheckout),
+}
+
+/// A file at a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HttpFile {
+    /// The URL.
+    pub url: String,
+    /// The name of the file in the tree.
+    pub name: String,
+    /// The digest that it must have, such as `sha256:…`.
+    pub checksum: Option<String>,
+}
+
+/// The files of a commit of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GitCheckout {
+    /// The address of the repository.
+    pub remote: String,
+    /// A branch, a tag, a full name below `refs/`, or a commit; `None` is the default branch.
+    pub reference: Option<String>,
+    /// The commit that it must be, or how its name begins.
+    pub checksum: Option<String>,
+    /// The folder of the repository that becomes the root; `None` is all of it.
+    pub directory: Option<String>,
+    /// Whether `.git` is kept.
+    pub keep_git_dir: bool,
+    /// Whether the repositories that it names are checked out in their places.
+    pub submodules: bool,
+    /// Whether the files get the time of the commit, in place of that of the checkout.
+    pub commit_times: bool,
 }
 
 /// The work of a vertex. One op makes one layer.
@@ -50,6 +84,8 @@ pub struct Exec {
     pub user: String,
     /// What is mounted over the root while it runs.
     pub mounts: Vec<Mount>,
+    /// The devices of the host that it sees.
+    pub devices: Vec<Device>,
     /// The network that the process sees.
     pub network: Network,
     /// Whether the process gets every capability and no seccomp filter.
@@ -64,6 +100,15 @@ pub struct Exec {
     pub ulimits: Vec<(String, u64, u64)>,
     /// The platform of the root, such as `linux/arm64`.
     pub platform: String,
+}
+
+/// A device of the host, described by the Container Device Interface.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Device {
+    /// `vendor/class`, `vendor/class=device` or `vendor/class=*`.
+    pub name: String,
+    /// Whether the process fails without it.
+    pub required: bool,
 }
 
 /// Which network a process sees.
@@ -189,12 +234,10 @@ pub struct Copy {
     pub parents: bool,
     /// Patterns, as in `.dockerignore`, of what is left out.
     pub exclude: Vec<String>,
-    /// Whether archives among the sources are unpacked: `None` decides as ADD does.
-    pub unpack: Option<bool>,
-    /// Whether this is ADD rather than COPY.
-    pub add: bool,
     /// Whether the result is independent of input 0 (`--link`): the input is then the empty tree.
     pub link: bool,
+    /// The time of everything that is written, in seconds since 1970; `None` keeps that of files.
+    pub time: Option<i64>,
 }
 
 /// One source of a [`struct@Copy`].
@@ -206,6 +249,8 @@ pub enum CopyItem {
         input: usize,
         /// The path or pattern, relative to the root of the input.
         pattern: String,
+        /// Whether it is unpacked if it is an archive.
+        unpack: bool,
     },
     /// A file whose contents stand in the Dockerfile.
     Inline {
@@ -213,22 +258,6 @@ pub enum CopyItem {
         name: String,
         /// Its contents.
         contents: String,
-    },
-    /// A file behind a URL.
-    Url {
-        /// The URL.
-        url: String,
-        /// The expected digest, such as `sha256:…`.
-        checksum: Option<String>,
-    },
-    /// A git repository.
-    Git {
-        /// The repository, with its fragment or query.
-        url: String,
-        /// Whether `.git` is kept.
-        keep_git_dir: bool,
-        /// The expected commit or a prefix of it.
-        checksum: Option<String>,
     },
 }
 
@@ -241,6 +270,8 @@ pub enum FileAction {
         path: String,
         /// The owner, `user[:group]` by name or number; empty is root.
         owner: String,
+        /// The time of what is made, in seconds since 1970; `None` is now.
+        time: Option<i64>,
     },
 }
 

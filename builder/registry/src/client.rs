@@ -66,6 +66,12 @@ impl Client {
         self.endpoint(registry, || Endpoint::upstream(&self.shared, registry))
     }
 
+    /// A server of files, which is not asked whether it is a registry and gets no credential of
+    /// one.
+    pub(crate) fn web(&self, host: &str) -> Arc<Endpoint> {
+        self.endpoint(&format!("files of {host}"), || Endpoint::upstream(&self.shared, host))
+    }
+
     /// The mirrors of a registry, then the registry itself.
     pub(crate) fn sources(&self, registry: &str) -> Vec<Arc<Endpoint>> {
         let mirrors = self.shared.settings.mirrors.iter().filter(|one| one.registry == registry);

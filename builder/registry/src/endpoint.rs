@@ -247,7 +247,8 @@ fn is_connect(source: &crate::error::Cause) -> bool {
     source.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
 }
 
-fn authority(url: &Url) -> String {
+/// `host[:port]` of an address.
+pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -196,12 +196,12 @@ impl Endpoint {
     }
 
     async fn url(&self, call: &Call<'_>) -> Result<Url> {
-        let base = self.base(call.task).await?;
         let path = match &call.place {
             Place::Url(url) => return Ok(url.clone()),
             Place::Root => "v2/".to_owned(),
             Place::Repository(name, rest) => format!("v2/{}{name}/{rest}", self.prefix),
         };
+        let base = self.base(call.task).await?;
         base.join(&path).map_err(|error| Error::malformed(call.task, error.to_string()))
     }
 

@@ -236,7 +236,7 @@ impl Worker for Toy {
                 let content = hash("files", &self.folder.lock().unwrap());
                 Ok(Snapshot { content, layers: [Layer::Folder { name: name.clone() }].into() })
             }
-            Source::Scratch => panic!("the solver knows the empty tree itself"),
+            other => panic!("the toy knows no such source: {other:?}"),
         }
     }
 
@@ -266,7 +266,7 @@ impl Worker for Toy {
             Op::Copy(copy) => {
                 let mut copied = Files::new();
                 for item in &copy.items {
-                    let CopyItem::Path { input, pattern } = item else { panic!("{item:?}") };
+                    let CopyItem::Path { input, pattern, .. } = item else { panic!("{item:?}") };
                     copied.extend(self.select(&task.inputs[*input], std::slice::from_ref(pattern)));
                 }
                 Ok(vec![copied])
@@ -330,6 +330,7 @@ pub(super) fn exec(args: &[&str], inputs: &[VertexId]) -> Vertex {
         cwd: "/".to_owned(),
         user: String::new(),
         mounts: Vec::new(),
+        devices: Vec::new(),
         network: crate::op::Network::Default,
         insecure: false,
         hostname: String::new(),
@@ -355,15 +356,14 @@ pub(super) fn paths(pattern: &str) -> Select {
 
 pub(super) fn copy(base: VertexId, from: VertexId, path: &str, link: bool) -> Vertex {
     let op = Op::Copy(Copy {
-        items: vec![CopyItem::Path { input: 1, pattern: path.to_owned() }],
+        items: vec![CopyItem::Path { input: 1, pattern: path.to_owned(), unpack: false }],
         destination: "/".to_owned(),
         chown: None,
         chmod: None,
         parents: false,
         exclude: Vec::new(),
-        unpack: None,
-        add: false,
         link,
+        time: None,
     });
     let edges = vec![Edge::all(base), Edge::part(from, paths(path))];
     Vertex { place: "copy".to_owned(), ..Vertex::op(op, edges, format!("copy {path}")) }
