@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rbuild_cache::{Digest, Layer, Store};
 use rbuild_solver::{Event, Events};
 
+use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
 use crate::dockerfile::Diagnostic;
 use crate::error::{Result, Source};
@@ -21,6 +22,7 @@ use crate::lower::Request;
 use crate::platform::Platform;
 use crate::registries::Registries;
 use crate::secret::{SecretSource, Secrets};
+use crate::ssh::{Agents, SshSource};
 use crate::source;
 use run::Run;
 use steps::begin;
@@ -72,6 +74,8 @@ pub struct Build {
     request: Request,
     contexts: BTreeMap<String, ContextReference>,
     secrets: Secrets,
+    agents: Agents,
+    devices: DeviceAccess,
     pull: bool,
     jobs: usize,
     outputs: Vec<Output>,
@@ -143,6 +147,8 @@ impl Build {
             request: Request::new(),
             contexts: BTreeMap::new(),
             secrets: Secrets::default(),
+            agents: Agents::default(),
+            devices: DeviceAccess::default(),
             pull: false,
             jobs: JOBS,
             outputs: Vec::new(),
@@ -184,6 +190,7 @@ impl Build {
     /// Builds for another platform than this machine's.
     pub fn platform(mut self, platform: Platform) -> Self {
         self.request.platform = platform;
+        self.request.platform_chosen = true;
         self
     }
 
@@ -238,6 +245,24 @@ impl Build {
     /// Gives a secret to the steps that mount it.
     pub fn secret(mut self, id: impl Into<String>, source: SecretSource) -> Self {
         self.secrets.insert(id.into(), source);
+        self
+    }
+
+    /// Lends an SSH agent to the steps that mount it; its usual name is `default`.
+    pub fn ssh(mut self, id: impl Into<String>, source: SshSource) -> Self {
+        self.agents.insert(id.into(), source);
+        self
+    }
+
+    /// Gives leave to use devices of the host.
+    pub fn allow_devices(mut self, grants: Grants) -> Self {
+        self.devices.grants = grants;
+        self
+    }
+
+    /// Reads the descriptions of devices from other folders than [`cdi::FOLDERS`](crate::cdi).
+    pub fn device_folders(mut self, folders: Vec<PathBuf>) -> Self {
+        self.devices.folders = folders;
         self
     }
 

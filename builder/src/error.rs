@@ -162,6 +162,12 @@ pub enum StepError {
     /// A secret that a RUN requires was not given.
     #[error("secret {0}: not found")]
     Secret(String),
+    /// An SSH agent that a RUN requires was not given.
+    #[error("SSH agent {0}: not found")]
+    Agent(String),
+    /// A device that a RUN asks for cannot be had.
+    #[error("{0}")]
+    Device(crate::cdi::Error),
     /// Something that is not built yet.
     #[error("{0} is not supported yet")]
     Unsupported(String),
@@ -190,6 +196,26 @@ pub enum StepError {
 }
 
 impl StepError {
+    /// What the user can give to the build that the step lacks.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Secret(id) => Some(format!(
+                "give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"
+            )),
+            Self::Agent(id) => Some(format!(
+                "lend it with `--ssh {id}`, which is the agent of SSH_AUTH_SOCK, or `--ssh {id}=FILE`"
+            )),
+            Self::Device(crate::cdi::Error::NotAllowed(name)) => {
+                Some(format!("allow it with `--allow device={name}`, or all with `--allow device`"))
+            }
+            Self::Device(crate::cdi::Error::Missing { .. }) => Some(format!(
+                "descriptions of devices are read from {}",
+                crate::cdi::FOLDERS.join(", ")
+            )),
+            _ => None,
+        }
+    }
+
     /// Makes the function that wraps an input or output error.
     pub(crate) fn file<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
@@ -288,7 +314,7 @@ impl Error {
             Self::Step { source, .. } => match &**source {
                 StepError::NotFound { hint, .. } => hint.clone(),
                 StepError::Fetch(error) => error.hint(),
-                _ => None,
+                step => step.hint(),
             },
             Self::InUse { .. } => Some("remove the container first, or use `-f`".to_owned()),
             Self::Registry { source, .. } => source.hint().map(str::to_owned),

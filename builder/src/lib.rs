@@ -16,6 +16,7 @@
 //! ```
 
 mod build;
+pub mod cdi;
 pub mod container;
 pub mod context;
 pub mod dockerfile;
@@ -29,6 +30,7 @@ pub mod platform;
 pub mod registries;
 mod secret;
 mod source;
+mod ssh;
 mod worker;
 
 use std::future::Future;
@@ -46,6 +48,7 @@ pub use rbuild_solver::{CachedBy, Event, Events, Miss, StepId, Stream, What};
 pub use registries::{Credential, Mirror, Registries};
 pub use secret::SecretSource;
 pub use source::ResolvedImage;
+pub use ssh::SshSource;
 
 /// Runs a future to its end, on an async runtime made for it.
 ///

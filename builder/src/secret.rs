@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
+
+/// The largest secret, in bytes: `BuildKit`'s limit.
+const LARGEST: u64 = 500 << 10;
 
 /// Where the value of a secret comes from.
 #[derive(Clone)]
@@ -35,11 +39,19 @@ impl Secrets {
 
     /// Reads the value of a secret; `None` when there is no secret of this name.
     pub(crate) fn read(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
-        match self.0.get(id) {
-            None => Ok(None),
-            Some(SecretSource::Value(value)) => Ok(Some(value.clone())),
-            Some(SecretSource::File(path)) => std::fs::read(path).map(Some),
+        let value = match self.0.get(id) {
+            None => return Ok(None),
+            Some(SecretSource::Value(value)) => value.clone(),
+            Some(SecretSource::File(path)) => {
+                let mut value = Vec::new();
+                File::open(path)?.take(LARGEST + 1).read_to_end(&mut value)?;
+                value
+            }
+        };
+        if value.len() as u64 > LARGEST {
+            return Err(io::Error::other(format!("it has more than {} KiB", LARGEST >> 10)));
         }
+        Ok(Some(value))
     }
 }
 
@@ -54,5 +66,7 @@ mod tests {
         assert!(!format!("{secrets:?}").contains("hunter2"));
         assert_eq!(secrets.read("token").unwrap(), Some(b"hunter2".to_vec()));
         assert_eq!(secrets.read("other").unwrap(), None);
+        secrets.insert("large".to_owned(), SecretSource::File("/dev/zero".into()));
+        assert!(secrets.read("large").is_err());
     }
 }

@@ -6,7 +6,7 @@ mod process;
 use std::os::fd::OwnedFd;
 
 use crate::caps::Capabilities;
-pub use mount::{Device, Mount, MountSource};
+pub use mount::{Device, DeviceNumber, Mount, MountSource};
 pub use process::{DEFAULT_PATH, Limit, Process, Resource, Seccomp, Stdio, Stream, WindowSize};
 
 /// The sysctls that `docker run` sets in a private network: anyone may ping and bind port 80.

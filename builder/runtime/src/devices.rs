@@ -140,19 +140,40 @@ pub(crate) fn forget_file(dev: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// What the host knows of a device that the container shall have.
 pub(crate) fn node_of(device: &Device) -> Result<Node> {
-    let metadata = std::fs::metadata(&device.host)
-        .doing(|| format!("find device {}", device.host.display()))?;
-    let is_device = metadata.file_type().is_char_device() || metadata.file_type().is_block_device();
     let path = device.path.strip_prefix("/dev/").unwrap_or_default();
-    if !is_device {
-        return Err(Error::Invalid(format!("{} is not a device", device.host.display())));
-    }
     if path.is_empty() || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
         return Err(Error::Invalid(format!("device {:?} is not below /dev", device.path)));
     }
+    let path = path.to_owned();
+    let own = match device.number {
+        Some(number) => Node {
+            path,
+            block: number.block,
+            device: makedev(number.major, number.minor),
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        },
+        None => host_node(&device.host, path)?,
+    };
     Ok(Node {
-        path: path.to_owned(),
-        block: metadata.file_type().is_block_device(),
+        mode: device.mode.map_or(own.mode, |mode| mode & 0o7777),
+        uid: device.uid.unwrap_or(own.uid),
+        gid: device.gid.unwrap_or(own.gid),
+        ..own
+    })
+}
+
+/// A node like one of the host's.
+fn host_node(host: &Path, path: String) -> Result<Node> {
+    let metadata = std::fs::metadata(host).doing(|| format!("find device {}", host.display()))?;
+    let block = metadata.file_type().is_block_device();
+    if !block && !metadata.file_type().is_char_device() {
+        return Err(Error::Invalid(format!("{} is not a device", host.display())));
+    }
+    Ok(Node {
+        path,
+        block,
         device: metadata.rdev(),
         mode: metadata.mode() & 0o7777,
         uid: metadata.uid(),

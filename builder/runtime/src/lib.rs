@@ -31,8 +31,8 @@ mod wire;
 
 pub use caps::{Capabilities, UnknownCapability};
 pub use container::{
-    Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, Limit, Mount, MountSource, Namespace, Process,
-    Resource, Seccomp, Stdio, Stream, WindowSize,
+    Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, Limit, Mount, MountSource,
+    Namespace, Process, Resource, Seccomp, Stdio, Stream, WindowSize,
 };
 pub use error::{Error, Result};
 pub use helper::{init_if_asked, prepare, use_helper};

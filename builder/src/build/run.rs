@@ -166,6 +166,8 @@ impl Run {
             folders: self.folders(lowered)?,
             images,
             secrets: self.build.secrets.clone(),
+            agents: self.build.agents.clone(),
+            devices: self.build.devices.clone(),
             jobs: Arc::new(Semaphore::new(self.build.jobs)),
             events: self.events.clone(),
             fetched: Mutex::default(),

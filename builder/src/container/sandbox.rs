@@ -239,7 +239,7 @@ fn add_devices(device: &Device, depth: usize, nodes: &mut Vec<Node>) -> Result<(
     let metadata = std::fs::metadata(&device.host).map_err(Error::file("find", &device.host))?;
     let kind = metadata.file_type();
     if kind.is_block_device() || kind.is_char_device() {
-        nodes.push(Node { host: device.host.clone(), path: device.path.clone() });
+        nodes.push(Node { host: device.host.clone(), ..Node::new(&device.path) });
     } else if kind.is_dir() && depth > 0 {
         let entries = std::fs::read_dir(&device.host);
         for entry in entries.map_err(Error::file("read", &device.host))? {

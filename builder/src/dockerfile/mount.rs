@@ -265,6 +265,13 @@ mod tests {
         assert_eq!(target("type=secret,id=a"), ("a".into(), Some("/run/secrets/a".into())));
         assert_eq!(target("type=secret,target=/x/b"), ("b".into(), Some("/x/b".into())));
         assert_eq!(target("type=secret,id=a,env=A"), ("a".into(), None));
+        assert_eq!(target("type=secret,id=a,env=A,target=/f"), ("a".into(), Some("/f".into())));
+        assert!(matches!(mount("type=bind"), Ok(Mount::Bind { target, .. }) if target == "."));
+        assert!(matches!(
+            mount("type=ssh"),
+            Ok(Mount::Ssh { id, target: None, required: false, mode: 0o600, uid: 0, gid: 0 })
+                if id == "default"
+        ));
     }
 
     #[test]
@@ -283,8 +290,6 @@ mod tests {
             "",
             "type=foo,target=/a",
             "target",
-            "type=bind",
-            "type=cache",
             "type=cache,target=/",
             "type=cache,target=/a/..",
             "target=/a,mode=755",
@@ -295,6 +300,7 @@ mod tests {
             "type=secret,id=a,source=b",
             "type=secret,id=a,from=b",
             "type=ssh,size=1",
+            "type=ssh,source=default",
             "type=cache,target=/a,mode=9",
             "type=cache,target=/a,uid=x",
             "type=tmpfs,target=/a,size=x",

@@ -1,15 +1,25 @@
 //! RUN: the process, what it sees mounted, and which parts of other inputs it uses.
 
+use std::borrow::Cow;
+
 use rbuild_solver::Edge;
 use rbuild_solver::op::{self, Exec, MountKind, Op, Select};
 
 use super::history;
 use super::plan::Base;
-use super::scope::is_proxy;
+use super::scope::{Scope, is_proxy};
 use super::stage::{Lowering, State, Step};
 use crate::dockerfile::{
-    Diagnostic, Mount, MountOptions, Network, Run, RunCommand, Security, Sharing, Span, Statement,
+    Device, Diagnostic, Mount, MountOptions, Network, Run, RunCommand, Security, Sharing, Span,
+    Statement,
 };
+
+/// The variable that names the socket of an SSH agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
+/// Arguments that speak to the builder alone.
+const NEVER_IN_RUN: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+/// What stands for the value of a secret where a step is shown.
+const MASK: &str = "****";
 
 /// The inputs and mounts of one RUN while they are collected.
 struct Mounts {
@@ -57,24 +67,24 @@ impl Lowering<'_> {
             let hint = "allow it with `--allow security.insecure`".to_owned();
             return Err(Diagnostic::error(span, message).hint(hint));
         }
-        if let Some(device) = run.devices.iter().find(|device| device.required) {
-            let message = format!("device `{}` is not available to RUN", device.name);
-            return Err(Diagnostic::error(span, message));
-        }
         Ok(Exec {
             args,
-            env: state.scope.variables().to_vec(),
+            env: environment(state, &mounts),
             unkeyed_env: self.proxies(state),
             cwd: state.absolute("."),
             user: state.config.config.user.clone(),
             mounts,
+            devices: run.devices.iter().map(device).collect(),
             network: match run.network {
                 Some(Network::None) => op::Network::None,
                 Some(Network::Host) => op::Network::Host,
                 Some(Network::Default) | None => request.network,
             },
             insecure,
-            hostname: request.hostname.clone(),
+            hostname: match request.argument("BUILDKIT_SANDBOX_HOSTNAME") {
+                Some(name) if !name.is_empty() => name.to_owned(),
+                _ => request.hostname.clone(),
+            },
             extra_hosts: request.extra_hosts.clone(),
             shm_size: request.shm_size,
             ulimits: request.ulimits.clone(),
@@ -139,12 +149,17 @@ impl Lowering<'_> {
                 (target, MountKind::Secret { id, env, file, required, mode, uid, gid })
             }
             Mount::Ssh { id, target, required, mode, uid, gid } => {
-                let number = all.mounts.len();
+                let number = all.mounts.iter().filter(|mount| is_ssh(mount)).count();
                 let target = target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}"));
                 (target, MountKind::Ssh { id, required, mode, uid, gid })
             }
         };
-        let target = if target.is_empty() { target } else { state.absolute(&target) };
+        let has_target = !matches!(kind, MountKind::Secret { file: false, .. });
+        let target = if has_target { state.absolute(&target) } else { target };
+        if target == "/" {
+            let hint = "say where it appears: `target=/path`".to_owned();
+            return Err(Diagnostic::error(span, "a mount cannot be on `/`").hint(hint));
+        }
         all.mounts.push(op::Mount { target, kind });
         Ok(())
     }
@@ -187,13 +202,47 @@ impl Lowering<'_> {
     }
 }
 
+/// What ENV and ARG have set, and where the agent is.
+fn environment(state: &State, mounts: &[op::Mount]) -> Vec<(String, String)> {
+    let mut env = state.scope.variables().to_vec();
+    env.retain(|(name, _)| !NEVER_IN_RUN.contains(&name.as_str()));
+    if let Some(agent) = mounts.iter().find(|mount| is_ssh(mount))
+        && state.scope.get(AGENT).is_none()
+    {
+        env.push((AGENT.to_owned(), agent.target.clone()));
+    }
+    env
+}
+
+fn is_ssh(mount: &op::Mount) -> bool {
+    matches!(mount.kind, MountKind::Ssh { .. })
+}
+
+fn device(device: &Device) -> op::Device {
+    op::Device { name: device.name.clone(), required: device.required }
+}
+
+/// A step as progress shows it: variables resolved, but for those that hold secrets.
+pub(super) fn shown(op: &Op, scope: &Scope, text: &str) -> String {
+    let mut scope = Cow::Borrowed(scope);
+    if let Op::Exec(exec) = op {
+        for mount in &exec.mounts {
+            if let MountKind::Secret { env: Some(name), .. } = &mount.kind {
+                scope.to_mut().set(name, MASK);
+            }
+        }
+    }
+    scope.expand_for_display(text)
+}
+
 /// The arguments of the history line, with the values that the step sees.
 fn listed_arguments(state: &State) -> Vec<(String, String)> {
     let current = |(name, declared): &(String, String)| {
         let value = state.scope.get(name).unwrap_or(declared);
         (name.clone(), value.to_owned())
     };
-    state.arguments.iter().map(current).collect()
+    let told = |(name, _): &&(String, String)| !NEVER_IN_RUN.contains(&name.as_str());
+    state.arguments.iter().filter(told).map(current).collect()
 }
 
 /// The argument vector; a here-document that is a script becomes a file below /dev/pipes.

@@ -19,6 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mounts::Mounts;
 use super::{World, prune};
+use crate::cdi;
 use crate::error::StepError;
 
 /// Bytes of output that are read, and told, at once.
@@ -35,7 +36,8 @@ impl World {
             .writable(&base.layers, &staged)
             .map_err(StepError::store("mount the file system of the step"))?;
         let mut mounts = self.mounts(task, exec)?;
-        let container = container(root, exec, &mut mounts);
+        let mut container = container(root, exec, &mut mounts);
+        self.add_devices(exec, &mut container)?;
         run_container(task, exec, container, kill)?;
         drop(mounts);
         let below = self.store.view(&base.layers).map_err(StepError::store("look at the base"))?;
@@ -44,6 +46,21 @@ impl World {
         prune::unchanged(upper.as_fd(), below.as_fd())
             .map_err(StepError::file("compare the new layer with its base"))?;
         self.commit(task, base, staged, began)
+    }
+}
+
+impl World {
+    /// Adds the devices that a step asks for.
+    fn add_devices(&self, exec: &Exec, container: &mut Container) -> Result<(), StepError> {
+        if exec.devices.is_empty() {
+            return Ok(());
+        }
+        let devices = cdi::Devices::read(&self.devices.folders);
+        let asked = exec.devices.iter().map(|device| (device.name.as_str(), device.required));
+        let names = self.devices.grants.allowed(&devices, asked).map_err(StepError::Device)?;
+        let user = rbuild_runtime::user::resolve(container.root.as_fd(), &exec.user);
+        let user = user.map_err(|error| StepError::Other(error.to_string()))?;
+        devices.apply(&names, container, (user.uid, user.gid)).map_err(StepError::Device)
     }
 }
 

@@ -29,11 +29,13 @@ use rbuild_solver::{CachedBy, Error, Mode, StepId, Task, What, Worker, content_o
 use tokio::sync::Semaphore;
 
 use crate::build::steps::{begin, transferred};
+use crate::cdi::DeviceAccess;
 use crate::context::{Folder, select_digest};
 use crate::error::StepError;
 use crate::lower::CONTEXT;
 use crate::registries::Registries;
 use crate::secret::Secrets;
+use crate::ssh::Agents;
 
 /// An image of the graph, and the step that shows it.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub(crate) struct World {
     /// The images, by [`image_key`].
     pub(crate) images: HashMap<String, Base>,
     pub(crate) secrets: Secrets,
+    pub(crate) agents: Agents,
+    pub(crate) devices: DeviceAccess,
     /// As many steps run at once as there are permits.
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) events: rbuild_solver::Events,

@@ -16,6 +16,7 @@ use rustix::fs::{CWD, Dev, FileType, Mode, OFlags};
 use super::{World, select};
 use crate::context::Folder;
 use crate::error::StepError;
+use crate::ssh::Forward;
 
 /// The mounts of one RUN, and what must live as long as they do.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub(super) struct Mounts {
     views: Vec<OwnedFd>,
     /// Cache folders that are in use.
     locks: Vec<Lock>,
+    /// What speaks for the SSH agents.
+    agents: Vec<Forward>,
 }
 
 impl World {
@@ -72,9 +75,15 @@ impl World {
                         all.list.push(Mount::new(source, target).read_only());
                     }
                 }
-                MountKind::Ssh { required: false, .. } => {}
-                MountKind::Ssh { .. } => {
-                    return Err(StepError::Unsupported("`--mount=type=ssh`".to_owned()));
+                MountKind::Ssh { id, required, mode, uid, gid } => {
+                    let Some(agent) = self.agent(id, *required)? else {
+                        continue;
+                    };
+                    let doing = format!("forward the SSH agent `{id}`");
+                    let forward = Forward::start(&self.store, agent, *mode, (*uid, *gid))
+                        .map_err(StepError::file(doing))?;
+                    all.list.push(Mount::bind(forward.socket(), target));
+                    all.agents.push(forward);
                 }
             }
         }
@@ -85,6 +94,14 @@ impl World {
         match self.secrets.read(id).map_err(StepError::file(format!("read the secret `{id}`")))? {
             None if required => Err(StepError::Secret(id.to_owned())),
             secret => Ok(secret),
+        }
+    }
+
+    fn agent(&self, id: &str, required: bool) -> Result<Option<PathBuf>, StepError> {
+        let doing = format!("start the SSH agent `{id}`");
+        match self.agents.socket(id, &self.store).map_err(StepError::file(doing))? {
+            None if required => Err(StepError::Agent(id.to_owned())),
+            agent => Ok(agent),
         }
     }
 

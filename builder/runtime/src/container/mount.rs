@@ -79,14 +79,34 @@ pub struct Device {
     /// Where it is on the host.
     pub host: PathBuf,
     /// Where it shall be in the container, below `/dev`: a node of the same kind, number, mode and
-    /// owner as the host's.
+    /// owner as the host's, but for what is given here.
     pub path: String,
+    /// Its kind and number, where nobody need look at the host's node.
+    pub number: Option<DeviceNumber>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+/// What the kernel knows a device by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceNumber {
+    /// Whether it is a block device and not a character device.
+    pub block: bool,
+    /// The number of its driver.
+    pub major: u32,
+    /// Its number with that driver.
+    pub minor: u32,
 }
 
 impl Device {
     /// A device at its own path.
     pub fn new(path: impl Into<String>) -> Self {
         let path = path.into();
-        Self { host: PathBuf::from(&path), path }
+        let host = PathBuf::from(&path);
+        Self { host, path, number: None, mode: None, uid: None, gid: None }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
-use rbuild_runtime::{Device, Exit, Mount, MountSource};
+use rbuild_runtime::{Device, DeviceNumber, Exit, Mount, MountSource};
 
 use crate::Test;
 use crate::support::{Overlay, Root, refusal, run, start};
@@ -60,6 +60,15 @@ fn devices() {
     device.host = "/dev/zero".into();
     container.devices.push(device);
     assert_eq!(run(container), (Exit::Code(0), "3\n755\n".into()));
+    let mut container = root.container("echo x >/dev/sink; stat -c %a:%u:%g:%t:%T /dev/sink");
+    container.devices.push(Device {
+        number: Some(DeviceNumber { block: false, major: 1, minor: 3 }),
+        mode: Some(0o640),
+        uid: Some(7),
+        gid: Some(8),
+        ..Device::new("/dev/sink")
+    });
+    assert_eq!(run(container), (Exit::Code(0), "640:7:8:1:3\n".into()));
     for (host, path) in [("/etc", "/dev/x"), ("/dev/zero", "/x"), ("/dev/zero", "/dev/../x")] {
         let mut container = root.container("true");
         let mut device = Device::new(path);

@@ -89,6 +89,7 @@ impl Draft {
             ("size", self.size.is_some() && kind != "tmpfs"),
             ("env", self.env.is_some() && kind != "secret"),
             ("from", self.from.is_some() && asked),
+            ("source", self.source.is_some() && kind == "ssh"),
         ];
         match wrong.iter().find(|(_, wrong)| *wrong) {
             Some((key, _)) => {
@@ -104,7 +105,7 @@ impl Draft {
             "tmpfs" => Ok(Mount::Tmpfs { size: self.size, target: self.place()? }),
             "secret" => self.secret(),
             "ssh" => Ok(Mount::Ssh {
-                id: self.id.or(self.source).unwrap_or_else(|| "default".to_owned()),
+                id: self.id.unwrap_or_else(|| "default".to_owned()),
                 target: self.target,
                 required: self.required,
                 mode: self.mode.unwrap_or(0o600),
@@ -120,17 +121,13 @@ impl Draft {
         }
     }
 
-    /// The target of a mount that must have one.
+    /// The target of a mount that has one always: the working directory unless given.
     fn place(&self) -> Result<String, Refusal> {
-        let kind = &self.kind;
-        let Some(target) = &self.target else {
-            let hint = Some("say where it appears: `target=/path`".to_owned());
-            return Err((format!("a mount of type `{kind}` needs a target"), hint));
-        };
+        let target = self.target.as_deref().unwrap_or(".");
         if clean(target) == "/" {
-            return Err((format!("a mount of type `{kind}` cannot be on `/`"), None));
+            return Err((format!("a mount of type `{}` cannot be on `/`", self.kind), None));
         }
-        Ok(target.clone())
+        Ok(target.to_owned())
     }
 
     fn cache(self) -> Result<Mount, Refusal> {
