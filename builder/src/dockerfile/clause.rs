@@ -6,7 +6,7 @@ use super::diagnostic::Diagnostic;
 use super::flag::{self, Flags, Known};
 use super::heredoc::Token;
 use super::line::Line;
-use super::parse::{KEYWORDS, holds_heredocs, tokens_from, unknown};
+use super::parse::{ERROR_LIMIT, KEYWORDS, holds_heredocs, tokens_from, unknown};
 use super::source::Source;
 use super::span::Span;
 use super::tree::{From, Heredoc, Instruction, Word};
@@ -152,7 +152,8 @@ impl<'c> Clause<'c> {
 
     /// Compares the flags with those that the instruction knows.
     pub(super) fn check_flags(&self, known: Known, notes: &mut Notes) {
-        notes.errors.extend(self.flags.check(self.keyword, known).into_iter().map(|problem| {
+        let problems = self.flags.check(self.keyword, known).take(ERROR_LIMIT);
+        notes.errors.extend(problems.map(|problem| {
             Diagnostic::error(self.flag_span(&problem.range), problem.message).hint(problem.hint)
         }));
     }

@@ -3,6 +3,7 @@
 use super::diagnostic::Diagnostic;
 use super::hint;
 use super::lint::Rule;
+use super::parse::ERROR_LIMIT;
 use super::source::Source;
 use super::span::{Span, Spanned};
 
@@ -112,6 +113,9 @@ impl Directives {
             if !matches!(key.as_str(), "syntax" | "check" | "escape")
                 || (key == "escape" && shebang)
             {
+                break;
+            }
+            if errors.len() == ERROR_LIMIT {
                 break;
             }
             if seen.contains(&key) {

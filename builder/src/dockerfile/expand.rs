@@ -243,7 +243,11 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
                 Some(c) if c == self.escape => {
                     let escape = self.escape;
                     let next = self.rest.next_if(|&c| c == '"' || c == '$' || c == escape);
-                    if raw || (next.is_none() && self.rest.peek().is_some()) {
+                    // What escapes nothing stands for itself, which a pattern must be told.
+                    if raw {
+                        text.push(c);
+                    }
+                    if next.is_none() && self.rest.peek().is_some() {
                         text.push(c);
                     }
                     text.extend(next);
@@ -332,14 +336,15 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
 
     fn trim(&mut self, name: &str, side: Side) -> Result<String, ExpandError> {
         let sign = if side == Side::Start { '#' } else { '%' };
-        let longest = self.rest.next_if_eq(&sign).is_some();
         let pattern = self.until(Some('}'), true)?.text;
+        // The second sign may come from a variable too.
+        let longest = pattern.strip_prefix(sign);
         match (self.lookup)(name) {
-            None if self.keep_unset => {
-                let second = if longest { sign.to_string() } else { String::new() };
-                Ok(format!("${{{name}{sign}{second}{pattern}}}"))
+            None if self.keep_unset => Ok(format!("${{{name}{sign}{pattern}}}")),
+            value => {
+                let value = value.unwrap_or_default();
+                pattern::trim(&value, longest.unwrap_or(&pattern), side, longest.is_some())
             }
-            value => pattern::trim(&value.unwrap_or_default(), &pattern, side, longest),
         }
     }
 

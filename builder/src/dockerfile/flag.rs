@@ -83,19 +83,17 @@ fn unquoted(text: &str, start: usize) -> (String, usize) {
 
 impl Flags {
     /// Compares the flags with those that the instruction knows.
-    pub(super) fn check(&self, instruction: &str, known: Known) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    pub(super) fn check(&self, instruction: &str, known: Known) -> impl Iterator<Item = Problem> {
         let mut seen: Vec<&str> = Vec::new();
-        for flag in &self.0 {
+        self.0.iter().filter_map(move |flag| {
             let takes = known.iter().find(|(name, _)| *name == flag.name).map(|(_, takes)| *takes);
-            if let Some((message, hint)) = flag.problem(instruction, known, takes, &seen) {
-                problems.push(Problem { message, hint, range: flag.range.clone() });
-            }
+            let problem = flag.problem(instruction, known, takes, &seen);
             if takes.is_some() && !seen.contains(&flag.name.as_str()) {
                 seen.push(&flag.name);
             }
-        }
-        problems
+            let (message, hint) = problem?;
+            Some(Problem { message, hint, range: flag.range.clone() })
+        })
     }
 
     /// The last use of a flag.

@@ -3,6 +3,9 @@
 /// The form of a `# check=`.
 pub(super) const CHECK: &str = "the form is `# check=skip=Rule1,Rule2;error=true`";
 
+/// Where much text may stand.
+pub(super) const WORDS: &str = "put large data into a file that is copied, or into a heredoc";
+
 /// The longest word that is compared: nothing that long is a slip of the finger.
 const LONGEST: usize = 40;
 

@@ -29,6 +29,12 @@ impl Line {
         self.pieces.get(piece).map_or(self.start, |&(joined, file)| file + at - joined)
     }
 
+    /// How many words there are at most, however an instruction cuts them, comments counted too.
+    pub(super) fn words(&self) -> usize {
+        let ends = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b',';
+        1 + self.text.as_bytes().iter().filter(ends).count() + self.comments.len()
+    }
+
     /// The span of a part of the text.
     pub(super) fn span(&self, source: &Source, start: usize, end: usize) -> Span {
         let last = self.offset(end.saturating_sub(1).max(start));

@@ -5,7 +5,7 @@ use super::diagnostic::Diagnostic;
 use super::directive::{Check, Directives, key_value};
 use super::finding;
 use super::heredoc::{self, Token};
-use super::hint::{self, suggest};
+use super::hint::{self, WORDS, suggest};
 use super::line::{Line, Reader};
 use super::lint::Rule;
 use super::source::Source;
@@ -13,7 +13,10 @@ use super::span::Span;
 use super::tree::{Arg, Dockerfile, From, Heredoc, Instruction, Stage, Statement};
 
 /// How many errors are enough to tell.
-const ERROR_LIMIT: usize = 100;
+pub(super) const ERROR_LIMIT: usize = 100;
+
+/// How many words a file may have outside here-documents, which bounds the size of its tree.
+const WORD_LIMIT: usize = 1 << 19;
 
 /// Parses a file.
 ///
@@ -80,6 +83,8 @@ struct Parser<'s, 'a> {
     warnings: Vec<Diagnostic>,
     /// Set once an instruction before the first `FROM` has been told of.
     homeless: bool,
+    /// The words read so far, or somewhat more.
+    words: usize,
     /// Set when the rest of the file cannot be told apart.
     lost: bool,
 }
@@ -94,6 +99,7 @@ impl<'s, 'a> Parser<'s, 'a> {
             errors: Vec::new(),
             warnings: Vec::new(),
             homeless: false,
+            words: 0,
             lost: false,
         }
     }
@@ -158,6 +164,14 @@ impl<'s, 'a> Parser<'s, 'a> {
 
     /// Parses one instruction; what is wrong with it goes to the errors.
     fn statement(&mut self, line: &Line) -> Option<Statement<Parsed>> {
+        self.words += line.words();
+        if self.words > WORD_LIMIT {
+            let span = self.reader.source.span(line.start, line.start + 1);
+            let message = format!("the file has more than {WORD_LIMIT} words");
+            self.errors.push(Diagnostic::error(span, message).hint(WORDS.to_owned()));
+            self.lost = true;
+            return None;
+        }
         let (comments, check) = self.comments(line);
         let clause = match Clause::cut(self.reader.source, line, self.escape, 0) {
             Ok(clause) => clause,

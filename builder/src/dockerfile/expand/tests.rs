@@ -15,6 +15,10 @@ fn lookup(name: &str) -> Option<Cow<'static, str>> {
         "Q" => "'q'",
         "ENV" => "läng",
         "S" => "a*b*c",
+        "L" => "#*/",
+        "Z" => "\\*",
+        "B" => "a\\bc",
+        "R" => "()[]{}^$.*?|\\x",
         _ => return None,
     }))
 }
@@ -78,6 +82,10 @@ fn starts_and_ends_are_trimmed() {
     check("${S%\\**}", "a*b");
     check("${ENV%ng}", "lä");
     check("${U#x}", "");
+    check("${P#$L}", "lib.tar.gz");
+    check("${B#\"a\\b\"}", "c");
+    check("${R#()[]{\\}^$.\\*\\?|\\\\}", "x");
+    check("${A#}${A%%}${E#*}", "foofoo");
 }
 
 #[test]
@@ -90,6 +98,9 @@ fn matches_are_replaced() {
     check("${A/x/y}", "foo");
     check("${A/f?o/$A$A}", "foofoo");
     check("${P/./[.]}", "/usr/local/lib[.]tar.gz");
+    check("${A/$E/x}${A///}${U///}", "xfoofoo");
+    check("${P//\\//\\/}", "\\/usr\\/local\\/lib.tar.gz");
+    check("${S/\\*/.}${S//$Z/.}", "a.b*ca.b.c");
 }
 
 #[test]
