@@ -51,6 +51,8 @@ pub enum ContextReference {
     Files(ContextSource),
     /// An image, by its name.
     Image(String),
+    /// An image in an OCI layout on disk, a folder or an archive: `PATH[:TAG][@DIGEST]`.
+    Layout(String),
 }
 
 type Listener = Arc<dyn Fn(Event) + Send + Sync>;

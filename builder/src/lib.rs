@@ -24,6 +24,7 @@ mod error;
 mod export;
 pub mod image;
 pub mod images;
+mod layout;
 mod load;
 pub mod lower;
 pub mod platform;

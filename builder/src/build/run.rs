@@ -17,8 +17,10 @@ use crate::dockerfile::Diagnostic;
 use crate::error::{Error, Result, StepError};
 use crate::export::{self, Exporter, Finished, Output};
 use crate::image::ImageConfig;
+use crate::layout;
 use crate::lower::{self, CONTEXT, Lowered, NamedContext, Request, Wanted};
 use crate::source::{self, ResolvedImage};
+use crate::worker::fetch::blocking;
 use crate::worker::{Base, LocalWorker, World, image_key};
 
 /// A build under way.
@@ -83,6 +85,9 @@ impl Run {
             let named = match context {
                 ContextReference::Files(_) => NamedContext::Folder,
                 ContextReference::Image(name) => NamedContext::Image(name.clone()),
+                ContextReference::Layout(place) => {
+                    NamedContext::Image(format!("{}{place}", layout::SCHEME))
+                }
             };
             request.contexts.insert(name.clone(), named);
         }
@@ -108,20 +113,41 @@ impl Run {
     }
 
     async fn resolve_one(&self, wanted: &Wanted) -> Result<ResolvedImage> {
-        let reference = source::parse(&wanted.reference)?;
+        let layout = self.layout(&wanted.reference);
+        let reference = match layout {
+            Some(_) => wanted.reference.clone(),
+            None => source::parse(&wanted.reference)?.to_string(),
+        };
         let name = format!("[internal] load metadata for {reference}");
         let step = begin(&self.events, name);
         let platform = crate::platform::parse(&wanted.platform)
             .map_err(Error::registry("read the platform"))?;
-        let registries = &self.build.registries;
-        let image =
-            source::resolve(&self.store, registries, &wanted.reference, &platform, self.build.pull)
-                .await;
+        let (store, registries) = (&self.store, &self.build.registries);
+        let image = match layout.map(str::to_owned) {
+            Some(place) => {
+                let store = store.clone();
+                blocking(move || layout::resolve(&store, &place, &platform)).await
+            }
+            None => {
+                let name = &wanted.reference;
+                source::resolve(store, registries, name, &platform, self.build.pull).await
+            }
+        };
         match &image {
             Ok(_) => self.events.emit(step, What::Finished),
             Err(error) => self.events.emit(step, What::Failed { error: error.to_string() }),
         }
         image
+    }
+
+    /// The place of an image in a layout, if the caller has named that place: a Dockerfile alone
+    /// leads to no file of the machine.
+    fn layout<'a>(&self, reference: &'a str) -> Option<&'a str> {
+        let place = reference.strip_prefix(layout::SCHEME)?;
+        let is_it = |context: &ContextReference| {
+            matches!(context, ContextReference::Layout(known) if known == place)
+        };
+        self.build.contexts.values().any(is_it).then_some(place)
     }
 
     async fn solve(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::foreign::{Flag, Flags, Foreign, ignored, refused};
-use super::{Pair, SecretFlag, Size, Ulimit};
+use super::{Allow, Pair, SecretFlag, Size, SshFlag, Ulimit};
 use crate::progress::Mode;
 
 const EXAMPLES: &str = "\
@@ -12,6 +12,7 @@ Examples:
   rbuild -t hello -f docker/Dockerfile .     another Dockerfile, the same context
   rbuild --target test --build-arg V=1 .     one stage, with an argument
   rbuild --secret id=npm,src=.npmrc .        a file that no layer keeps
+  rbuild --ssh default .                     your SSH agent, for `RUN --mount=type=ssh`
   rbuild -t host:5000/hello --push .         straight to a registry
   rbuild -o type=oci,dest=hello.tar .        an archive in place of the store
   tar c . | rbuild -t hello -                a context from a pipe
@@ -35,7 +36,6 @@ impl Flags for BuildFlags {
         refused("cgroup-parent"),
         refused("policy"),
         refused("resource"),
-        refused("ssh"),
         // Only what these raise above the default would be missed, and they never change an image.
         ignored("memory").short('m'),
         ignored("memory-swap"),
@@ -76,7 +76,11 @@ pub(crate) struct BuildArgs {
     /// Lend a secret to `RUN --mount=type=secret`
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
     pub(crate) secrets: Vec<SecretFlag>,
-    /// Give a folder or an image the name of a stage
+    /// Lend an SSH agent, or keys, to `RUN --mount=type=ssh`
+    #[arg(long = "ssh", value_name = "default|ID[=SOCKET|KEYFILE,…]")]
+    pub(crate) ssh: Vec<SshFlag>,
+    /// Give a folder or an image a name that `FROM` and `--from` know: a path, `docker-image://…`,
+    /// or `oci-layout://PATH[:TAG]`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<Pair>,
     /// Add a label to the image
@@ -135,9 +139,9 @@ pub(crate) struct BuildArgs {
     /// A resource limit of every RUN
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", help_heading = "Sandbox of RUN")]
     pub(crate) ulimits: Vec<Ulimit>,
-    /// Allow `RUN --security=insecure`, which takes nearly all walls away: `security.insecure`
+    /// Allow what takes walls away: `security.insecure`, `device[=NAME]`, `network.host`
     #[arg(long = "allow", value_name = "WHAT", help_heading = "Sandbox of RUN")]
-    pub(crate) allow: Vec<String>,
+    pub(crate) allow: Vec<Allow>,
 
     #[command(flatten)]
     pub(crate) foreign: Foreign<BuildFlags>,

@@ -35,7 +35,7 @@ pub(crate) use image::{
 };
 pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
 pub(crate) use system::{BuildxArgs, CompletionArgs, FormatArgs, InspectArgs, ManArgs};
-pub(crate) use values::{Pair, Pull, SecretFlag, SecretSource, Size, Ulimit, csv};
+pub(crate) use values::{Allow, Pair, Pull, SecretFlag, SecretSource, Size, SshFlag, Ulimit, csv};
 
 const EXAMPLES: &str = "\
 Examples:

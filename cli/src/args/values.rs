@@ -123,6 +123,59 @@ impl FromStr for SecretFlag {
     }
 }
 
+/// `--ssh ID[=SOCKET|KEYFILE[,KEYFILE...]]`; without a path it is the agent of the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SshFlag {
+    pub(crate) id: String,
+    pub(crate) paths: Vec<String>,
+}
+
+impl FromStr for SshFlag {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+        let id = if id.is_empty() { "default" } else { id };
+        let paths = paths.split(',').filter(|path| !path.is_empty()).map(str::to_owned);
+        Ok(Self { id: id.to_owned(), paths: paths.collect() })
+    }
+}
+
+/// `--allow network.host|security.insecure|device[=NAME[,alias=ALIAS]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Allow {
+    HostNetwork,
+    Insecure,
+    Devices,
+    Device { name: String, alias: Option<String> },
+}
+
+impl FromStr for Allow {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        const SHAPE: ValueError =
+            ValueError::Shape { expected: "network.host, security.insecure or device[=NAME]" };
+        match text.split_once('=').unwrap_or((text, "")) {
+            ("network.host", "") => Ok(Self::HostNetwork),
+            ("security.insecure", "") => Ok(Self::Insecure),
+            ("device", "") => Ok(Self::Devices),
+            ("device", device) => {
+                let (name, options) = device.split_once(',').unwrap_or((device, ""));
+                let alias = match options {
+                    "" => None,
+                    options => {
+                        let alias = options.strip_prefix("alias=").filter(|name| !name.is_empty());
+                        Some(alias.ok_or(SHAPE)?.to_owned())
+                    }
+                };
+                Ok(Self::Device { name: name.to_owned(), alias })
+            }
+            _ => Err(SHAPE),
+        }
+    }
+}
+
 /// A number of bytes: `1024`, `512m`, `1.5g`, `64MiB`; units are powers of 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
@@ -223,6 +276,34 @@ mod tests {
         assert_eq!(source("type=env,id=a,src=B"), Ok(SecretSource::Env("B".into())));
         assert!(source("src=f").is_err());
         assert!(source("id=a,typ=env").is_err());
+    }
+
+    #[test]
+    fn agents_have_sockets_or_keys() {
+        let flag = |text: &str| text.parse::<SshFlag>().map(|flag| (flag.id, flag.paths)).unwrap();
+        let owned = |id: &str, paths: &[&str]| {
+            (id.to_owned(), paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(flag("default"), owned("default", &[]));
+        assert_eq!(flag("default="), owned("default", &[]));
+        assert_eq!(flag("git=/a,/b=c"), owned("git", &["/a", "/b=c"]));
+    }
+
+    #[test]
+    fn leave_is_given_by_name() {
+        let device = |name: &str, alias: Option<&str>| {
+            Ok(Allow::Device { name: name.to_owned(), alias: alias.map(str::to_owned) })
+        };
+        assert_eq!("network.host".parse(), Ok(Allow::HostNetwork));
+        assert_eq!("security.insecure".parse(), Ok(Allow::Insecure));
+        assert_eq!("device".parse(), Ok(Allow::Devices));
+        assert_eq!("device=v/c=1".parse(), device("v/c=1", None));
+        assert_eq!("device=v/c=*,alias=any/gpu".parse(), device("v/c=*", Some("any/gpu")));
+        for wrong in
+            ["", "network", "security.insecure=1", "device=v/c,name=x", "device=v/c,alias="]
+        {
+            assert!(wrong.parse::<Allow>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! `build`: from what was typed to an image.
 
+mod steps;
+
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use rbuild::{
-    Build, Built, ContextReference, ContextSource, DockerfileSource, Network, SecretSource,
-    container,
-};
+use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource};
 use serde_json::json;
 
 use super::{DONE, Outcome, Session, outputs, platform, print, tell};
-use crate::args::{BuildArgs, Pair, SecretSource as Typed, Ulimit};
+use crate::args::{BuildArgs, Pair};
 use crate::config;
 use crate::failure::Failure;
 use crate::interrupt::block_on;
@@ -118,7 +117,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     for Pair { name, value } in &args.contexts {
         build = build.named_context(name, named_context(name, value.as_deref())?);
     }
-    secrets(sandbox(build, args)?, args)
+    steps::lend(steps::sandbox(build, args)?, args)
 }
 
 fn one_platform(typed: &[String]) -> Result<Option<&str>, Failure> {
@@ -129,71 +128,15 @@ fn one_platform(typed: &[String]) -> Result<Option<&str>, Failure> {
     }
 }
 
-/// What every RUN gets.
-fn sandbox(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
-    match args.network.as_deref() {
-        None | Some("default" | "bridge") => {}
-        Some("none") => build = build.network(Network::None),
-        Some("host") => build = build.network(Network::Host),
-        Some(other) => {
-            let message = format!("`--network {other}` is not supported in a build");
-            return Err(Failure::usage(message).hint("use `default`, `none` or `host`"));
-        }
-    }
-    for host in &args.add_hosts {
-        let (name, address) = container::add_host(host)?;
-        build = build.add_host(name, address);
-    }
-    if let Some(size) = args.shm_size {
-        build = build.shm_size(size.0);
-    }
-    for Ulimit { name, soft, hard } in &args.ulimits {
-        let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
-        build = build.ulimit(name, limit(*soft), limit(*hard));
-    }
-    for what in &args.allow {
-        match what.as_str() {
-            "security.insecure" => build = build.allow_insecure(true),
-            // It is the default here.
-            "network.host" => {}
-            other => {
-                return Err(Failure::usage(format!("`--allow {other}` is not supported yet")));
-            }
-        }
-    }
-    Ok(build)
-}
-
-fn secrets(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
-    let value = |name: &str| config::variable(name).map(String::into_bytes);
-    for secret in &args.secrets {
-        let file = |path: &str| match fs::metadata(path) {
-            Ok(_) => Ok(SecretSource::File(path.into())),
-            Err(error) => Err(Failure::io(format!("read the secret file `{path}`"))(error)),
-        };
-        let source = match &secret.source {
-            Typed::File(path) => file(path)?,
-            Typed::Env(name) => match value(name) {
-                Some(value) => SecretSource::Value(value),
-                // A step that needs it says so; one that doesn't may run without.
-                None => continue,
-            },
-            Typed::Either(id) => match value(id) {
-                Some(value) => SecretSource::Value(value),
-                None => file(id)?,
-            },
-        };
-        build = build.secret(&secret.id, source);
-    }
-    Ok(build)
-}
-
 fn named_context(name: &str, place: Option<&str>) -> Result<ContextReference, Failure> {
     let Some(place) = place.filter(|place| !place.is_empty()) else {
         return Err(Failure::usage(format!("`--build-context {name}` names no place")));
     };
     if let Some(image) = place.strip_prefix("docker-image://") {
         return Ok(ContextReference::Image(image.to_owned()));
+    }
+    if let Some(layout) = place.strip_prefix("oci-layout://") {
+        return Ok(ContextReference::Layout(layout.to_owned()));
     }
     refuse_address(place)?;
     Ok(ContextReference::Files(ContextSource::Folder(place.into())))
