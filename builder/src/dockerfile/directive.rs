@@ -66,7 +66,9 @@ impl Check {
         let none = || RuleSet::Named(Vec::new());
         let mut check = Self { skip: none(), experimental: none(), error: false, span };
         for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let (key, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("`{part}` in a check is not of the form KEY=VALUE"))?;
             match key.trim() {
                 "skip" => check.skip = RuleSet::parse(value),
                 "experimental" => check.experimental = RuleSet::parse(value),
@@ -80,12 +82,21 @@ impl Check {
         Ok(check)
     }
 
-    /// Whether a rule is applied where this is said, or nothing is.
-    pub fn applies(check: Option<&Self>, rule: Rule) -> bool {
-        let Some(check) = check else {
-            return !rule.is_experimental();
-        };
-        !check.skip.contains(rule) && (!rule.is_experimental() || check.experimental.contains(rule))
+    /// Reads the value of a `# check=` above an instruction: it ends at the first blank, so that a
+    /// reason may follow, and one that is no check is just a comment.
+    pub(super) fn above(value: &str, span: Span) -> Option<Self> {
+        Self::parse(value.split_whitespace().next()?, span).ok()
+    }
+
+    /// Whether a rule is applied under the check of the file and the one above the instruction,
+    /// as far as there are any.
+    pub fn applies(file: Option<&Self>, instruction: Option<&Self>, rule: Rule) -> bool {
+        let mut checks = file.into_iter().chain(instruction);
+        if rule.is_experimental() {
+            checks.any(|check| check.experimental.contains(rule))
+        } else {
+            !checks.any(|check| check.skip.contains(rule))
+        }
     }
 }
 

@@ -1,239 +1,157 @@
-//! The lint rules that need no more than the text.
+//! The lint rules that need no more than the text. Those that depend on what is built, on arguments
+//! and base images, are the lowering's.
 
 use std::collections::HashMap;
 
-use super::diagnostic::Diagnostic;
-use super::directive::Check;
+use super::diagnostic::{Diagnostic, Kind};
+use super::directive::{Check, Directives};
 use super::lint::Rule;
-use super::port::read;
-use super::span::Span;
-use super::tree::{Arg, Command, Dockerfile, From, Instruction, Stage, Statement, Word};
+use super::tree::{Dockerfile, From, Instruction, Stage, Statement};
 
-/// Finds what the rules have to say. The file's own `# check=` is not asked, those above
-/// instructions are.
+/// Finds what the rules have to say; no `# check=` is asked yet.
 pub(super) fn find(file: &Dockerfile) -> Vec<Diagnostic> {
     let mut findings = Findings(Vec::new());
     findings.casing(file);
     for statement in &file.args {
-        findings.args(statement, &statement.value);
+        let names: Vec<_> = statement.value.iter().map(|arg| arg.name.text.as_str()).collect();
+        findings.description("ARG", statement, &names);
     }
     let mut before: Before = HashMap::new();
     for stage in &file.stages {
         findings.from(&stage.from, &before);
         findings.instructions(stage);
-        let base = before.get(stage.from.value.image.text.to_lowercase().as_str());
-        let inherited = base.is_some_and(|(_, shell)| *shell);
-        let shell = inherited || findings.shell_form(stage);
         if let Some(name) = &stage.from.value.name {
-            before.insert(name, (stage.from.span.lines.0, shell));
+            before.insert(name, stage.from.span.lines.0);
         }
-        findings.repeated(stage);
     }
     findings.0
 }
 
 impl Dockerfile {
-    /// Returns the warnings that a check leaves: the file's own, or one given in its place.
+    /// A file without any instruction.
+    pub(super) fn nothing(directives: Directives) -> Self {
+        Self { directives, args: Vec::new(), stages: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Returns the warnings that the checks leave: the one given, and those above instructions.
     pub fn warnings_under(&self, check: Option<&Check>) -> Vec<Diagnostic> {
-        let applies = |warning: &&Diagnostic| match warning.kind {
-            super::Kind::Lint(rule) => Check::applies(check, rule),
-            super::Kind::Error => true,
+        self.kept_under(check, self.warnings.clone())
+    }
+
+    /// Leaves of some warnings about this file those that the checks leave, like
+    /// [`warnings_under`](Self::warnings_under).
+    pub fn kept_under(&self, check: Option<&Check>, mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        all.retain(|warning| match warning.kind {
+            Kind::Lint(rule) => Check::applies(check, self.check_at(warning.span.start), rule),
+            Kind::Error => true,
+        });
+        all
+    }
+
+    /// The check above the instruction that holds a place of the file.
+    fn check_at(&self, place: usize) -> Option<&Check> {
+        fn last<T>(statements: &[Statement<T>], place: usize) -> Option<&Statement<T>> {
+            let behind = statements.partition_point(|statement| statement.span.start <= place);
+            statements.get(behind.checked_sub(1)?)
+        }
+        let behind = self.stages.partition_point(|stage| stage.from.span.start <= place);
+        let Some(stage) = behind.checked_sub(1).and_then(|index| self.stages.get(index)) else {
+            return last(&self.args, place)?.check.as_ref();
         };
-        self.warnings.iter().filter(applies).cloned().collect()
+        match last(&stage.instructions, place) {
+            Some(statement) => statement.check.as_ref(),
+            None => stage.from.check.as_ref(),
+        }
     }
 }
 
-/// The stages so far by name: the line, and whether a `SHELL` is set at the end.
-type Before<'f> = HashMap<&'f str, (usize, bool)>;
+/// The stages so far by name, and their lines.
+type Before<'f> = HashMap<&'f str, usize>;
 
 struct Findings(Vec<Diagnostic>);
 
 impl Findings {
-    fn add<T>(&mut self, rule: Rule, statement: &Statement<T>, span: Span, message: String) {
-        let skipped = statement.check.as_ref().is_some_and(|check| check.skip.contains(rule));
-        if !skipped {
-            self.0.push(Diagnostic::lint(rule, span, message));
-        }
+    fn add<T>(&mut self, rule: Rule, statement: &Statement<T>, message: String) {
+        self.0.push(Diagnostic::lint(rule, statement.span, message));
     }
 
-    /// Keywords in one case, by the majority of the file.
+    /// Keywords in one case, by the majority of the stages.
     fn casing(&mut self, file: &Dockerfile) {
         let mut keywords = Vec::new();
-        for arg in &file.args {
-            keywords.push((keyword(arg), arg.span, arg.check.as_ref()));
-        }
         for stage in &file.stages {
-            keywords.push((keyword(&stage.from), stage.from.span, stage.from.check.as_ref()));
-            let rest = stage.instructions.iter();
-            keywords.extend(rest.map(|s| (keyword(s), s.span, s.check.as_ref())));
+            keywords.push((keyword(&stage.from), stage.from.span));
+            keywords.extend(stage.instructions.iter().map(|s| (keyword(s), s.span)));
         }
         let is_lower = |word: &str| !word.contains(|c: char| c.is_ascii_uppercase());
         let is_upper = |word: &str| !word.contains(|c: char| c.is_ascii_lowercase());
-        let lower = keywords.iter().filter(|(word, ..)| is_lower(word)).count();
-        let upper = keywords.iter().filter(|(word, ..)| is_upper(word)).count();
+        let lower = keywords.iter().filter(|(word, _)| is_lower(word)).count();
+        let upper = keywords.iter().filter(|(word, _)| is_upper(word)).count();
         let (wanted, matches): (_, &dyn Fn(&str) -> bool) =
             if lower > upper { ("lower", &is_lower) } else { ("upper", &is_upper) };
-        let rule = Rule::ConsistentInstructionCasing;
-        for (word, span, check) in keywords {
-            let skipped = check.is_some_and(|check| check.skip.contains(rule));
-            if !matches(word) && !skipped {
-                let message = format!("`{word}` is not in the {wanted} case of the rest");
-                let end = span.start + word.len();
-                let span = Span { end, lines: (span.lines.0, span.lines.0), ..span };
-                self.0.push(Diagnostic::lint(rule, span, message));
-            }
+        for (word, span) in keywords.into_iter().filter(|(word, _)| !matches(word)) {
+            let message = format!("`{word}` is not in the {wanted} case of the rest");
+            self.0.push(Diagnostic::lint(Rule::ConsistentInstructionCasing, span, message));
         }
     }
 
     fn from(&mut self, statement: &Statement<From>, before: &Before) {
-        let from = &statement.value;
-        if let Some(name) = &from.name {
+        if let Some(name) = &statement.value.name {
             self.stage_name(statement, name, before);
+            self.description("FROM", statement, &[name]);
         }
-        if let Some(platform) = &from.platform {
-            self.platform(statement, platform);
-        }
-        self.description(statement, from.name.as_deref());
     }
 
     fn stage_name(&mut self, statement: &Statement<From>, name: &str, before: &Before) {
-        let span = statement.span;
         let mut words = statement.text.split_whitespace().rev();
         let (written, keyword_as) = (words.next().unwrap_or(name), words.next().unwrap_or("AS"));
         if written != name {
             let message = format!("the stage name `{written}` should be in lower case");
-            self.add(Rule::StageNameCasing, statement, span, message);
+            self.add(Rule::StageNameCasing, statement, message);
         }
         let keyword = keyword(statement);
         let upper = keyword == keyword.to_ascii_uppercase();
         let lower = keyword == keyword.to_ascii_lowercase();
         if (upper && keyword_as != "AS") || (lower && keyword_as != "as") {
             let message = format!("`{keyword_as}` and `{keyword}` are not in the same case");
-            self.add(Rule::FromAsCasing, statement, span, message);
+            self.add(Rule::FromAsCasing, statement, message);
         }
         if matches!(name, "scratch" | "context") {
             let message = format!("the stage name `{name}` is reserved");
-            self.add(Rule::ReservedStageName, statement, span, message);
+            self.add(Rule::ReservedStageName, statement, message);
         }
-        if let Some((line, _)) = before.get(name) {
+        if let Some(line) = before.get(name) {
             let message = format!("a stage of line {line} is named `{name}` too");
-            self.add(Rule::DuplicateStageName, statement, span, message);
+            self.add(Rule::DuplicateStageName, statement, message);
         }
     }
 
-    fn platform(&mut self, statement: &Statement<From>, platform: &Word) {
-        let text = platform.text.as_str();
-        if matches!(text, "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
-            let message = format!("`--platform={text}` is what holds anyway");
-            self.add(Rule::RedundantTargetPlatform, statement, platform.span, message);
-        }
-        let name = statement.value.name.as_deref().unwrap_or_default();
-        let named = text.split('/').take(2).any(|part| !part.is_empty() && name.contains(part));
-        if !text.contains('$') && !named {
-            let message = format!("`--platform={text}` builds for one platform only");
-            let rule = Rule::FromPlatformFlagConstDisallowed;
-            self.add(rule, statement, platform.span, message);
-        }
-    }
-
-    fn description<T>(&mut self, statement: &Statement<T>, name: Option<&str>) {
-        let (Some(name), Some(first)) = (name, statement.comments.first()) else {
+    /// The last line of the comment above, where there is one, starts with what it describes.
+    fn description<T>(&mut self, keyword: &str, statement: &Statement<T>, names: &[&str]) {
+        let Some(line) = statement.comments.last() else {
             return;
         };
-        if !statement.comments.iter().any(|line| line.split_whitespace().next() == Some(name)) {
-            let message = format!("the comment `{first}` does not start with `{name}`");
-            self.add(Rule::InvalidDefinitionDescription, statement, statement.span, message);
-        }
-    }
-
-    fn args<T>(&mut self, statement: &Statement<T>, args: &[Arg]) {
-        if let [arg] = args {
-            self.description(statement, Some(&arg.name.text));
-        }
-        for arg in args {
-            self.secret("ARG", statement, &arg.name);
-        }
-    }
-
-    fn secret<T>(&mut self, keyword: &str, statement: &Statement<T>, name: &Word) {
-        if is_secret(&name.text) {
-            let message = format!("{keyword} `{}` looks like a secret", name.text);
-            self.add(Rule::SecretsUsedInArgOrEnv, statement, name.span, message);
+        let first = line.split(' ').next().unwrap_or_default();
+        if !names.contains(&first) {
+            let name = if let [name] = names { name } else { "NAME" };
+            let message =
+                format!("the comment above {keyword} should have the form `# {name} DESCRIPTION`");
+            self.add(Rule::InvalidDefinitionDescription, statement, message);
         }
     }
 
     fn instructions(&mut self, stage: &Stage) {
         for statement in &stage.instructions {
             match &statement.value {
-                Instruction::Arg(args) => self.args(statement, args),
-                Instruction::Env(pairs) => {
-                    for (name, _) in pairs {
-                        self.secret("ENV", statement, name);
-                    }
-                }
-                Instruction::Expose(ports) => {
-                    for port in ports {
-                        self.port(statement, port);
-                    }
+                Instruction::Arg(args) => {
+                    let names: Vec<_> = args.iter().map(|arg| arg.name.text.as_str()).collect();
+                    self.description("ARG", statement, &names);
                 }
                 Instruction::Maintainer(_) => {
                     let message = "use a label in place of MAINTAINER: \
                                    `LABEL org.opencontainers.image.authors=...`";
-                    let rule = Rule::MaintainerDeprecated;
-                    self.add(rule, statement, statement.span, message.to_owned());
+                    self.add(Rule::MaintainerDeprecated, statement, message.to_owned());
                 }
                 _ => {}
-            }
-        }
-    }
-
-    fn port(&mut self, statement: &Statement, port: &Word) {
-        let Ok(ports) = read(&port.text) else {
-            return;
-        };
-        if !ports.lower_case {
-            let message = format!("the protocol of `{}` should be in lower case", port.text);
-            self.add(Rule::ExposeProtoCasing, statement, port.span, message);
-        }
-        if ports.published {
-            let message = format!("`{}` names an address or a port of the host", port.text);
-            self.add(Rule::ExposeInvalidFormat, statement, port.span, message);
-        }
-    }
-
-    /// Commands in shell form before any `SHELL`; tells whether there is one.
-    fn shell_form(&mut self, stage: &Stage) -> bool {
-        for statement in &stage.instructions {
-            let (keyword, text) = match &statement.value {
-                Instruction::Shell(_) => return true,
-                Instruction::Cmd(Command::Shell(text)) => ("CMD", text),
-                Instruction::Entrypoint(Command::Shell(text)) => ("ENTRYPOINT", text),
-                _ => continue,
-            };
-            let message = if text.starts_with('[') {
-                format!("{keyword} starts with `[` but is no JSON, which has double quotes only")
-            } else {
-                format!("{keyword} in shell form keeps signals from the program")
-            };
-            self.add(Rule::JSONArgsRecommended, statement, statement.span, message);
-        }
-        false
-    }
-
-    /// Instructions of which only the last counts; the finding is about those that are lost.
-    fn repeated(&mut self, stage: &Stage) {
-        let mut last: [Option<&Statement>; 3] = [None; 3];
-        for statement in &stage.instructions {
-            let (place, keyword) = match &statement.value {
-                Instruction::Cmd(_) => (0, "CMD"),
-                Instruction::Entrypoint(_) => (1, "ENTRYPOINT"),
-                Instruction::Healthcheck(_) => (2, "HEALTHCHECK"),
-                _ => continue,
-            };
-            if let Some(lost) = last[place].replace(statement) {
-                let line = statement.span.lines.0;
-                let message = format!("{keyword} is lost: line {line} has another one");
-                self.add(Rule::MultipleInstructionsDisallowed, lost, lost.span, message);
             }
         }
     }
@@ -243,23 +161,81 @@ fn keyword<T>(statement: &Statement<T>) -> &str {
     statement.text.split_whitespace().next().unwrap_or_default()
 }
 
-/// Words that secrets are named by, and words that say it is none.
-const SECRET: [&str; 10] = [
-    "apikey",
-    "auth",
-    "credential",
-    "credentials",
-    "key",
-    "password",
-    "pword",
-    "passwd",
-    "secret",
-    "token",
-];
-const PUBLIC: [&str; 3] = ["public", "file", "version"];
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::{parse, parse_all};
 
-fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
-    let any = |words: &[&str]| name.split('_').any(|part| words.contains(&part));
-    any(&SECRET) && !any(&PUBLIC)
+    /// The rules and lines of what is found without any check of the file, experiments included.
+    fn found(text: &str) -> Vec<(&'static str, usize)> {
+        let (file, _) = parse_all(text.as_bytes());
+        let told = |warning: Diagnostic| match warning.kind {
+            Kind::Lint(rule) => (rule.name(), warning.span.lines.0),
+            Kind::Error => panic!("{warning}"),
+        };
+        file.warnings.into_iter().map(told).collect()
+    }
+
+    macro_rules! rules {
+        ($($name:ident: $rule:ident at $line:literal in $bad:expr, not in $good:expr;)*) => {
+            $(#[test]
+            fn $name() {
+                let rule = stringify!($rule);
+                assert_eq!(found($bad), [(rule, $line)]);
+                assert_eq!(found($good), []);
+            })*
+        };
+    }
+
+    rules! {
+        stage_names_are_lower: StageNameCasing at 1 in "FROM a AS Base", not in "FROM a AS base";
+        as_is_like_from: FromAsCasing at 2 in "FROM a AS b\nFROM a as c", not in "from a as b";
+        a_mixed_from_is_another_rule: ConsistentInstructionCasing at 1
+            in "From a as b\nRUN c", not in "from a as b\nrun c";
+        keywords_are_in_one_case: ConsistentInstructionCasing at 2
+            in "FROM a\nrun b\nRUN c", not in "arg A\nFROM a\nRUN b";
+        names_are_unique: DuplicateStageName at 2
+            in "FROM a AS b\nFROM a AS b", not in "FROM a AS b\nFROM a AS c";
+        names_are_not_reserved: ReservedStageName at 1
+            in "FROM a AS scratch", not in "FROM scratch AS a";
+        maintainer_is_old: MaintainerDeprecated at 2
+            in "FROM a\nMAINTAINER me", not in "FROM a\nLABEL maintainer=me";
+        keys_have_equals_signs: LegacyKeyValueFormat at 2
+            in "FROM a\nENV a b", not in "FROM a\nENV a=b\nONBUILD ENV a b";
+        continuations_are_not_empty: NoEmptyContinuation at 4
+            in "FROM a\nRUN b \\\n\n  c", not in "FROM a\nRUN b \\\n  # d\n  c";
+        stages_are_described: InvalidDefinitionDescription at 2
+            in "# BASE is it\nFROM a AS base", not in "# base is it\nFROM a AS base";
+        arguments_are_described: InvalidDefinitionDescription at 2
+            in "# it\nARG a=1 b=2\nFROM a", not in "# other words\n# b is it\nARG a=1 b=2\nFROM a";
+        comments_further_up_describe_nothing: InvalidDefinitionDescription at 5
+            in "# a\n\nARG b\n# c\nFROM a AS d", not in "# a\n#\nARG b\n# c\n\nFROM a AS d\n# e\nRUN f";
+    }
+
+    #[test]
+    fn checks_of_the_file_and_of_an_instruction_add_up() {
+        let left = |text: &str| {
+            let file = parse(text.as_bytes()).expect("valid");
+            let warnings = file.warnings_under(file.directives.check.as_ref());
+            warnings.iter().map(|warning| warning.span.lines.0).collect::<Vec<_>>()
+        };
+        let file = "FROM a\n# check=skip=MaintainerDeprecated // she insists\nMAINTAINER b\nENV c d\n";
+        assert_eq!(left(file), [4]);
+        assert!(left(&format!("# check=skip=LegacyKeyValueFormat\n{file}")).is_empty());
+        assert!(left(&format!("# check=skip=all\n{file}")).is_empty());
+        assert_eq!(left("FROM a\n# check=nonsense\nMAINTAINER b\n"), [3]);
+        assert!(left("# a\nARG b\nFROM a\n").is_empty());
+        let experiment = "experimental=InvalidDefinitionDescription";
+        assert_eq!(left(&format!("# check=skip=all;{experiment}\n# a\nARG b\nFROM a\n")), [3]);
+        assert_eq!(left(&format!("\n# a\n# check={experiment}\nARG b\n# a\nARG c\nFROM a\n")), [4]);
+    }
+
+    #[test]
+    fn a_file_with_errors_has_warnings_too() {
+        assert_eq!(
+            found("FROM a AS Bad\nMAINTAINER me\nBADCMD\n"),
+            [("StageNameCasing", 1), ("MaintainerDeprecated", 2)]
+        );
+        assert_eq!(found("\0"), []);
+    }
 }

@@ -34,6 +34,6 @@ pub use directive::{Check, Directives, RuleSet};
 pub use hint::suggest;
 pub use lint::Rule;
 pub use mount::{Mount, MountOptions, Sharing};
-pub use parse::{parse, parse_instruction};
+pub use parse::{parse, parse_all, parse_instruction};
 pub use span::{Span, Spanned};
 pub use tree::*;

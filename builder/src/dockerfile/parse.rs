@@ -5,7 +5,7 @@ use super::diagnostic::Diagnostic;
 use super::directive::{Check, Directives, key_value};
 use super::finding;
 use super::heredoc::{self, Token};
-use super::hint::{self, WORDS, suggest};
+use super::hint::{WORDS, suggest};
 use super::line::{Line, Reader};
 use super::lint::Rule;
 use super::source::Source;
@@ -23,26 +23,29 @@ const WORD_LIMIT: usize = 1 << 19;
 /// Returns every error that can be found, in the order of the file; the walk goes on behind a
 /// wrong instruction. Takes time and memory in proportion to the length, whatever the bytes.
 pub fn parse(bytes: &[u8]) -> Result<Dockerfile, Vec<Diagnostic>> {
-    let source = Source::read(bytes).map_err(|error| vec![error])?;
+    let (file, errors) = parse_all(bytes);
+    if errors.is_empty() { Ok(file) } else { Err(errors) }
+}
+
+/// Parses a file like [`parse`], and returns what can be told of it beside the errors: the
+/// instructions that are right, and the warnings.
+pub fn parse_all(bytes: &[u8]) -> (Dockerfile, Vec<Diagnostic>) {
+    let source = match Source::read(bytes) {
+        Ok(source) => source,
+        Err(error) => return (Dockerfile::nothing(Directives::none()), vec![error]),
+    };
     let mut errors = Vec::new();
     let directives = Directives::read(&source, &mut errors);
     let mut parser = Parser::new(Reader::new(&source, &directives), directives.escape);
     parser.errors = errors;
     parser.file();
-    if !parser.errors.is_empty() {
-        parser.errors.truncate(ERROR_LIMIT);
-        return Err(parser.errors);
-    }
-    let mut file = Dockerfile {
-        directives,
-        args: parser.args,
-        stages: parser.stages,
-        warnings: parser.warnings,
-    };
+    parser.errors.truncate(ERROR_LIMIT);
+    let mut file = Dockerfile::nothing(directives);
+    (file.args, file.stages, file.warnings) = (parser.args, parser.stages, parser.warnings);
     let found = finding::find(&file);
     file.warnings.extend(found);
     file.warnings.sort_by_key(|warning| warning.span.start);
-    Ok(file)
+    (file, parser.errors)
 }
 
 /// Parses the text of one instruction with its here-documents, as an image's configuration keeps
@@ -186,9 +189,12 @@ impl<'s, 'a> Parser<'s, 'a> {
         let span = self.reader.source.span(line.start, end);
         let (value, notes) = clause.parse(&tokens, &heredocs);
         self.errors.extend(notes.errors);
-        let applied = |rule| Check::applies(check.as_ref(), rule);
-        self.warnings.extend(notes.legacy.filter(|_| applied(Rule::LegacyKeyValueFormat)));
-        if let Some(span) = line.empty.filter(|_| applied(Rule::NoEmptyContinuation)) {
+        // What a trigger does is told where it runs.
+        let trigger = matches!(value, Some(Parsed::Instruction(Instruction::Onbuild(_))));
+        self.warnings.extend(notes.legacy.filter(|_| !trigger));
+        if line.empty.is_some() {
+            let last = self.reader.source.span(line.start, line.end).lines.1;
+            let span = self.reader.source.line_span(last - 1);
             let message = "an empty line stands inside a continued instruction";
             self.warnings.push(Diagnostic::lint(Rule::NoEmptyContinuation, span, message));
         }
@@ -214,7 +220,7 @@ impl<'s, 'a> Parser<'s, 'a> {
     }
 
     /// Takes the comment above an instruction apart: its lines, and the check that it asks for.
-    fn comments(&mut self, line: &Line) -> (Vec<String>, Option<Check>) {
+    fn comments(&self, line: &Line) -> (Vec<String>, Option<Check>) {
         let mut comments = Vec::new();
         let mut check = None;
         for &number in &line.comments {
@@ -222,12 +228,7 @@ impl<'s, 'a> Parser<'s, 'a> {
             let span = self.reader.source.line_span(number);
             match key_value(text) {
                 Some((key, value)) if key.eq_ignore_ascii_case("check") => {
-                    match Check::parse(value, span) {
-                        Ok(parsed) => check = Some(parsed),
-                        Err(message) => self
-                            .errors
-                            .push(Diagnostic::error(span, message).hint(hint::CHECK.to_owned())),
-                    }
+                    check = check.or_else(|| Check::above(value, span));
                 }
                 _ => {
                     let text = text.trim_start().trim_start_matches('#').trim();

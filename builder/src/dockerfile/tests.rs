@@ -93,14 +93,14 @@ fn triggers_of_images_are_parsed_alone() {
 
 #[test]
 fn a_check_in_place_of_the_file_decides_what_is_told() {
-    let file = parse(b"# check=skip=MaintainerDeprecated\nFROM a\nMAINTAINER me\nCMD a\n");
+    let file = parse(b"# check=skip=MaintainerDeprecated\nFROM a\nMAINTAINER me\nENV a b\n");
     let file = file.expect("valid");
     let rules = |check| -> Vec<_> {
         let warnings = file.warnings_under(check).into_iter();
         warnings.map(|w| if let Kind::Lint(rule) = w.kind { rule } else { panic!("{w}") }).collect()
     };
-    assert_eq!(rules(file.directives.check.as_ref()), [Rule::JSONArgsRecommended]);
-    assert_eq!(rules(None), [Rule::MaintainerDeprecated, Rule::JSONArgsRecommended]);
+    assert_eq!(rules(file.directives.check.as_ref()), [Rule::LegacyKeyValueFormat]);
+    assert_eq!(rules(None), [Rule::MaintainerDeprecated, Rule::LegacyKeyValueFormat]);
 }
 
 /// Pieces that meet each other in any order.

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_solver::{Graph, VertexId};
 
-use crate::dockerfile::{Diagnostic, Dockerfile, Span};
+use crate::context::ignore::Ignore;
+use crate::dockerfile::{Check, Diagnostic, Dockerfile, Span};
 use crate::image::ImageConfig;
 use crate::platform::{self, Platform};
 
 mod config;
 mod copy;
 mod history;
+mod lint;
 mod plan;
 mod run;
 mod scope;
@@ -66,6 +68,14 @@ pub struct Request {
 }
 
 impl Request {
+    /// The time that whatever the build makes has, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+    /// Whether every stage is built, not only what the target needs.
+    pub all_stages: bool,
+    /// What is checked, in place of what the Dockerfile says in `# check=`.
+    pub check: Option<Check>,
+    /// The ignore file of the build context, with its name.
+    pub ignore: Option<(String, Ignore)>,
     /// A build of the last stage, for the platform of this program.
     pub fn new() -> Self {
         Self {
@@ -89,6 +99,10 @@ impl Request {
     }
 
     fn argument(&self, name: &str) -> Option<&str> {
+            epoch: None,
+            all_stages: false,
+            check: None,
+            ignore: None,
         self.arguments.get(name).map(String::as_str)
     }
 
@@ -171,6 +185,10 @@ pub fn wanted_images(
 /// Makes the graph of a Dockerfile.
 ///
 /// # Errors
+    /// What the lint rules found, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+    /// Whether the warnings fail the build.
+    pub strict: bool,
 /// The first instruction that cannot be built, with its place and, where one is known, a hint.
 pub fn lower(
     file: &Dockerfile,
@@ -179,5 +197,20 @@ pub fn lower(
 ) -> Result<Lowered, Diagnostic> {
     let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
     let plan = plan::plan(file, request, &known)?;
-    stage::Lowering::new(&plan, request, resolved).finish()
+    let warnings = lint::find(file, Some(&plan), request, resolved);
+    let strict = lint::check(file, request).is_some_and(|check| check.error);
+    let lowered = stage::Lowering::new(&plan, request, resolved).finish()?;
+    Ok(Lowered { warnings, strict, ..lowered })
+}
+
+/// Finds what the lint rules have to say about a Dockerfile that may not be fit to build; of what
+/// stands on an image that is not among the resolved ones less is known.
+pub fn lint(
+    file: &Dockerfile,
+    request: &Request,
+    resolved: &BTreeMap<Wanted, ResolvedImage>,
+) -> Vec<Diagnostic> {
+    let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
+    let plan = plan::plan(file, request, &known);
+    lint::find(file, plan.ok().as_ref(), request, resolved)
 }

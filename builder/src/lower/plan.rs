@@ -86,11 +86,14 @@ pub(crate) fn plan(
         let planned = plan.stage(index, stage, request, known)?;
         plan.stages.push(planned);
     }
-    plan.mark(target, request)?;
+    let wanted = if request.all_stages { 0..file.stages.len() } else { target..target + 1 };
+    for index in wanted {
+        plan.mark(index, request)?;
+    }
     Ok(plan)
 }
 
-fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnostic> {
+pub(super) fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnostic> {
     let last = file.stages.len().saturating_sub(1);
     let Some(wanted) = wanted.filter(|name| !name.is_empty()) else {
         return Ok(last);
@@ -111,7 +114,7 @@ fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usize, Diagnos
     Err(Diagnostic::error(span, message).hint(dockerfile::suggest(&lower, names)))
 }
 
-fn global_scope(file: &Dockerfile, request: &Request, target: usize) -> Result<Scope, Diagnostic> {
+pub(super) fn global_scope(file: &Dockerfile, request: &Request, target: usize) -> Result<Scope, Diagnostic> {
     let stage_name = match (&request.target, file.stages.get(target)) {
         (Some(name), _) => name.clone(),
         (None, Some(Stage { from, .. })) => {
@@ -301,7 +304,7 @@ impl Plan {
 
 /// The names of other stages and images that an instruction reads from, and whether a number
 /// among them is a stage.
-fn sources(instruction: &Instruction) -> Vec<(String, bool)> {
+pub(super) fn sources(instruction: &Instruction) -> Vec<(String, bool)> {
     match instruction {
         Instruction::Copy(copy) => copy.from.iter().map(|word| (word.text.clone(), true)).collect(),
         Instruction::Run(run) => {

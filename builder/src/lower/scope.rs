@@ -86,6 +86,13 @@ pub(crate) fn automatic(target: &Platform, host: &Platform, stage: &str) -> Vec<
     arguments
 }
 
+/// Whether an argument exists without being declared.
+pub(crate) fn is_automatic(name: &str) -> bool {
+    const PARTS: [&str; 5] = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
+    let part = name.strip_prefix("BUILD").or_else(|| name.strip_prefix("TARGET"));
+    name == "TARGETSTAGE" || part.is_some_and(|part| PARTS.contains(&part))
+}
+
 /// Whether a name is one of the proxy variables, which RUN sees without being part of its key.
 pub(crate) fn is_proxy(name: &str) -> bool {
     ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]

@@ -151,6 +151,8 @@ impl<'a> Lowering<'a> {
 
     fn stage(&mut self, index: usize, stage: &PlannedStage) -> Result<State, Diagnostic> {
         let is_step = |statement: &&Rc<Statement>| {
+            warnings: Vec::new(),
+            strict: false,
             use Instruction::{Add, Copy, Run, Workdir};
             matches!(statement.value, Run(_) | Copy(_) | Add(_) | Workdir(_))
         };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::super::{
-    Add, Command, Copy, Diagnostic, Dockerfile, Healthcheck, Heredoc, Instruction, Kind, Run,
+    Add, Check, Command, Copy, Diagnostic, Dockerfile, Healthcheck, Heredoc, Instruction, Kind, Run,
     RunCommand, Source, Span, Statement, Word, parse,
 };
 
@@ -70,7 +70,8 @@ impl Printer<'_> {
                 self.statement("  ", statement, &value(&statement.value));
             }
         }
-        for warning in &file.warnings {
+        let check = Check::parse("experimental=all", Span::default()).expect("a check");
+        for warning in &file.warnings_under(Some(&check)) {
             self.out.push_str(&diagnostic(self.text, warning));
         }
         self.out

@@ -1,0 +1,378 @@
+//! The rules about what stages do: a walk over those that are built, with the variables, the shell
+//! and the rest that each instruction finds.
+
+use std::collections::BTreeMap;
+
+use super::copy::left_out;
+use super::{Asked, ask, asked, near, shown};
+use crate::dockerfile::{
+    Add, Arg, Command, Copy, Diagnostic, Dockerfile, Heredoc, Instruction, Rule, Run, Source, Span,
+    Word, expand, port,
+};
+use crate::image::{ContainerConfig, DEFAULT_PATH};
+use crate::lower::plan::{Base, Plan, Wanted, sources};
+use crate::lower::scope::Scope;
+use crate::lower::{Request, ResolvedImage};
+use crate::platform;
+
+/// Finds what the rules have to say, stage by stage.
+pub(super) fn find(
+    file: &Dockerfile,
+    plan: &Plan,
+    request: &Request,
+    resolved: &BTreeMap<Wanted, ResolvedImage>,
+) -> Vec<Diagnostic> {
+    let mut walk = Walk { file, plan, request, resolved, done: Vec::new(), found: Vec::new() };
+    for index in 0..plan.stages.len() {
+        let state = plan.stages[index].wanted.then(|| walk.stage(index));
+        walk.done.push(state);
+    }
+    walk.found
+}
+
+/// What the instructions of a stage have set so far.
+#[derive(Clone)]
+struct State {
+    /// What ENV and ARG have set.
+    scope: Scope,
+    /// What ENV alone has set, which counts again in a stage above.
+    env: Vec<(String, String)>,
+    /// The names of ARG, with and without values.
+    declared: Vec<String>,
+    /// Whether the base image is known: if not, its variables are not either.
+    known: bool,
+    /// Whether the base image or SHELL has set a shell.
+    shell: bool,
+    /// Whether a WORKDIR stood in the file.
+    workdir: bool,
+    /// The last CMD, ENTRYPOINT and HEALTHCHECK of the stage itself.
+    last: [Option<Span>; 3],
+}
+
+struct Walk<'a> {
+    file: &'a Dockerfile,
+    plan: &'a Plan,
+    request: &'a Request,
+    resolved: &'a BTreeMap<Wanted, ResolvedImage>,
+    done: Vec<Option<State>>,
+    found: Vec<Diagnostic>,
+}
+
+impl Walk<'_> {
+    fn add(&mut self, rule: Rule, at: Span, message: String) {
+        self.found.push(Diagnostic::lint(rule, at, message));
+    }
+
+    fn stage(&mut self, index: usize) -> State {
+        let planned = &self.plan.stages[index];
+        let mut state = self.base(index);
+        for (position, statement) in planned.instructions.iter().enumerate() {
+            // A trigger stands in another stage or image: FROM is what makes it run.
+            let at = if position < planned.triggers { planned.from } else { statement.span };
+            self.instruction(&mut state, &statement.value, at);
+            for (name, numbers) in sources(&statement.value) {
+                let base = self.plan.from(index, &name, numbers, at, self.request);
+                if let Ok(Base::Image(wanted)) = base {
+                    self.base_platform(&wanted, &name, at);
+                }
+            }
+        }
+        state
+    }
+
+    /// The state in which the instructions of a stage begin.
+    fn base(&mut self, index: usize) -> State {
+        let planned = &self.plan.stages[index];
+        if let Base::Stage(below) = planned.base {
+            let below = self.done[below].clone().expect("the base of a wanted stage is wanted");
+            let mut state = State { last: [None; 3], ..below };
+            for (name, value) in &state.env {
+                state.scope.set(name, value);
+            }
+            return state;
+        }
+        let config = match &planned.base {
+            Base::Image(wanted) => {
+                let from = &self.file.stages[index].from.value;
+                let name = self.plan.global.expand(&from.image).unwrap_or_default();
+                self.base_platform(wanted, &name, planned.from);
+                self.resolved.get(wanted).map(|image| image.config.config.clone())
+            }
+            _ => Some(ContainerConfig::default()),
+        };
+        let mut state = State {
+            scope: Scope::new(self.plan.global.escape()),
+            env: Vec::new(),
+            declared: Vec::new(),
+            known: config.is_some(),
+            shell: config.as_ref().is_some_and(|config| !config.shell.is_empty()),
+            workdir: false,
+            last: [None; 3],
+        };
+        state.scope.set("PATH", DEFAULT_PATH);
+        for line in config.unwrap_or_default().env {
+            let (name, value) = line.split_once('=').unwrap_or((&line, ""));
+            state.set_env(name, value);
+        }
+        state
+    }
+
+    /// An image is of the platform that it is wanted for. One that stands for another name was
+    /// chosen by the caller.
+    fn base_platform(&mut self, wanted: &Wanted, name: &str, at: Span) {
+        let Some(image) = self.resolved.get(wanted).filter(|_| wanted.reference == name) else {
+            return;
+        };
+        let (Ok(expected), actual) = (platform::parse(&wanted.platform), image.config.platform())
+        else {
+            return;
+        };
+        let same = expected.os() == actual.os() && expected.architecture() == actual.architecture();
+        if !same && !image.config.rootfs.diff_ids.is_empty() {
+            let message = format!("`{name}` is an image for {actual}, where {expected} is wanted");
+            self.add(Rule::InvalidBaseImagePlatform, at, message);
+        }
+    }
+
+    fn instruction(&mut self, state: &mut State, instruction: &Instruction, at: Span) {
+        match instruction {
+            Instruction::Arg(arguments) => self.arg(state, arguments, at),
+            Instruction::Env(pairs) => {
+                let pairs = self.pairs(state, pairs, at);
+                for (name, value) in pairs {
+                    self.secret("ENV", &name, at);
+                    state.set_env(&name, &value);
+                }
+            }
+            Instruction::Label(pairs) => drop(self.pairs(state, pairs, at)),
+            Instruction::Copy(copy) => self.copy(state, copy, at),
+            Instruction::Add(add) => self.add_files(state, add, at),
+            Instruction::Run(run) => self.run(state, run, at),
+            Instruction::Workdir(path) => {
+                let path = self.expand(state, path, at);
+                if !state.workdir && !path.starts_with('/') {
+                    let message =
+                        format!("`{path}` is below whatever directory the base image has set");
+                    self.add(Rule::WorkdirRelativePath, at, message);
+                }
+                state.workdir = true;
+            }
+            Instruction::User(word) | Instruction::Stopsignal(word) => {
+                self.expand(state, word, at);
+            }
+            Instruction::Volume(words) => {
+                for word in words {
+                    self.expand(state, word, at);
+                }
+            }
+            Instruction::Expose(words) => self.expose(state, words, at),
+            Instruction::Cmd(command) => {
+                self.once(state, 0, "CMD", at);
+                self.shell_form(state, "CMD", command, at);
+            }
+            Instruction::Entrypoint(command) => {
+                self.once(state, 1, "ENTRYPOINT", at);
+                self.shell_form(state, "ENTRYPOINT", command, at);
+            }
+            Instruction::Healthcheck(_) => self.once(state, 2, "HEALTHCHECK", at),
+            Instruction::Shell(_) => state.shell = true,
+            Instruction::Maintainer(_) | Instruction::Onbuild(_) => {}
+        }
+    }
+
+    /// Expands a word, and tells of names that nothing has set or declared.
+    fn expand(&mut self, state: &State, word: &Word, at: Span) -> String {
+        let asked = ask(&state.scope, &word.text);
+        self.undefined(state, asked, at).unwrap_or_else(|| shown(word).to_owned())
+    }
+
+    fn undefined(&mut self, state: &State, asked: Asked, at: Span) -> Option<String> {
+        for name in asked.unknown.iter().filter(|_| state.known) {
+            if !state.declared.contains(name) && !FOR_SCANS.contains(&name.as_str()) {
+                let variables = state.scope.variables().iter();
+                let names: Vec<_> = variables.map(|(name, _)| format!("${name}")).collect();
+                let hint = near(&format!("${name}"), names.iter().map(String::as_str));
+                let message = format!("nothing defines `${name}` before this{hint}");
+                self.add(Rule::UndefinedVar, at, message);
+            }
+        }
+        asked.value
+    }
+
+    fn pairs(
+        &mut self,
+        state: &State,
+        pairs: &[(Word, Word)],
+        at: Span,
+    ) -> Vec<(String, String)> {
+        let mut pair = |(name, value): &(Word, Word)| {
+            (self.expand(state, name, at), self.expand(state, value, at))
+        };
+        pairs.iter().map(&mut pair).collect()
+    }
+
+    fn arg(&mut self, state: &mut State, arguments: &[Arg], at: Span) {
+        for argument in arguments {
+            let name = argument.name.text.as_str();
+            self.secret("ARG", name, at);
+            let value = match (self.request.argument(name), &argument.default) {
+                (Some(value), _) => Some(value.to_owned()),
+                (None, Some(default)) => Some(self.expand(state, default, at)),
+                (None, None) => self.plan.global.get(name).map(str::to_owned),
+            };
+            if let Some(value) = value {
+                state.scope.set(name, &value);
+            }
+            state.declared.push(name.to_owned());
+        }
+    }
+
+    fn secret(&mut self, keyword: &str, name: &str, at: Span) {
+        if is_secret(name) {
+            let message = format!("{keyword} `{name}` looks like a secret");
+            self.add(Rule::SecretsUsedInArgOrEnv, at, message);
+        }
+    }
+
+    fn copy(&mut self, state: &State, copy: &Copy, at: Span) {
+        for word in copy.chown.iter().chain(&copy.chmod) {
+            self.expand(state, word, at);
+        }
+        let context = copy.from.is_none();
+        self.files(state, ("COPY", &copy.sources, context), &copy.destination, at);
+    }
+
+    fn add_files(&mut self, state: &State, add: &Add, at: Span) {
+        for word in add.chown.iter().chain(&add.chmod).chain(&add.checksum) {
+            self.expand(state, word, at);
+        }
+        self.files(state, ("ADD", &add.sources, true), &add.destination, at);
+    }
+
+    fn files(
+        &mut self,
+        state: &State,
+        (keyword, sources, context): (&str, &[Source], bool),
+        destination: &Word,
+        at: Span,
+    ) {
+        for source in sources {
+            match source {
+                Source::Path(word) => {
+                    let path = self.expand(state, word, at);
+                    if context && !is_remote(&path) {
+                        self.ignored(keyword, &path, at);
+                    }
+                }
+                Source::Heredoc(heredoc) => self.heredoc(state, heredoc, at),
+            }
+        }
+        self.expand(state, destination, at);
+    }
+
+    fn ignored(&mut self, keyword: &str, path: &str, at: Span) {
+        let Some((name, ignore)) = &self.request.ignore else {
+            return;
+        };
+        if let Some((line, pattern)) = left_out(ignore, path) {
+            let message =
+                format!("{keyword} of `{path}`, which line {line} of {name} (`{pattern}`) excludes");
+            self.add(Rule::CopyIgnoredFile, at, message);
+        }
+    }
+
+    fn heredoc(&mut self, state: &State, heredoc: &Heredoc, at: Span) {
+        if heredoc.expand {
+            let text = heredoc.text();
+            let asked =
+                asked(&state.scope, |lookup| expand::expand_heredoc(&text, lookup).ok());
+            self.undefined(state, asked, at);
+        }
+    }
+
+    fn run(&mut self, state: &State, run: &Run, at: Span) {
+        for mount in &run.mounts {
+            // What is wrong with the options is an error of the build.
+            let _ = mount.resolve(|word| Ok(self.expand(state, word, at)));
+        }
+    }
+
+    fn expose(&mut self, state: &State, words: &[Word], at: Span) {
+        for word in words {
+            for text in state.scope.expand_words(word).unwrap_or_default() {
+                let Ok(ports) = port::read(&text) else {
+                    continue;
+                };
+                if !ports.lower_case {
+                    let message = format!("the protocol of `{text}` should be in lower case");
+                    self.add(Rule::ExposeProtoCasing, at, message);
+                }
+                if ports.published {
+                    let message = format!("`{text}` names an address or a port of the host");
+                    self.add(Rule::ExposeInvalidFormat, at, message);
+                }
+            }
+        }
+    }
+
+    /// Of some instructions only the last one counts; the finding is about those that are lost.
+    fn once(&mut self, state: &mut State, place: usize, keyword: &str, at: Span) {
+        if let Some(lost) = state.last[place].replace(at) {
+            let message = format!("{keyword} is lost: line {} has another one", at.lines.0);
+            self.add(Rule::MultipleInstructionsDisallowed, lost, message);
+        }
+    }
+
+    /// The shell keeps signals from the program, unless somebody chose it.
+    fn shell_form(&mut self, state: &State, keyword: &str, command: &Command, at: Span) {
+        let Command::Shell(text) = command else {
+            return;
+        };
+        if state.shell || !state.known {
+            return;
+        }
+        let message = if text.starts_with('[') {
+            format!("{keyword} starts with `[` but is no JSON, which has double quotes only")
+        } else {
+            format!("{keyword} in shell form keeps signals from the program")
+        };
+        self.add(Rule::JSONArgsRecommended, at, message);
+    }
+}
+
+impl State {
+    fn set_env(&mut self, name: &str, value: &str) {
+        self.scope.set(name, value);
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+}
+
+/// Whether a source of ADD is no path of the context.
+fn is_remote(path: &str) -> bool {
+    path.contains("://") || path.starts_with("git@")
+}
+
+/// Arguments that no instruction need declare: they speak to the builder.
+const FOR_SCANS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
+/// Words that secrets are named by, and words that say it is none.
+const SECRET: [&str; 10] = [
+    "apikey",
+    "auth",
+    "credential",
+    "credentials",
+    "key",
+    "password",
+    "pword",
+    "passwd",
+    "secret",
+    "token",
+];
+const PUBLIC: [&str; 3] = ["public", "file", "version"];
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let any = |words: &[&str]| name.split('_').any(|part| words.contains(&part));
+    any(&SECRET) && !any(&PUBLIC)
+}
