@@ -23,6 +23,8 @@ mod crash;
 mod failure;
 /// Images in the store and at registries.
 mod images;
+/// What RUN finds mounted and lent.
+mod mounts;
 /// The road of the first issue, with the kit's real registries and Alpine.
 mod road;
 /// Containers.

@@ -12,6 +12,8 @@
 
 #[path = "container/attach.rs"]
 mod attach;
+#[path = "container/devices.rs"]
+mod devices;
 #[path = "container/files.rs"]
 mod files;
 #[path = "container/lives.rs"]
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     }
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
     let mut failed = Vec::new();
-    let tests = [run::TESTS, lives::TESTS, attach::TESTS, files::TESTS].concat();
+    let tests = [run::TESTS, lives::TESTS, attach::TESTS, files::TESTS, devices::TESTS].concat();
     for (name, test) in tests {
         if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
             continue;

@@ -181,8 +181,10 @@ impl Lowering<'_> {
     ) -> Result<usize, Diagnostic> {
         let vertex = self.source(base, span)?;
         let path = super::stage::clean(&format!("/{source}"));
-        let pattern = path.trim_start_matches('/').to_owned();
-        let pattern = if pattern.is_empty() { ".".to_owned() } else { pattern };
+        let pattern = match path.trim_start_matches('/') {
+            "" => ".".to_owned(),
+            path => literal(path),
+        };
         if let Base::Folder(name) = base {
             self.folders.entry(name.clone()).or_default().insert(pattern.clone());
         }
@@ -212,6 +214,18 @@ fn environment(state: &State, mounts: &[op::Mount]) -> Vec<(String, String)> {
         env.push((AGENT.to_owned(), agent.target.clone()));
     }
     env
+}
+
+/// A pattern that only this path matches.
+fn literal(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 fn is_ssh(mount: &op::Mount) -> bool {
@@ -267,4 +281,98 @@ fn summary(body: &str) -> String {
     let line = body.trim_start_matches(['\t', '\n']).lines().next().unwrap_or_default();
     let more = body.trim_end().lines().count() > 1;
     format!("{line}{}", if more { "..." } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rbuild_solver::Work;
+
+    use super::super::{Lowered, Request, lower};
+    use super::*;
+    use crate::dockerfile;
+
+    fn lowered(steps: &str, change: impl FnOnce(&mut Request)) -> Result<Lowered, String> {
+        let file = dockerfile::parse(format!("FROM scratch\n{steps}\n").as_bytes()).unwrap();
+        let mut request = Request::new();
+        change(&mut request);
+        lower(&file, &request, &BTreeMap::new()).map_err(|error| error.message)
+    }
+
+    /// The process of the last step.
+    fn exec(lowered: &Lowered) -> (&Exec, &str) {
+        let vertex = lowered.graph.get(lowered.target).unwrap();
+        match &vertex.work {
+            Work::Op { op: Op::Exec(exec), .. } => (exec, &vertex.name),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn agents_are_numbered_and_the_first_is_in_the_environment() {
+        let agents = "--mount=type=tmpfs,target=/t --mount=type=ssh --mount=type=ssh,id=b";
+        let graph = lowered(&format!("RUN {agents} x"), |_| ()).unwrap();
+        let (run, _) = exec(&graph);
+        let targets: Vec<_> = run.mounts.iter().map(|mount| mount.target.as_str()).collect();
+        assert_eq!(targets, ["/t", "/run/buildkit/ssh_agent.0", "/run/buildkit/ssh_agent.1"]);
+        let socket = ("SSH_AUTH_SOCK".to_owned(), "/run/buildkit/ssh_agent.0".to_owned());
+        assert!(run.env.contains(&socket));
+        let graph = lowered("ENV SSH_AUTH_SOCK=/own\nRUN --mount=type=ssh x", |_| ()).unwrap();
+        let own = ("SSH_AUTH_SOCK".to_owned(), "/own".to_owned());
+        assert!(exec(&graph).0.env.contains(&own) && !exec(&graph).0.env.contains(&socket));
+    }
+
+    #[test]
+    fn secrets_are_masked_in_the_name_of_a_step() {
+        let steps = "ENV A=1 B=2\nRUN --mount=type=secret,id=s,env=A echo $A ${A} $B";
+        let graph = lowered(steps, |_| ()).unwrap();
+        let (_, name) = exec(&graph);
+        assert!(name.ends_with("echo **** **** 2"), "{name}");
+    }
+
+    #[test]
+    fn a_mount_without_a_target_is_on_the_working_directory() {
+        let target =
+            |steps| lowered(steps, |_| ()).map(|graph| exec(&graph).0.mounts[0].target.clone());
+        assert_eq!(target("WORKDIR /w\nRUN --mount=type=bind x"), Ok("/w".to_owned()));
+        assert_eq!(target("WORKDIR /w\nRUN --mount=type=cache,target=../c x"), Ok("/c".to_owned()));
+        assert!(target("RUN --mount=type=bind x").is_err());
+        assert!(target("WORKDIR /w\nRUN --mount=type=tmpfs,target=.. x").is_err());
+        assert!(target("ENV T=/\nRUN --mount=type=ssh,target=$T x").is_err());
+    }
+
+    #[test]
+    fn the_source_of_a_bind_is_no_pattern() {
+        let graph = lowered("RUN --mount=source=a*[b]/../c?\\\\d,target=/t x", |_| ()).unwrap();
+        let used = graph.folders.get("context").unwrap();
+        assert_eq!(used.iter().collect::<Vec<_>>(), [r"c\?\\d"]);
+    }
+
+    #[test]
+    fn what_speaks_to_the_builder_is_not_in_the_environment() {
+        let sandbox = |request: &mut Request| {
+            let argument = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            request.arguments.extend([
+                argument("BUILDKIT_SANDBOX_HOSTNAME", "sand"),
+                argument("BUILDKIT_CACHE_MOUNT_NS", "ns"),
+            ]);
+        };
+        let steps = "ARG BUILDKIT_SBOM_SCAN_STAGE=1\nRUN --mount=type=cache,id=i,target=/c x";
+        let graph = lowered(steps, sandbox).unwrap();
+        let (run, _) = exec(&graph);
+        assert_eq!(run.hostname, "sand");
+        assert!(run.env.iter().all(|(name, _)| !name.starts_with("BUILDKIT")), "{:?}", run.env);
+        assert!(matches!(&run.mounts[0].kind, MountKind::Cache { id, .. } if id == "ns/i"));
+        let line = &graph.config.history.last().unwrap().created_by;
+        assert_eq!(line, "RUN /bin/sh -c x # buildkit");
+    }
+
+    #[test]
+    fn devices_are_part_of_a_step() {
+        let graph = lowered("RUN --device=v/c --device=v/c=1,required x", |_| ()).unwrap();
+        let devices = exec(&graph).0.devices.iter();
+        let devices: Vec<_> = devices.map(|one| (one.name.as_str(), one.required)).collect();
+        assert_eq!(devices, [("v/c", false), ("v/c=1", true)]);
+    }
 }

@@ -124,8 +124,8 @@ impl World {
             .map_err(StepError::store("mount the files of another stage"))?,
         };
         all.staged.extend(staged);
-        let relative = source.trim_start_matches('/');
-        if relative.is_empty() || relative == "." {
+        let relative = relative(source);
+        if is_root(source) {
             return Ok(root);
         }
         let failed = |error: io::Error| match error.kind() {
@@ -174,8 +174,15 @@ impl World {
         let MountKind::Cache { id, sharing, seed, source, mode, uid, gid, .. } = kind else {
             return Err(StepError::Other("not a cache mount".to_owned()));
         };
-        let name = blake3::hash(id.as_bytes()).to_hex();
-        let (name, lock) = self.claim_cache(task, id, &name.as_str()[..32], *sharing)?;
+        if seed.is_none() && !is_root(source) {
+            let hint = "a new cache is empty: `source` is a path in what `from` names".to_owned();
+            return Err(StepError::NotFound {
+                path: relative(source).to_owned(),
+                hint: Some(hint),
+            });
+        }
+        let name = cache_name(task, kind, id);
+        let (name, lock) = self.claim_cache(task, id, &name, *sharing)?;
         all.locks.extend(lock);
         let folder = self.store.root().join("cache-mounts").join(name);
         let made = || -> io::Result<()> {
@@ -184,7 +191,8 @@ impl World {
             }
             fs::create_dir_all(folder.parent().unwrap_or(&folder))?;
             // Made aside and renamed, so that nobody sees a half-seeded folder.
-            let aside = folder.with_extension(format!("{}.new", std::process::id()));
+            let aside =
+                folder.with_extension(format!("{}.{}.new", std::process::id(), task.step.0));
             let _ = fs::remove_dir_all(&aside);
             fs::DirBuilder::new().mode(*mode).create(&aside)?;
             if let Some(seed) = seed {
@@ -197,7 +205,12 @@ impl World {
                 result => result,
             }
         };
-        made().map_err(StepError::file(format!("make the cache folder `{id}`")))?;
+        made().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if seed.is_some() => {
+                StepError::NotFound { path: relative(source).to_owned(), hint: None }
+            }
+            _ => StepError::file(format!("make the cache folder `{id}`"))(error),
+        })?;
         Ok(folder)
     }
 
@@ -241,8 +254,32 @@ impl World {
             Some(folder) => folder.root().try_clone_to_owned()?,
             None => self.store.view(&seed.layers).map_err(io::Error::other)?,
         };
-        super::copy::tree(root.as_fd(), Path::new(source.trim_start_matches('/')), target)
+        super::copy::tree(root.as_fd(), Path::new(relative(source)), target)
     }
+}
+
+/// The name of the folder of a cache, by its id: another seed, or another owner, is another cache.
+fn cache_name(task: &Task, kind: &MountKind, id: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(id.as_bytes());
+    if let MountKind::Cache { seed, source, mode, uid, gid, .. } = kind {
+        if let Some(seed) = seed {
+            hasher.update(format!("\0{} {source}", task.inputs[*seed].content.hex()).as_bytes());
+        }
+        if (*mode, *uid, *gid) != (0o755, 0, 0) {
+            hasher.update(format!("\0{mode:o} {uid} {gid}").as_bytes());
+        }
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// A path of an input below its root.
+fn relative(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+fn is_root(path: &str) -> bool {
+    matches!(relative(path), "" | ".")
 }
 
 /// Puts a whiteout into `mask` for everything of a folder that its ignore file leaves out.
