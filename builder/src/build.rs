@@ -21,9 +21,10 @@ use crate::image::ImageConfig;
 use crate::lower::Request;
 use crate::platform::Platform;
 use crate::registries::Registries;
+use crate::remote::Remotes;
 use crate::secret::{SecretSource, Secrets};
-use crate::ssh::{Agents, SshSource};
 use crate::source;
+use crate::ssh::{Agents, SshSource};
 use run::Run;
 use steps::begin;
 
@@ -309,9 +310,19 @@ impl Build {
             None => Events::none(),
         };
         let names = self.names()?;
-        let prepared = self.prepare(store, &events)?;
-        Run { build: self, store: store.clone(), events, prepared, names, ran: Arc::default() }
-            .finish()
-            .await
+        let remotes = self.remotes(store, &events);
+        let prepared = self.prepare(&remotes).await?;
+        let (store, ran) = (store.clone(), Arc::default());
+        Box::pin(Run { build: self, store, events, remotes, prepared, names, ran }.finish()).await
+    }
+
+    /// What fetches the sources that are elsewhere.
+    fn remotes(&self, store: &Store, events: &Events) -> Remotes {
+        Remotes {
+            store: store.clone(),
+            registries: self.registries.clone(),
+            secrets: self.secrets.clone(),
+            events: events.clone(),
+        }
     }
 }

@@ -33,6 +33,10 @@ pub struct ImageConfig {
     pub history: Vec<History>,
     /// The operating system.
     pub os: String,
+    /// What the image needs of the operating system (Windows only).
+    #[serde(default, rename = "os.features", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "nullable")]
+    pub os_features: Vec<String>,
     /// The version of the operating system (Windows only).
     #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
@@ -199,6 +203,7 @@ impl ImageConfig {
             created: None,
             history: Vec::new(),
             os: platform.os().to_owned(),
+            os_features: Vec::new(),
             os_version: None,
             rootfs: RootFs::default(),
             variant: platform.variant().map(str::to_owned),
@@ -208,6 +213,27 @@ impl ImageConfig {
     /// The platform that the config names.
     pub fn platform(&self) -> Platform {
         Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    /// Says that the image is for a platform, whatever its base was for.
+    pub(crate) fn claim(&mut self, platform: &Platform) {
+        let is_same = self.os == platform.os() && self.architecture == platform.architecture();
+        platform.os().clone_into(&mut self.os);
+        platform.architecture().clone_into(&mut self.architecture);
+        if !is_same || platform.variant().is_some() {
+            self.variant = platform.variant().map(str::to_owned);
+        }
+        if !is_same {
+            self.os_version = None;
+        }
+    }
+
+    /// Gives the platform its usual names: a variant that every machine has is left out.
+    pub(crate) fn normalize_platform(&mut self) {
+        let platform = self.platform();
+        platform.os().clone_into(&mut self.os);
+        platform.architecture().clone_into(&mut self.architecture);
+        self.variant = platform.variant().map(str::to_owned);
     }
 
     /// The document as it is stored and sent.
@@ -271,6 +297,17 @@ impl ImageConfig {
             }
         }
         self.created = self.history.last().and_then(|line| line.created);
+    }
+}
+
+impl ImageConfig {
+    /// Lets nothing be younger than a time, as `BuildKit` does with `SOURCE_DATE_EPOCH`.
+    pub fn date_back(&mut self, epoch: Timestamp) {
+        let back = |time: &mut Option<Timestamp>| {
+            *time = Some(time.map_or(epoch, |time| time.min(epoch)));
+        };
+        self.history.iter_mut().for_each(|line| back(&mut line.created));
+        back(&mut self.created);
     }
 }
 

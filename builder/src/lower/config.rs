@@ -15,6 +15,9 @@ use crate::dockerfile::{
 };
 use crate::image;
 
+/// The arguments that speak to the builder alone.
+const NOT_SEEN: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 impl Lowering<'_> {
     /// Applies an instruction that makes no layer.
     pub(super) fn metadata(
@@ -59,6 +62,7 @@ impl Lowering<'_> {
 
     /// WORKDIR: the step that makes the folder, unless it is `/`.
     pub(super) fn workdir(
+        &self,
         state: &mut State,
         path: &Word,
         text: String,
@@ -69,8 +73,9 @@ impl Lowering<'_> {
         let makes_layer = path != "/";
         history::step(&mut state.config, format!("WORKDIR {path}"), makes_layer);
         let owner = state.config.config.user.clone();
+        let time = self.request.epoch;
         Ok(makes_layer.then(|| Step {
-            op: Op::Files(vec![FileAction::MakeDirectory { path, owner }]),
+            op: Op::Files(vec![FileAction::MakeDirectory { path, owner, time }]),
             inputs: vec![Edge::all(state.root)],
             text,
             span,
@@ -80,13 +85,13 @@ impl Lowering<'_> {
     fn arg(&self, state: &mut State, arguments: &[Arg]) -> Result<(), Diagnostic> {
         let mut words = vec!["ARG".to_owned()];
         for argument in arguments {
-            let name = state.scope.expand(&argument.name)?;
+            let name = argument.name.text.clone();
             let value = match (self.request.argument(&name), &argument.default) {
                 (Some(value), _) => Some(value.to_owned()),
                 (None, Some(default)) => Some(state.scope.expand(default)?),
                 (None, None) => self.plan.global.get(&name).map(str::to_owned),
             };
-            if let Some(value) = &value {
+            if let Some(value) = value.as_ref().filter(|_| !NOT_SEEN.contains(&name.as_str())) {
                 state.scope.set(&name, value);
             }
             let text = value.as_ref().map(|value| format!("{name}={value}"));

@@ -14,9 +14,12 @@ use crate::platform::{self, Platform};
 
 mod config;
 mod copy;
+mod epoch;
 mod history;
 mod lint;
+mod outline;
 mod plan;
+mod remote;
 mod run;
 mod scope;
 mod stage;
@@ -24,6 +27,9 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use epoch::EPOCH;
+pub use epoch::{Epoch, epoch};
+pub use outline::Argument;
 use plan::Base;
 pub use plan::Wanted;
 
@@ -39,6 +45,8 @@ pub struct Request {
     pub target: Option<String>,
     /// The platform to build for.
     pub platform: Platform,
+    /// Whether the caller chose the platform: the image then says so, whatever its base is.
+    pub platform_chosen: bool,
     /// The platform that builds.
     pub host: Platform,
     /// `--build-arg`, with values.
@@ -65,9 +73,6 @@ pub struct Request {
     pub insecure: bool,
     /// Whether `RUN --network=host` is allowed.
     pub host_network: bool,
-}
-
-impl Request {
     /// The time that whatever the build makes has, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<i64>,
     /// Whether every stage is built, not only what the target needs.
@@ -76,12 +81,16 @@ impl Request {
     pub check: Option<Check>,
     /// The ignore file of the build context, with its name.
     pub ignore: Option<(String, Ignore)>,
+}
+
+impl Request {
     /// A build of the last stage, for the platform of this program.
     pub fn new() -> Self {
         Self {
             name: String::new(),
             target: None,
             platform: platform::host(),
+            platform_chosen: false,
             host: platform::host(),
             arguments: BTreeMap::new(),
             labels: Vec::new(),
@@ -95,19 +104,25 @@ impl Request {
             ulimits: Vec::new(),
             insecure: false,
             host_network: true,
-        }
-    }
-
-    fn argument(&self, name: &str) -> Option<&str> {
             epoch: None,
             all_stages: false,
             check: None,
             ignore: None,
+        }
+    }
+
+    fn argument(&self, name: &str) -> Option<&str> {
         self.arguments.get(name).map(String::as_str)
     }
 
+    /// The context of a name, which may be any spelling of an image's name.
     fn named(&self, name: &str) -> Option<Named<'_>> {
-        let (name, context) = self.contexts.get_key_value(name)?;
+        if ["scratch", CONTEXT].iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+            return None;
+        }
+        let short = short_name(name);
+        let same = |(known, _): &(&String, &NamedContext)| short_name(known) == short;
+        let (name, context) = self.contexts.iter().find(same)?;
         Some(Named { name, context })
     }
 }
@@ -136,11 +151,19 @@ impl Named<'_> {
     fn base(&self, platform: &Platform) -> Base {
         match self.context {
             NamedContext::Folder => Base::Folder(self.name.to_owned()),
+            NamedContext::Image(reference) if reference == "scratch" => Base::Scratch,
             NamedContext::Image(reference) => {
                 Base::Image(Wanted { reference: reference.clone(), platform: platform.to_string() })
             }
         }
     }
+}
+
+/// The shortest spelling of the name of an image: `alpine` for `docker.io/library/alpine:latest`.
+fn short_name(name: &str) -> String {
+    let short = name.parse().map(|image: rbuild_registry::Reference| image.familiar());
+    let short = short.unwrap_or_else(|_| name.to_owned());
+    short.strip_suffix(":latest").map_or(short.clone(), str::to_owned)
 }
 
 /// An image whose manifest and config are known.
@@ -167,6 +190,10 @@ pub struct Lowered {
     pub images: Vec<(Wanted, String)>,
     /// Where in the Dockerfile each step stands, by the place of its vertex.
     pub spans: BTreeMap<String, Span>,
+    /// What the lint rules found, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+    /// Whether the warnings fail the build.
+    pub strict: bool,
 }
 
 /// Names the images that must be resolved before [`lower`]; `known` holds those that already are,
@@ -185,10 +212,6 @@ pub fn wanted_images(
 /// Makes the graph of a Dockerfile.
 ///
 /// # Errors
-    /// What the lint rules found, in the order of the file.
-    pub warnings: Vec<Diagnostic>,
-    /// Whether the warnings fail the build.
-    pub strict: bool,
 /// The first instruction that cannot be built, with its place and, where one is known, a hint.
 pub fn lower(
     file: &Dockerfile,
@@ -213,4 +236,18 @@ pub fn lint(
     let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
     let plan = plan::plan(file, request, &known);
     lint::find(file, plan.ok().as_ref(), request, resolved)
+}
+
+/// Returns the index of the target's stage, and the arguments that it and all beneath it use.
+///
+/// # Errors
+/// See [`lower`].
+pub fn outline(
+    file: &Dockerfile,
+    request: &Request,
+    resolved: &BTreeMap<Wanted, ResolvedImage>,
+) -> Result<(usize, Vec<Argument>), Diagnostic> {
+    let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
+    let plan = plan::plan(file, request, &known)?;
+    Ok((plan.target, outline::arguments(file, &plan, request, resolved)))
 }

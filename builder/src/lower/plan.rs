@@ -114,7 +114,11 @@ pub(super) fn find_target(file: &Dockerfile, wanted: Option<&str>) -> Result<usi
     Err(Diagnostic::error(span, message).hint(dockerfile::suggest(&lower, names)))
 }
 
-pub(super) fn global_scope(file: &Dockerfile, request: &Request, target: usize) -> Result<Scope, Diagnostic> {
+pub(super) fn global_scope(
+    file: &Dockerfile,
+    request: &Request,
+    target: usize,
+) -> Result<Scope, Diagnostic> {
     let stage_name = match (&request.target, file.stages.get(target)) {
         (Some(name), _) => name.clone(),
         (None, Some(Stage { from, .. })) => {
@@ -127,12 +131,12 @@ pub(super) fn global_scope(file: &Dockerfile, request: &Request, target: usize) 
         scope.set(&name, request.argument(&name).unwrap_or(&value));
     }
     for argument in file.args.iter().flat_map(|statement| &statement.value) {
-        let name = scope.expand(&argument.name)?;
-        match (request.argument(&name), &argument.default) {
-            (Some(value), _) => scope.set(&name, value),
+        let name = &argument.name.text;
+        match (request.argument(name), &argument.default) {
+            (Some(value), _) => scope.set(name, value),
             (None, Some(default)) => {
                 let value = scope.expand(default)?;
-                scope.set(&name, &value);
+                scope.set(name, &value);
             }
             (None, None) => {}
         }
@@ -156,18 +160,25 @@ impl Plan {
             None => None,
         };
         let name = from.name.clone();
-        let base = match name.as_deref().and_then(|name| request.named(name)) {
+        let replacement = name.as_deref().and_then(|name| request.named(name));
+        let base = match &replacement {
             Some(context) => context.base(platform.as_ref().unwrap_or(&request.platform)),
             None => self.base(index, &from.image, platform.as_ref(), request)?,
         };
-        let platform = platform.unwrap_or_else(|| match &base {
+        // What stands on a stage, or on nothing, has no choice of its own.
+        let platform = match &base {
             Base::Stage(below) => self.stages[*below].platform.clone(),
-            _ => request.platform.clone(),
-        });
-        let triggers = self.triggers(&base, known, span)?;
-        let mut instructions = triggers;
-        let count = instructions.len();
-        instructions.extend(stage.instructions.iter().cloned().map(Rc::new));
+            Base::Scratch => request.platform.clone(),
+            _ => platform.unwrap_or_else(|| request.platform.clone()),
+        };
+        let mut instructions = Vec::new();
+        let mut count = 0;
+        // A named context takes the place of the whole stage.
+        if replacement.is_none() {
+            instructions = self.triggers(&base, known, span)?;
+            count = instructions.len();
+            instructions.extend(stage.instructions.iter().cloned().map(Rc::new));
+        }
         Ok(PlannedStage {
             name: name.unwrap_or_else(|| format!("stage-{index}")),
             base,
@@ -192,7 +203,7 @@ impl Plan {
             let hint = "give the variable a default with `ARG` before the first `FROM`";
             return Err(Diagnostic::error(word.span, message).hint(hint.to_owned()));
         }
-        if let Some(earlier) = self.earlier(&name, index) {
+        if let Some(earlier) = Self::find(&self.names[..index], &name) {
             return Ok(Base::Stage(earlier));
         }
         if let Some(context) = request.named(&name) {
@@ -205,10 +216,9 @@ impl Plan {
         Ok(Base::Image(Wanted { reference: name, platform }))
     }
 
-    /// The last stage before `index` that has this name.
-    fn earlier(&self, name: &str, index: usize) -> Option<usize> {
-        let lower = name.to_lowercase();
-        self.names[..index].iter().rposition(|known| known.as_deref() == Some(lower.as_str()))
+    /// The last of these stages whose name is exactly this; the names are in lower case.
+    fn find(names: &[Option<String>], name: &str) -> Option<usize> {
+        names.iter().rposition(|known| known.as_deref() == Some(name))
     }
 
     /// The instructions that a base wants to run in whatever stands on it.
@@ -255,23 +265,25 @@ impl Plan {
                 Err(Diagnostic::error(span, message))
             };
         }
-        if let Some(earlier) = self.earlier(name, index) {
+        // Of several stages with the name, the last one counts, even where it comes too late.
+        let stage = Self::find(&self.names, &name.to_lowercase());
+        if let Some(earlier) = stage.filter(|stage| *stage < index) {
             return Ok(Base::Stage(earlier));
         }
         if let Some(context) = request.named(name) {
             return Ok(context.base(&request.platform));
         }
-        let lower = name.to_lowercase();
-        if self.names[index..].iter().any(|known| known.as_deref() == Some(lower.as_str())) {
+        if stage.is_some() {
             let message =
                 format!("stage `{name}` needs to be defined before the stage that uses it");
             let hint = format!("move `FROM … AS {name}` up");
             return Err(Diagnostic::error(span, message).hint(hint));
         }
-        if lower == "scratch" {
+        if name == "scratch" {
             return Ok(Base::Scratch);
         }
-        let platform = self.stages[index].platform.to_string();
+        // Not that of the stage, which may be the one that builds.
+        let platform = request.platform.to_string();
         Ok(Base::Image(Wanted { reference: name.to_owned(), platform }))
     }
 

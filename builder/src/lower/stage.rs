@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use rbuild_cache::hash;
-use rbuild_solver::op::{Op, Source};
+use rbuild_solver::op::{self, CopyItem, Op, Select, Source};
 use rbuild_solver::{Edge, Graph, Vertex, VertexId, Work};
 
 use super::plan::{Base, Plan, PlannedStage, Wanted};
+use super::run;
 use super::scope::Scope;
 use super::{CONTEXT, Lowered, Request, ResolvedImage};
 use crate::dockerfile::{Diagnostic, Instruction, Span, Statement};
@@ -136,6 +137,10 @@ impl<'a> Lowering<'a> {
         }
         let state = self.done[self.plan.target].take().expect("the target was marked as wanted");
         let mut config = state.config;
+        if self.request.platform_chosen {
+            config.claim(&self.request.platform);
+        }
+        config.normalize_platform();
         for (name, value) in &self.request.labels {
             config.config.labels.insert(name.clone(), value.clone());
         }
@@ -146,13 +151,13 @@ impl<'a> Lowering<'a> {
             folders: self.folders,
             images: self.images,
             spans: self.spans,
+            warnings: Vec::new(),
+            strict: false,
         })
     }
 
     fn stage(&mut self, index: usize, stage: &PlannedStage) -> Result<State, Diagnostic> {
         let is_step = |statement: &&Rc<Statement>| {
-            warnings: Vec::new(),
-            strict: false,
             use Instruction::{Add, Copy, Run, Workdir};
             matches!(statement.value, Run(_) | Copy(_) | Add(_) | Workdir(_))
         };
@@ -185,7 +190,10 @@ impl<'a> Lowering<'a> {
             state.platform = stage.platform.clone();
             return Ok(state);
         }
-        let root = self.source(&stage.base, stage.from)?;
+        let root = match &stage.base {
+            Base::Folder(name) => self.folder_root(name, stage.from)?,
+            base => self.source(base, stage.from)?,
+        };
         let mut config = match &stage.base {
             Base::Image(wanted) => {
                 let image = self.image(wanted, stage.from)?;
@@ -207,6 +215,22 @@ impl<'a> Lowering<'a> {
             _ => stage.platform.clone(),
         };
         Ok(State { config, root, scope, arguments: vec![], command_set: false, platform, fresh })
+    }
+
+    /// The layer of a stage that stands on a folder: all that is in it.
+    fn folder_root(&mut self, name: &str, span: Span) -> Result<VertexId, Diagnostic> {
+        let patterns = vec![".".to_owned()];
+        self.folders.entry(name.to_owned()).or_default().extend(patterns.iter().cloned());
+        let item = CopyItem::Path { input: 1, pattern: ".".to_owned(), unpack: false };
+        let below = self.source(&Base::Scratch, span)?;
+        let folder = self.source(&Base::Folder(name.to_owned()), span)?;
+        let select = Select::Paths { patterns, exclude: Vec::new(), parents: false };
+        let op = Op::Copy(op::Copy {
+            items: vec![item],
+            destination: "/".to_owned(),
+            ..op::Copy::default()
+        });
+        Ok(self.join(op, vec![Edge::all(below), Edge::part(folder, select)]))
     }
 
     fn image(&self, wanted: &Wanted, span: Span) -> Result<&'a ResolvedImage, Diagnostic> {
@@ -246,13 +270,25 @@ impl<'a> Lowering<'a> {
                 Source::Context { name: name.clone() }
             }
         };
+        Ok(self.vertex(source))
+    }
+
+    /// The vertex of something that no vertex makes.
+    pub(super) fn vertex(&mut self, source: Source) -> VertexId {
         let key = format!("{source:?}");
         if let Some(known) = self.sources.get(&key) {
-            return Ok(*known);
+            return *known;
         }
-        let vertex = self.push(Vertex::source(source, key.clone()));
+        let place = key.clone();
+        let vertex = self.push(Vertex { place, ..Vertex::source(source, key.clone()) });
         self.sources.insert(key, vertex);
-        Ok(vertex)
+        vertex
+    }
+
+    /// The vertex of a source that is elsewhere; what goes wrong with it is shown at a span.
+    pub(super) fn remote(&mut self, source: Source, span: Span) -> VertexId {
+        self.spans.entry(format!("{source:?}")).or_insert(span);
+        self.vertex(source)
     }
 
     /// The base of the build context.
@@ -262,7 +298,7 @@ impl<'a> Lowering<'a> {
 
     /// Adds the vertex of a step and makes it the root of the stage.
     pub(super) fn step(&mut self, state: &mut State, step: Step, counter: &mut Counter) {
-        let text = state.scope.expand_for_display(&step.text);
+        let text = run::shown(&step.op, &state.scope, &step.text);
         let name = counter.name(&text.replace('\n', " "));
         let place = counter.place(&self.request.name);
         self.spans.insert(place.clone(), step.span);
@@ -277,7 +313,7 @@ impl<'a> Lowering<'a> {
             self.push(Vertex { name, digest: format!("sha256:{digest}"), place, ..vertex });
     }
 
-    /// Adds a vertex that only joins others and is not shown.
+    /// Adds a vertex that stands for no instruction and is not shown.
     pub(super) fn join(&mut self, op: Op, inputs: Vec<Edge>) -> VertexId {
         self.push(Vertex { quiet: true, ..Vertex::op(op, inputs, "join layers") })
     }
@@ -305,7 +341,7 @@ impl<'a> Lowering<'a> {
                 self.copy(index, state, statement, &text, counter)
             }
             Instruction::Workdir(path) => {
-                if let Some(step) = Self::workdir(state, path, text, statement.span)? {
+                if let Some(step) = self.workdir(state, path, text, statement.span)? {
                     self.step(state, step, counter);
                 }
                 Ok(())
