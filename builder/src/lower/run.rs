@@ -119,6 +119,7 @@ impl Lowering<'_> {
             Mount::Bind { target, source, from, read_write } => {
                 let base = self.mount_base(index, from.as_deref(), span)?;
                 let input = self.bound(&base, &source, all, span)?;
+                let source = clean_source(&source);
                 (target, MountKind::Bind { input, source, writable: read_write })
             }
             Mount::Cache { id, target, source, from, sharing, read_only, mode, uid, gid } => {
@@ -138,6 +139,7 @@ impl Lowering<'_> {
                     Some(namespace) => format!("{namespace}/{id}"),
                     None => id,
                 };
+                let source = clean_source(&source);
                 (target, MountKind::Cache { id, sharing, read_only, seed, source, mode, uid, gid })
             }
             Mount::Tmpfs { target, size } => {
@@ -180,8 +182,7 @@ impl Lowering<'_> {
         span: Span,
     ) -> Result<usize, Diagnostic> {
         let vertex = self.source(base, span)?;
-        let path = super::stage::clean(&format!("/{source}"));
-        let pattern = match path.trim_start_matches('/') {
+        let pattern = match clean_source(source).trim_start_matches('/') {
             "" => ".".to_owned(),
             path => literal(path),
         };
@@ -214,6 +215,11 @@ fn environment(state: &State, mounts: &[op::Mount]) -> Vec<(String, String)> {
         env.push((AGENT.to_owned(), agent.target.clone()));
     }
     env
+}
+
+/// The path of a source from the root of what it is in.
+fn clean_source(source: &str) -> String {
+    super::stage::clean(&format!("/{source}"))
 }
 
 /// A pattern that only this path matches.

@@ -58,8 +58,9 @@ impl Flags for BuildFlags {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BuildArgs {
-    /// The context: a folder, or `-` for a tar archive or a lone Dockerfile on standard input
-    #[arg(value_name = "PATH | -")]
+    /// The context: a folder, a git repository, the URL of a tar archive or of a lone Dockerfile, or
+    /// `-` for one of these two on standard input
+    #[arg(value_name = "PATH | URL | -")]
     pub(crate) context: String,
     /// Name the image (may be repeated)
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]

@@ -138,8 +138,7 @@ fn named_context(name: &str, place: Option<&str>) -> Result<ContextReference, Fa
     if let Some(layout) = place.strip_prefix("oci-layout://") {
         return Ok(ContextReference::Layout(layout.to_owned()));
     }
-    refuse_address(place)?;
-    Ok(ContextReference::Files(ContextSource::Folder(place.into())))
+    Ok(ContextReference::Files(place_of(place)?))
 }
 
 /// The context and the Dockerfile, of which one may come from standard input.
@@ -155,35 +154,46 @@ fn sources(args: &BuildArgs) -> Result<(ContextSource, DockerfileSource), Failur
     if args.context == "-" {
         let input = read_input()?;
         return Ok(if is_archive(&input) {
-            // The file is in the archive, unlike that of a folder.
-            let dockerfile = match dockerfile {
-                DockerfileSource::Path(path) => {
-                    DockerfileSource::Inside(path.to_string_lossy().into_owned())
-                }
-                other => other,
-            };
-            (ContextSource::Tar(input.into()), dockerfile)
+            (ContextSource::Tar(input.into()), inside(dockerfile))
         } else {
             (ContextSource::Empty, DockerfileSource::Text(input))
         });
     }
-    refuse_address(&args.context)?;
-    let folder = PathBuf::from(&args.context);
-    if !folder.is_dir() {
-        let message = format!("there is no folder `{}`", args.context);
-        let hint = "the context of a build is a folder; `rbuild --help` lists the verbs";
-        return Err(Failure::usage(message).hint(hint));
+    let context = place_of(&args.context)?;
+    match &context {
+        ContextSource::Folder(folder) if !folder.is_dir() => {
+            let message = format!("there is no folder `{}`", args.context);
+            let hint = "the context of a build is a folder; `rbuild --help` lists the verbs";
+            Err(Failure::usage(message).hint(hint))
+        }
+        ContextSource::Folder(_) => Ok((context, dockerfile)),
+        _ => Ok((context, inside(dockerfile))),
     }
-    Ok((ContextSource::Folder(folder), dockerfile))
 }
 
-fn refuse_address(place: &str) -> Result<(), Failure> {
-    let is_address = place.contains("://") || place.starts_with("git@");
-    if !is_address {
-        return Ok(());
+/// The Dockerfile of a context that is no folder here: in it, unless the path says where it is.
+fn inside(dockerfile: DockerfileSource) -> DockerfileSource {
+    match dockerfile {
+        DockerfileSource::Path(path) if path.is_relative() => {
+            DockerfileSource::Inside(path.to_string_lossy().into_owned())
+        }
+        other => other,
     }
-    let message = format!("a context at an address, `{place}`, is not supported yet");
-    Err(Failure::usage(message).hint("fetch it first, and build its folder"))
+}
+
+/// A folder, or the address of what becomes one.
+fn place_of(place: &str) -> Result<ContextSource, Failure> {
+    if Path::new(place).is_dir() {
+        return Ok(ContextSource::Folder(place.into()));
+    }
+    match ContextSource::from(place) {
+        ContextSource::Folder(_) if place.contains("://") => {
+            let message = format!("a context at `{place}` is not supported");
+            let hint = "an address is that of a git repository, or begins with http:// or https://";
+            Err(Failure::usage(message).hint(hint))
+        }
+        context => Ok(context),
+    }
 }
 
 fn read_input() -> Result<Vec<u8>, Failure> {
@@ -222,12 +232,25 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_refused_by_name() {
-        for place in ["https://example.com/x.git", "git@example.com:x", "git://x"] {
-            assert!(refuse_address(place).is_err(), "{place}");
+    fn addresses_are_told_from_folders() {
+        for place in
+            ["https://h/x.git", "https://h/x.tar", "git@h:x", "git://h/x", "github.com/a/b"]
+        {
+            assert!(matches!(place_of(place), Ok(ContextSource::Address(_))), "{place}");
         }
-        assert!(refuse_address("./https").is_ok());
+        for place in ["./https", "..", "a@b", "no/such"] {
+            assert!(matches!(place_of(place), Ok(ContextSource::Folder(_))), "{place}");
+        }
+        assert!(place_of("ftp://h/x").is_err());
         assert!(named_context("a", Some("docker-image://alpine")).is_ok());
         assert!(named_context("a", None).is_err());
+    }
+
+    #[test]
+    fn the_dockerfile_is_in_a_context_that_is_elsewhere() {
+        let relative = inside(DockerfileSource::Path("a/b".into()));
+        assert!(matches!(relative, DockerfileSource::Inside(path) if path == "a/b"));
+        let absolute = inside(DockerfileSource::Path("/a/b".into()));
+        assert!(matches!(absolute, DockerfileSource::Path(_)));
     }
 }
