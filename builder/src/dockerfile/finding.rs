@@ -219,7 +219,8 @@ mod tests {
             let warnings = file.warnings_under(file.directives.check.as_ref());
             warnings.iter().map(|warning| warning.span.lines.0).collect::<Vec<_>>()
         };
-        let file = "FROM a\n# check=skip=MaintainerDeprecated // she insists\nMAINTAINER b\nENV c d\n";
+        let file =
+            "FROM a\n# check=skip=MaintainerDeprecated // she insists\nMAINTAINER b\nENV c d\n";
         assert_eq!(left(file), [4]);
         assert!(left(&format!("# check=skip=LegacyKeyValueFormat\n{file}")).is_empty());
         assert!(left(&format!("# check=skip=all\n{file}")).is_empty());

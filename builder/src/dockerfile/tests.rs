@@ -1,37 +1,45 @@
 //! The language as a whole: every file of `fixtures/dockerfile` against its snapshot, and what
 //! must hold for any text.
 
+mod peers;
 mod print;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::{Instruction, Kind, Rule, parse, parse_instruction};
+use super::{Dockerfile, From, Heredoc, Instruction, Kind, Rule, Source, parse, parse_instruction};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/dockerfile");
 
-fn check_parse(path: &Path) {
-    let bytes = fs::read(path).expect("a fixture can be read");
-    let name = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
-    let name = name.trim_end_matches(".Dockerfile");
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(Path::new(FIXTURES).join("snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, print::outcome(&bytes)));
-}
-
-#[test]
-fn fixtures() {
+/// The fixtures with their names, in order.
+fn fixtures_by_name() -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(FIXTURES).expect("fixtures/dockerfile is there");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("can be listed").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|kind| kind == "Dockerfile"));
     paths.sort();
-    assert!(paths.len() >= 60, "only {} fixtures", paths.len());
-    for path in paths {
-        check_parse(&path);
+    let name = |path: &Path| path.file_stem()?.to_str().map(str::to_owned);
+    let named = |path: PathBuf| {
+        (name(&path).expect("a name in UTF-8"), fs::read(&path).expect("a fixture can be read"))
+    };
+    paths.into_iter().map(named).collect()
+}
+
+fn check_parse(name: &str, bytes: &[u8]) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(Path::new(FIXTURES).join("snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, print::outcome(bytes)));
+}
+
+#[test]
+fn fixtures() {
+    let fixtures = fixtures_by_name();
+    assert!(fixtures.len() >= 150, "only {} fixtures", fixtures.len());
+    for (name, bytes) in fixtures {
+        check_parse(&name, &bytes);
     }
 }
 
@@ -103,6 +111,93 @@ fn a_check_in_place_of_the_file_decides_what_is_told() {
     assert_eq!(rules(None), [Rule::MaintainerDeprecated, Rule::LegacyKeyValueFormat]);
 }
 
+/// Writes a tree as a file again: each instruction on one line, with its here-documents.
+fn written(file: &Dockerfile) -> String {
+    let mut text = format!("# escape={}\n", file.directives.escape);
+    let args = file.args.iter().map(|arg| (arg.text.as_str(), Vec::new()));
+    let stages = file.stages.iter().flat_map(|stage| {
+        let from = std::iter::once((stage.from.text.as_str(), Vec::new()));
+        from.chain(stage.instructions.iter().map(|s| (s.text.as_str(), heredocs(&s.value))))
+    });
+    for (instruction, heredocs) in args.chain(stages) {
+        text.push_str(instruction);
+        text.push('\n');
+        for heredoc in heredocs {
+            text.push_str(&format!("{}{}\n", heredoc.body, heredoc.name));
+        }
+    }
+    text
+}
+
+fn heredocs(instruction: &Instruction) -> Vec<&Heredoc> {
+    match instruction {
+        Instruction::Run(run) => run.heredocs.iter().collect(),
+        Instruction::Copy(copy) => copy.sources.iter().filter_map(heredoc).collect(),
+        Instruction::Add(add) => add.sources.iter().filter_map(heredoc).collect(),
+        Instruction::Onbuild(onbuild) => heredocs(&onbuild.instruction.value),
+        _ => Vec::new(),
+    }
+}
+
+fn heredoc(source: &Source) -> Option<&Heredoc> {
+    match source {
+        Source::Heredoc(heredoc) => Some(heredoc),
+        Source::Path(_) => None,
+    }
+}
+
+/// The meaning of a file without places, line by line.
+fn meaning(file: &Dockerfile) -> Vec<String> {
+    let args = file.args.iter().map(|arg| print::value(&Instruction::Arg(arg.value.clone())));
+    let stages = file.stages.iter().flat_map(|stage| {
+        let From { image, platform, name } = &stage.from.value;
+        let platform = platform.as_ref().map(|platform| &platform.text);
+        let from = format!("from {:?} {platform:?} {name:?}", image.text);
+        std::iter::once(from).chain(stage.instructions.iter().map(|s| print::value(&s.value)))
+    });
+    args.chain(stages).collect()
+}
+
+/// What is parsed, written and parsed again means the same, and is written the same.
+fn is_stable(bytes: &[u8]) -> bool {
+    let Ok(file) = parse(bytes) else { return true };
+    // An escape character at the end of the file continues nothing; on one more line it would.
+    let last = file.stages.iter().flat_map(|stage| &stage.instructions).next_back();
+    if last.is_some_and(|last| last.text.ends_with(file.directives.escape)) {
+        return true;
+    }
+    let text = written(&file);
+    let again = parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{text}{errors:?}"));
+    meaning(&again) == meaning(&file) && written(&again) == text
+}
+
+/// `fuzz` takes the sources in alone.
+#[test]
+fn the_language_stands_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut pending = vec![folder.join("dockerfile"), folder.join("context/ignore")];
+    let mut sources = vec![folder.join("context/ignore.rs")];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).expect("sources are there") {
+            let path = entry.expect("can be listed").path();
+            if path.is_dir() { pending.push(path) } else { sources.push(path) }
+        }
+    }
+    assert!(sources.len() > 20);
+    let whole = ["crate", "::"].concat();
+    for path in sources {
+        let text = fs::read_to_string(&path).expect("text");
+        assert!(!text.contains(&whole), "{} names the rest of the crate", path.display());
+    }
+}
+
+#[test]
+fn fixtures_mean_the_same_when_written_again() {
+    for (name, bytes) in fixtures_by_name() {
+        assert!(is_stable(&bytes), "{name}");
+    }
+}
+
 /// Pieces that meet each other in any order.
 const PIECES: &str = "(FROM|from|RUN|COPY|ADD|ENV|ARG|CMD|ONBUILD|HEALTHCHECK|LABEL|SHELL|EXPOSE|\
                       VOLUME|# escape=`|# check=skip=all|#| AS | a|/b|--from=|--mount=type=cache,|\
@@ -115,6 +210,13 @@ proptest! {
         let _ = print::outcome(text.as_bytes());
         let _ = print::outcome(format!("FROM a\n{text}").as_bytes());
         let _ = parse_instruction(&text);
+    }
+
+    #[test]
+    fn files_mean_the_same_when_written_again(text in PIECES, tick: bool) {
+        let escape = if tick { "# escape=`\n" } else { "" };
+        let text = format!("{escape}FROM a\n{text}");
+        prop_assert!(is_stable(text.as_bytes()));
     }
 
     #[test]

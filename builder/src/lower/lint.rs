@@ -15,6 +15,8 @@ use super::scope::Scope;
 use super::{Request, ResolvedImage};
 use crate::dockerfile::{Check, Diagnostic, Dockerfile, Kind, Rule, Word, expand, suggest};
 
+pub(super) use stage::{Declared, declared};
+
 /// The check that holds for a build: the request's, else the file's own.
 pub(super) fn check<'a>(file: &'a Dockerfile, request: &'a Request) -> Option<&'a Check> {
     request.check.as_ref().or(file.directives.check.as_ref())
@@ -50,17 +52,17 @@ fn is_built(file: &Dockerfile, plan: &Plan, warning: &Diagnostic) -> bool {
 
 /// What a text has asked a scope for.
 #[derive(Debug, Default)]
-struct Asked {
+pub(super) struct Asked {
     /// The expanded text; none where it is not valid.
-    value: Option<String>,
+    pub(super) value: Option<String>,
     /// The names with a value, each once.
-    known: Vec<String>,
+    pub(super) known: Vec<String>,
     /// The names without one, each once.
     unknown: Vec<String>,
 }
 
 /// Expands a text as an instruction does, and notes the names.
-fn ask(scope: &Scope, text: &str) -> Asked {
+pub(super) fn ask(scope: &Scope, text: &str) -> Asked {
     asked(scope, |lookup| expand::expand(text, scope.escape(), lookup).ok())
 }
 

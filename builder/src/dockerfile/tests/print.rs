@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::super::{
-    Add, Check, Command, Copy, Diagnostic, Dockerfile, Healthcheck, Heredoc, Instruction, Kind, Run,
-    RunCommand, Source, Span, Statement, Word, parse,
+    Add, Check, Command, Copy, Diagnostic, Dockerfile, Healthcheck, Heredoc, Instruction, Kind,
+    Run, RunCommand, Source, Span, Statement, Word, parse,
 };
 
 /// Prints what a file parses to.

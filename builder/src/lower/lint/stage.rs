@@ -7,9 +7,10 @@ use super::copy::left_out;
 use super::{Asked, ask, asked, near, shown};
 use crate::dockerfile::{
     Add, Arg, Command, Copy, Diagnostic, Dockerfile, Heredoc, Instruction, Rule, Run, Source, Span,
-    Word, expand, port,
+    Statement, Word, expand, port,
 };
 use crate::image::{ContainerConfig, DEFAULT_PATH};
+use crate::lower::outline::Argument;
 use crate::lower::plan::{Base, Plan, Wanted, sources};
 use crate::lower::scope::Scope;
 use crate::lower::{Request, ResolvedImage};
@@ -22,12 +23,26 @@ pub(super) fn find(
     request: &Request,
     resolved: &BTreeMap<Wanted, ResolvedImage>,
 ) -> Vec<Diagnostic> {
-    let mut walk = Walk { file, plan, request, resolved, done: Vec::new(), found: Vec::new() };
-    for index in 0..plan.stages.len() {
-        let state = plan.stages[index].wanted.then(|| walk.stage(index));
-        walk.done.push(state);
-    }
-    walk.found
+    Walk::over(file, plan, request, resolved).found
+}
+
+/// An ARG of a stage.
+#[derive(Debug, Clone)]
+pub(in crate::lower) struct Declared {
+    /// Its name and value.
+    pub(in crate::lower) argument: Argument,
+    /// Whether the value is that of an ARG above the first FROM.
+    pub(in crate::lower) inherited: bool,
+}
+
+/// Returns the ARGs of each stage that is built.
+pub(in crate::lower) fn declared(
+    file: &Dockerfile,
+    plan: &Plan,
+    request: &Request,
+    resolved: &BTreeMap<Wanted, ResolvedImage>,
+) -> Vec<Vec<Declared>> {
+    Walk::over(file, plan, request, resolved).declared
 }
 
 /// What the instructions of a stage have set so far.
@@ -55,10 +70,28 @@ struct Walk<'a> {
     request: &'a Request,
     resolved: &'a BTreeMap<Wanted, ResolvedImage>,
     done: Vec<Option<State>>,
+    declared: Vec<Vec<Declared>>,
     found: Vec<Diagnostic>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Walks over all stages.
+    fn over(
+        file: &'a Dockerfile,
+        plan: &'a Plan,
+        request: &'a Request,
+        resolved: &'a BTreeMap<Wanted, ResolvedImage>,
+    ) -> Self {
+        let (done, declared, found) = (Vec::new(), Vec::new(), Vec::new());
+        let mut walk = Self { file, plan, request, resolved, done, declared, found };
+        for (index, stage) in plan.stages.iter().enumerate() {
+            walk.declared.push(Vec::new());
+            let state = stage.wanted.then(|| walk.stage(index));
+            walk.done.push(state);
+        }
+        walk
+    }
+
     fn add(&mut self, rule: Rule, at: Span, message: String) {
         self.found.push(Diagnostic::lint(rule, at, message));
     }
@@ -69,7 +102,7 @@ impl Walk<'_> {
         for (position, statement) in planned.instructions.iter().enumerate() {
             // A trigger stands in another stage or image: FROM is what makes it run.
             let at = if position < planned.triggers { planned.from } else { statement.span };
-            self.instruction(&mut state, &statement.value, at);
+            self.instruction(&mut state, statement, at);
             for (name, numbers) in sources(&statement.value) {
                 let base = self.plan.from(index, &name, numbers, at, self.request);
                 if let Ok(Base::Image(wanted)) = base {
@@ -134,9 +167,9 @@ impl Walk<'_> {
         }
     }
 
-    fn instruction(&mut self, state: &mut State, instruction: &Instruction, at: Span) {
-        match instruction {
-            Instruction::Arg(arguments) => self.arg(state, arguments, at),
+    fn instruction(&mut self, state: &mut State, statement: &Statement, at: Span) {
+        match &statement.value {
+            Instruction::Arg(arguments) => self.arg(state, arguments, &statement.comments, at),
             Instruction::Env(pairs) => {
                 let pairs = self.pairs(state, pairs, at);
                 for (name, value) in pairs {
@@ -199,19 +232,14 @@ impl Walk<'_> {
         asked.value
     }
 
-    fn pairs(
-        &mut self,
-        state: &State,
-        pairs: &[(Word, Word)],
-        at: Span,
-    ) -> Vec<(String, String)> {
+    fn pairs(&mut self, state: &State, pairs: &[(Word, Word)], at: Span) -> Vec<(String, String)> {
         let mut pair = |(name, value): &(Word, Word)| {
             (self.expand(state, name, at), self.expand(state, value, at))
         };
         pairs.iter().map(&mut pair).collect()
     }
 
-    fn arg(&mut self, state: &mut State, arguments: &[Arg], at: Span) {
+    fn arg(&mut self, state: &mut State, arguments: &[Arg], comments: &[String], at: Span) {
         for argument in arguments {
             let name = argument.name.text.as_str();
             self.secret("ARG", name, at);
@@ -220,10 +248,22 @@ impl Walk<'_> {
                 (None, Some(default)) => Some(self.expand(state, default, at)),
                 (None, None) => self.plan.global.get(name).map(str::to_owned),
             };
-            if let Some(value) = value {
-                state.scope.set(name, &value);
+            if let Some(value) = &value {
+                state.scope.set(name, value);
             }
             state.declared.push(name.to_owned());
+            let given = argument.default.is_some() || self.request.argument(name).is_some();
+            let argument = Argument {
+                name: name.to_owned(),
+                comments: comments.to_vec(),
+                value: value.clone().unwrap_or_default(),
+                span: at,
+            };
+            let inherited = !given && value.is_some();
+            self.declared
+                .last_mut()
+                .expect("a stage is begun")
+                .push(Declared { argument, inherited });
         }
     }
 
@@ -275,8 +315,9 @@ impl Walk<'_> {
             return;
         };
         if let Some((line, pattern)) = left_out(ignore, path) {
-            let message =
-                format!("{keyword} of `{path}`, which line {line} of {name} (`{pattern}`) excludes");
+            let message = format!(
+                "{keyword} of `{path}`, which line {line} of {name} (`{pattern}`) excludes"
+            );
             self.add(Rule::CopyIgnoredFile, at, message);
         }
     }
@@ -284,8 +325,7 @@ impl Walk<'_> {
     fn heredoc(&mut self, state: &State, heredoc: &Heredoc, at: Span) {
         if heredoc.expand {
             let text = heredoc.text();
-            let asked =
-                asked(&state.scope, |lookup| expand::expand_heredoc(&text, lookup).ok());
+            let asked = asked(&state.scope, |lookup| expand::expand_heredoc(&text, lookup).ok());
             self.undefined(state, asked, at);
         }
     }

@@ -18,7 +18,8 @@ fn image(reference: &str) -> ImageConfig {
         "python" => config.config.env.push("PYTHON_VERSION=3".to_owned()),
         "shell" => config.config.shell = vec!["/bin/zsh".to_owned(), "-c".to_owned()],
         "triggers" => {
-            config.config.on_build = ["WORKDIR here", "CMD [\"a\"]", "USER $WHO"].map(Into::into).into();
+            config.config.on_build =
+                ["WORKDIR here", "CMD [\"a\"]", "USER $WHO"].map(Into::into).into();
         }
         _ => {}
     }
@@ -178,13 +179,17 @@ fn ignored_files_cannot_be_copied() {
 
 #[test]
 fn only_stages_that_are_built_count() {
-    let text = "FROM a AS one\nENV testkey value\nWORKDIR x\nFROM a AS two\nMAINTAINER me\nFROM a\n";
+    let text =
+        "FROM a AS one\nENV testkey value\nWORKDIR x\nFROM a AS two\nMAINTAINER me\nFROM a\n";
     let rules = |all_stages| {
         let found = told(text, |request| request.all_stages = all_stages);
         found.iter().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(rules(false), ["MaintainerDeprecated"]);
-    assert_eq!(rules(true), ["LegacyKeyValueFormat", "WorkdirRelativePath", "MaintainerDeprecated"]);
+    assert_eq!(
+        rules(true),
+        ["LegacyKeyValueFormat", "WorkdirRelativePath", "MaintainerDeprecated"]
+    );
 }
 
 #[test]
