@@ -164,7 +164,7 @@ fn keyword<T>(statement: &Statement<T>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dockerfile::{parse, parse_all};
+    use super::super::{parse, parse_all};
 
     /// The rules and lines of what is found without any check of the file, experiments included.
     fn found(text: &str) -> Vec<(&'static str, usize)> {

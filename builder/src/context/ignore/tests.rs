@@ -110,6 +110,13 @@ fn slow_match(pattern: &[char], path: &[char]) -> bool {
             .take_while(|&at| at == 0 || path[at - 1] != '/')
             .any(|at| slow_match(rest, &path[at..])),
         ['?', rest @ ..] => path.first().is_some_and(|&c| c != '/') && slow_match(rest, &path[1..]),
+        ['[', '^', c, ']', rest @ ..] => {
+            path.first().is_some_and(|p| p != c) && slow_match(rest, &path[1..])
+        }
+        ['[', from, '-', to, ']', rest @ ..] => {
+            path.first().is_some_and(|p| (from..=to).contains(&p)) && slow_match(rest, &path[1..])
+        }
+        ['\\', c, rest @ ..] => path.first() == Some(c) && slow_match(rest, &path[1..]),
         [c, rest @ ..] => path.first() == Some(c) && slow_match(rest, &path[1..]),
     }
 }
@@ -125,7 +132,7 @@ fn slow_excluded(lines: &[String], path: &str) -> bool {
         // `**` before a name that no slash parts from it takes any start of the name too.
         let loose: Vec<char> = match pattern.as_slice() {
             ['*', '*', c, ..]
-                if *c != '/' && !pattern[2..].contains(&'*') && !pattern[2..].contains(&'?') =>
+                if *c != '/' && !pattern[2..].iter().any(|c| "*?[]\\".contains(*c)) =>
             {
                 pattern[2..].to_vec()
             }
@@ -146,7 +153,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn agrees_with_the_slow_reference(
-        lines in prop::collection::vec("!?(a|b|ab|\\*|\\*\\*|\\?|a\\*|\\*b|\\*\\*a)(/(a|b|\\*|\\*\\*|\\?)){0,3}", 1..6),
+        lines in prop::collection::vec("!?(a|b|ab|\\*|\\*\\*|\\?|a\\*|\\*b|\\*\\*a|\\[\\^a\\]|\\[a-b\\]b|\\\\ab?)(/(a|b|\\*|\\*\\*|\\?|\\[\\^b\\]|\\.|\\.\\.)){0,3}/?", 1..6),
         paths in prop::collection::vec("[ab]{1,2}(/[ab]{1,2}){0,3}", 8),
     ) {
         let ignore = Ignore::from_patterns(lines.iter().map(String::as_str)).expect("valid");
