@@ -1,5 +1,6 @@
 //! A build: what to build, and the road from the Dockerfile to the image.
 
+mod check;
 mod prepare;
 mod run;
 pub(crate) mod steps;
@@ -305,6 +306,12 @@ impl Build {
     /// # Errors
     /// See [`Error`](crate::Error), whose `kind` says whose fault it is.
     pub async fn run(self, store: &Store) -> Result<Built> {
+        let run = self.start(store).await?;
+        Box::pin(run.finish()).await
+    }
+
+    /// Reads what a build starts from.
+    async fn start(self, store: &Store) -> Result<Run> {
         let events = match self.listener.clone() {
             Some(listener) => Events::new(move |event| listener(event)),
             None => Events::none(),
@@ -313,7 +320,7 @@ impl Build {
         let remotes = self.remotes(store, &events);
         let prepared = self.prepare(&remotes).await?;
         let (store, ran) = (store.clone(), Arc::default());
-        Box::pin(Run { build: self, store, events, remotes, prepared, names, ran }.finish()).await
+        Ok(Run { build: self, store, events, remotes, prepared, names, ran })
     }
 
     /// What fetches the sources that are elsewhere.

@@ -34,6 +34,7 @@ mod source;
 mod ssh;
 mod worker;
 
+pub mod subrequest;
 use std::future::Future;
 
 pub use build::{Build, Built, ContextReference, DockerfileSource};

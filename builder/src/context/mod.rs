@@ -169,6 +169,11 @@ impl Folder {
         self.ignore.as_ref().is_some_and(|file| !file.rules.is_empty())
     }
 
+    /// The ignore rules, and the name of their file.
+    pub(crate) fn ignore(&self) -> Option<(&str, &Ignore)> {
+        self.ignore.as_ref().map(|file| (file.name.as_str(), &file.rules))
+    }
+
     /// Whether a walk takes a path, skips it, or only looks below it.
     pub(crate) fn keep(&self, path: &Path, directory: bool) -> Keep {
         self.ignore.as_ref().map_or(Keep::Take, |file| verdict(&file.rules, path, directory))
