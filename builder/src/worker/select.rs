@@ -147,6 +147,16 @@ fn is_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
 /// # Errors
 /// `NotFound` when an element is missing, `FilesystemLoop` after forty links.
 pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
+    follow(root, path, false)
+}
+
+/// Like [`resolve`] for something that may be made yet: what is missing is taken as it is written,
+/// also where a link leads to it.
+pub(crate) fn resolve_new(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
+    follow(root, path, true)
+}
+
+fn follow(root: BorrowedFd<'_>, path: &Path, may_be_missing: bool) -> io::Result<PathBuf> {
     let mut real = PathBuf::new();
     let mut pending: Vec<OsString> = parts(path);
     let mut links = 0;
@@ -156,7 +166,14 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> 
             continue;
         }
         let next = real.join(&part);
-        match file_type(root, &next)? {
+        let kind = match file_type(root, &next) {
+            Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => {
+                real = next;
+                continue;
+            }
+            kind => kind?,
+        };
+        match kind {
             FileType::Symlink => {
                 links += 1;
                 if links > MAX_LINKS {
@@ -326,6 +343,17 @@ mod tests {
         assert_eq!(names("out").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names("loop").is_err());
         assert_eq!(names("a/1.txt/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn what_is_to_be_made_may_be_missing_behind_links() {
+        let tree = tree();
+        let root = std::fs::File::open(tree.path()).unwrap();
+        let real = |path: &str| resolve_new(root.as_fd(), Path::new(path));
+        assert_eq!(real("link/new/../other").unwrap(), Path::new("a/b/other"));
+        assert_eq!(real("out/x").unwrap(), Path::new("etc/x"));
+        assert_eq!(real("a/1.txt/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert!(real("loop").is_err());
     }
 
     #[test]
