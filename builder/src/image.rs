@@ -3,7 +3,7 @@
 //! Fields and their order are those that `BuildKit` writes (OCI image specification, "Image
 //! Configuration", with Docker's additions), so that a config can be compared with its.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use rbuild_cache::Digest;
@@ -314,6 +314,16 @@ impl ImageConfig {
 /// Looks a name up in an environment of `NAME=value` lines; the last one counts.
 pub fn lookup<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
     env.iter().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Returns where each name stands first in an environment of `NAME=value` lines.
+pub(crate) fn places(env: &[String]) -> HashMap<String, usize> {
+    let mut places = HashMap::with_capacity(env.len());
+    for (place, line) in env.iter().enumerate() {
+        let name = line.split('=').next().unwrap_or_default();
+        places.entry(name.to_owned()).or_insert(place);
+    }
+    places
 }
 
 /// Sets a name in an environment of `NAME=value` lines, at its old place where it had one.

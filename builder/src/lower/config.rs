@@ -96,7 +96,8 @@ impl Lowering<'_> {
             }
             let text = value.as_ref().map(|value| format!("{name}={value}"));
             words.push(text.unwrap_or_else(|| name.clone()));
-            remember(&mut state.arguments, &state.scope, name, value.unwrap_or_default());
+            let current = state.scope.get(&name).map_or(value.unwrap_or_default(), str::to_owned);
+            state.arguments.set(&name, &current);
         }
         history::step(&mut state.config, words.join(" "), false);
         Ok(())
@@ -115,15 +116,6 @@ fn working_directory(state: &State, path: &str) -> String {
     }
 }
 
-/// Adds an argument to those that RUN lists, at its old place where it had one.
-fn remember(arguments: &mut Vec<(String, String)>, scope: &Scope, name: String, declared: String) {
-    let value = scope.get(&name).map_or(declared, str::to_owned);
-    match arguments.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, old)) => *old = value,
-        None => arguments.push((name, value)),
-    }
-}
-
 /// Expands names and values with what was set before the instruction.
 fn expand_pairs(
     scope: &Scope,
@@ -137,7 +129,14 @@ fn env(state: &mut State, pairs: &[(Word, Word)]) -> Result<(), Diagnostic> {
     let mut text = "ENV".to_owned();
     for (name, value) in &pairs {
         state.scope.set(name, value);
-        image::set(&mut state.config.config.env, name, value);
+        let env = &mut state.config.config.env;
+        let line = format!("{name}={value}");
+        if let Some(&place) = state.env_places.get(name) {
+            env[place] = line;
+        } else {
+            state.env_places.insert(name.clone(), env.len());
+            env.push(line);
+        }
         let _ = write!(text, " {name}={value}");
     }
     history::step(&mut state.config, text, false);

@@ -1,7 +1,7 @@
 //! Which stages a target needs, and which images they stand on: everything that must be resolved
 //! before the graph can be made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::Request;
@@ -62,8 +62,8 @@ pub(crate) struct Plan {
     pub(crate) global: Scope,
     /// The images that wanted stages use.
     pub(crate) images: Vec<Wanted>,
-    /// The names that later stages are found by.
-    names: Vec<Option<String>>,
+    /// The stages of each name, in lower case, in the order of the file.
+    names: HashMap<String, Vec<usize>>,
 }
 
 /// Makes the plan; the triggers of images count as far as their configs are known.
@@ -74,7 +74,12 @@ pub(crate) fn plan(
 ) -> Result<Plan, Diagnostic> {
     let target = find_target(file, request.target.as_deref())?;
     let global = global_scope(file, request, target)?;
-    let names: Vec<_> = file.stages.iter().map(|stage| stage.from.value.name.clone()).collect();
+    let mut names: HashMap<_, Vec<_>> = HashMap::new();
+    for (index, stage) in file.stages.iter().enumerate() {
+        if let Some(name) = &stage.from.value.name {
+            names.entry(name.clone()).or_default().push(index);
+        }
+    }
     let mut plan = Plan {
         stages: Vec::with_capacity(file.stages.len()),
         target,
@@ -90,6 +95,8 @@ pub(crate) fn plan(
     for index in wanted {
         plan.mark(index, request)?;
     }
+    let mut seen = HashSet::new();
+    plan.images.retain(|image| seen.insert(image.clone()));
     Ok(plan)
 }
 
@@ -203,7 +210,7 @@ impl Plan {
             let hint = "give the variable a default with `ARG` before the first `FROM`";
             return Err(Diagnostic::error(word.span, message).hint(hint.to_owned()));
         }
-        if let Some(earlier) = Self::find(&self.names[..index], &name) {
+        if let Some(earlier) = self.last(&name, index) {
             return Ok(Base::Stage(earlier));
         }
         if let Some(context) = request.named(&name) {
@@ -216,9 +223,10 @@ impl Plan {
         Ok(Base::Image(Wanted { reference: name, platform }))
     }
 
-    /// The last of these stages whose name is exactly this; the names are in lower case.
-    fn find(names: &[Option<String>], name: &str) -> Option<usize> {
-        names.iter().rposition(|known| known.as_deref() == Some(name))
+    /// The last stage before `end` whose name is exactly this; the names are in lower case.
+    fn last(&self, name: &str, end: usize) -> Option<usize> {
+        let stages = self.names.get(name)?;
+        stages[..stages.partition_point(|&stage| stage < end)].last().copied()
     }
 
     /// The instructions that a base wants to run in whatever stands on it.
@@ -266,7 +274,7 @@ impl Plan {
             };
         }
         // Of several stages with the name, the last one counts, even where it comes too late.
-        let stage = Self::find(&self.names, &name.to_lowercase());
+        let stage = self.last(&name.to_lowercase(), usize::MAX);
         if let Some(earlier) = stage.filter(|stage| *stage < index) {
             return Ok(Base::Stage(earlier));
         }
@@ -303,10 +311,8 @@ impl Plan {
             for base in bases {
                 match base {
                     Base::Stage(below) => pending.push(below),
-                    Base::Image(wanted) if !self.images.contains(&wanted) => {
-                        self.images.push(wanted);
-                    }
-                    Base::Image(_) | Base::Scratch | Base::Folder(_) => {}
+                    Base::Image(wanted) => self.images.push(wanted),
+                    Base::Scratch | Base::Folder(_) => {}
                 }
             }
         }

@@ -262,7 +262,7 @@ fn listed_arguments(state: &State) -> Vec<(String, String)> {
         (name.clone(), value.to_owned())
     };
     let told = |(name, _): &&(String, String)| !NEVER_IN_RUN.contains(&name.as_str());
-    state.arguments.iter().filter(told).map(current).collect()
+    state.arguments.variables().iter().filter(told).map(current).collect()
 }
 
 /// The argument vector; a here-document that is a script becomes a file below /dev/pipes.

@@ -1,6 +1,7 @@
 //! Variables in scope: ordered names and values, and the arguments that every build has.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::dockerfile::expand::{self, ExpandError};
 use crate::dockerfile::{Diagnostic, Word};
@@ -10,13 +11,15 @@ use crate::platform::Platform;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scope {
     variables: Vec<(String, String)>,
+    /// Where each name stands among them.
+    places: HashMap<String, usize>,
     escape: char,
 }
 
 impl Scope {
     /// An empty scope of a Dockerfile with this escape character.
     pub(crate) fn new(escape: char) -> Self {
-        Self { variables: Vec::new(), escape }
+        Self { variables: Vec::new(), places: HashMap::new(), escape }
     }
 
     /// The escape character of the Dockerfile.
@@ -26,14 +29,16 @@ impl Scope {
 
     /// The value of a name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|&place| self.variables[place].1.as_str())
     }
 
     /// Sets a name, at its old place where it had one.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.variables.iter_mut().find(|(key, _)| key == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.variables.push((name.to_owned(), value.to_owned())),
+        if let Some(&place) = self.places.get(name) {
+            value.clone_into(&mut self.variables[place].1);
+        } else {
+            self.places.insert(name.to_owned(), self.variables.len());
+            self.variables.push((name.to_owned(), value.to_owned()));
         }
     }
 

@@ -1,6 +1,6 @@
 //! One stage after the other: the state that instructions change, and the graph that grows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use rbuild_cache::hash;
@@ -20,12 +20,14 @@ use crate::platform::Platform;
 pub(super) struct State {
     /// The config of the image that the stage would be.
     pub(super) config: ImageConfig,
+    /// Where each name stands in the environment of that image.
+    pub(super) env_places: HashMap<String, usize>,
     /// The vertex of the root file system.
     pub(super) root: VertexId,
     /// What ENV and ARG have set.
     pub(super) scope: Scope,
     /// The ARGs in scope that RUN lists in its history line, in order.
-    pub(super) arguments: Vec<(String, String)>,
+    pub(super) arguments: Scope,
     /// Whether CMD stood in this stage.
     pub(super) command_set: bool,
     /// The platform of the stage.
@@ -108,7 +110,12 @@ pub(super) struct Lowering<'a> {
     images: Vec<(Wanted, String)>,
     spans: BTreeMap<String, Span>,
     sources: BTreeMap<String, VertexId>,
-    done: Vec<Option<State>>,
+    /// The roots of the stages so far that are wanted.
+    roots: Vec<Option<VertexId>>,
+    /// Their states, as long as a later stage stands on them, and the target's.
+    states: Vec<Option<State>>,
+    /// How many wanted stages that are still to come stand on each stage.
+    uses: Vec<usize>,
 }
 
 impl<'a> Lowering<'a> {
@@ -126,16 +133,19 @@ impl<'a> Lowering<'a> {
             images: Vec::new(),
             spans: BTreeMap::new(),
             sources: BTreeMap::new(),
-            done: Vec::new(),
+            roots: Vec::new(),
+            states: Vec::new(),
+            uses: uses(plan),
         }
     }
 
     pub(super) fn finish(mut self) -> Result<Lowered, Diagnostic> {
         for (index, stage) in self.plan.stages.iter().enumerate() {
             let state = if stage.wanted { Some(self.stage(index, stage)?) } else { None };
-            self.done.push(state);
+            self.roots.push(state.as_ref().map(|state| state.root));
+            self.states.push(state.filter(|_| self.uses[index] > 0));
         }
-        let state = self.done[self.plan.target].take().expect("the target was marked as wanted");
+        let state = self.states[self.plan.target].take().expect("the target was marked as wanted");
         let mut config = state.config;
         if self.request.platform_chosen {
             config.claim(&self.request.platform);
@@ -182,7 +192,7 @@ impl<'a> Lowering<'a> {
         let fresh = request.no_cache
             || request.no_cache_filter.iter().any(|name| name.eq_ignore_ascii_case(&stage.name));
         if let Base::Stage(below) = &stage.base {
-            let below = self.done[*below].clone().expect("the base of a wanted stage is wanted");
+            let below = self.below(*below).expect("the base of a wanted stage is wanted");
             let mut state = State { command_set: false, fresh, ..below };
             state.config.config.on_build.clear();
             // What ENV has set counts again, even where an ARG of the base came after it.
@@ -210,11 +220,28 @@ impl<'a> Lowering<'a> {
         }
         let mut scope = Scope::new(self.plan.global.escape());
         inherit(&mut scope, &config.config.env);
+        let env_places = image::places(&config.config.env);
         let platform = match &stage.base {
             Base::Image(_) => config.platform(),
             _ => stage.platform.clone(),
         };
-        Ok(State { config, root, scope, arguments: vec![], command_set: false, platform, fresh })
+        Ok(State {
+            config,
+            env_places,
+            root,
+            scope,
+            arguments: Scope::default(),
+            command_set: false,
+            platform,
+            fresh,
+        })
+    }
+
+    /// The state at the end of an earlier stage: the last stage that stands on it takes it, so that
+    /// a long chain of stages is not copied again and again.
+    fn below(&mut self, index: usize) -> Option<State> {
+        self.uses[index] -= 1;
+        if self.uses[index] == 0 { self.states[index].take() } else { self.states[index].clone() }
     }
 
     /// The layer of a stage that stands on a folder: all that is in it.
@@ -253,8 +280,7 @@ impl<'a> Lowering<'a> {
     pub(super) fn source(&mut self, base: &Base, span: Span) -> Result<VertexId, Diagnostic> {
         let source = match base {
             Base::Stage(below) => {
-                let state = self.done[*below].as_ref();
-                return Ok(state.expect("what a wanted stage reads from is wanted").root);
+                return Ok(self.roots[*below].expect("what a wanted stage reads from is wanted"));
             }
             Base::Scratch => Source::Scratch,
             Base::Image(wanted) => {
@@ -349,6 +375,20 @@ impl<'a> Lowering<'a> {
             _ => self.metadata(state, statement),
         }
     }
+}
+
+/// How often the state of each stage is needed: by the stages on it, and as the result.
+fn uses(plan: &Plan) -> Vec<usize> {
+    let mut uses = vec![0; plan.stages.len()];
+    for stage in plan.stages.iter().filter(|stage| stage.wanted) {
+        if let Base::Stage(below) = stage.base {
+            uses[below] += 1;
+        }
+    }
+    if let Some(target) = uses.get_mut(plan.target) {
+        *target += 1;
+    }
+    uses
 }
 
 /// Sets what an image's environment has.
