@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rbuild_cache::Digest;
 
-use crate::dockerfile::{Diagnostic, Span};
+use crate::dockerfile::{Diagnostic, Kind, Span};
 
 /// The result of the library's verbs.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -48,6 +48,14 @@ pub enum Error {
     /// The graph could not be solved for a reason that is no step's.
     #[error("cannot solve the build")]
     Solve(#[source] Box<rbuild_solver::Error>),
+    /// The lint rules found something, and the file or the caller wants no such thing built.
+    #[error("lint violation found for rules: {}", rules(.warnings))]
+    Lint {
+        /// The file.
+        file: Source,
+        /// What was found, in the order of the file.
+        warnings: Vec<Diagnostic>,
+    },
     /// The store could not be used.
     #[error("cannot {doing}")]
     Store {
@@ -66,6 +74,14 @@ pub enum Error {
         doing: String,
         /// Why.
         source: Box<rbuild_registry::Error>,
+    },
+    /// A git repository could not be used.
+    #[error("cannot {doing}: {reason}")]
+    Git {
+        /// What was being done, with which repository.
+        doing: String,
+        /// What git says.
+        reason: String,
     },
     /// A name of an image is no name.
     #[error("`{reference}` is not the name of an image")]
@@ -187,8 +203,8 @@ pub enum StepError {
         /// Why.
         source: Arc<rbuild_cache::Error>,
     },
-    /// An image could not be fetched.
-    #[error("{0}")]
+    /// An image, or a source that is elsewhere, could not be fetched.
+    #[error("{}", with_causes(.0))]
     Fetch(Arc<Error>),
     /// Any other reason, as text.
     #[error("{0}")]
@@ -256,6 +272,40 @@ impl From<crate::container::Error> for Error {
     }
 }
 
+/// An error with what led to it, in one line.
+pub(crate) fn with_causes(error: &Error) -> String {
+    let first: Option<&dyn std::error::Error> = Some(error);
+    let chain = std::iter::successors(first, |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What the user can do about what git says.
+fn git_hint(reason: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["cannot be started", "git: not found", "exec: git"]) {
+        return Some("install git: repositories are fetched with it");
+    }
+    if says(&["could not read Username", "Authentication failed", "Permission denied"]) {
+        return Some(
+            "give a token with `--secret id=GIT_AUTH_TOKEN`, or for ssh load a key into your agent",
+        );
+    }
+    None
+}
+
+/// The names of the rules that found something, each once.
+fn rules(warnings: &[Diagnostic]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for warning in warnings {
+        if let Kind::Lint(rule) = warning.kind
+            && !names.contains(&rule.name())
+        {
+            names.push(rule.name());
+        }
+    }
+    names.join(", ")
+}
+
 /// Whose fault an error is, which decides the exit status of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -278,7 +328,9 @@ impl Error {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Dockerfile { .. } | Self::NoDockerfile(_) => ErrorKind::Dockerfile,
+            Self::Dockerfile { .. } | Self::Lint { .. } | Self::NoDockerfile(_) => {
+                ErrorKind::Dockerfile
+            }
             Self::Step { source, .. } => match &**source {
                 StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
                 StepError::Fetch(error) => error.kind(),
@@ -293,9 +345,10 @@ impl Error {
             Self::Read { .. } | Self::Write { .. } | Self::Store { .. } | Self::Open(_) => {
                 ErrorKind::Environment
             }
-            Self::Registry { .. } | Self::NoPlatform { .. } | Self::Malformed { .. } => {
-                ErrorKind::Remote
-            }
+            Self::Registry { .. }
+            | Self::Git { .. }
+            | Self::NoPlatform { .. }
+            | Self::Malformed { .. } => ErrorKind::Remote,
             Self::Solve(_) => ErrorKind::Internal,
         }
     }
@@ -318,6 +371,7 @@ impl Error {
             },
             Self::InUse { .. } => Some("remove the container first, or use `-f`".to_owned()),
             Self::Registry { source, .. } => source.hint().map(str::to_owned),
+            Self::Git { reason, .. } => git_hint(reason).map(str::to_owned),
             Self::Container(source) => source.hint(),
             _ => None,
         }

@@ -15,6 +15,7 @@
 //! }
 //! ```
 
+mod archive;
 mod build;
 pub mod cdi;
 pub mod container;
@@ -29,12 +30,13 @@ mod load;
 pub mod lower;
 pub mod platform;
 pub mod registries;
+mod remote;
 mod secret;
 mod source;
 mod ssh;
+pub mod subrequest;
 mod worker;
 
-pub mod subrequest;
 use std::future::Future;
 
 pub use build::{Build, Built, ContextReference, DockerfileSource};

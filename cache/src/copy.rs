@@ -1,6 +1,6 @@
 //! Copying files of one folder into another, as COPY does.
 //!
-//! The mode of a file is kept; its owner is set; its time is kept, and becomes the time of the last
+//! The mode of a file is kept; its owner is set; its time is kept or set, and becomes the time of the last
 //! access too, so that the same copy always has the same times. Links are copied as links, hard
 //! links within one copy stay hard links, attributes are kept where the file system has them. A
 //! socket becomes an empty file. A directory that is there already keeps its metadata.
@@ -60,6 +60,8 @@ pub struct Options<'a> {
     pub mode: Option<&'a ModeChange>,
     /// Whether directories that are there already get the metadata of the source.
     pub overwrite_directories: bool,
+    /// The time that copies get in place of that of the original.
+    pub time: Option<Time>,
     /// The folder of an earlier layer, whose files never change any more.
     pub previous: Option<BorrowedFd<'a>>,
 }
@@ -187,6 +189,10 @@ impl<'a> Copier<'a> {
             Owner::Set(user, group) => (user, group),
             Owner::Keep => (node.uid, node.gid),
         }
+    }
+
+    fn time(&self, node: &Node) -> rustix::fs::Timestamps {
+        timestamps(self.options.time.unwrap_or(node.mtime))
     }
 
     fn mode(&self, node: &Node) -> u32 {

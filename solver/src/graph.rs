@@ -177,7 +177,7 @@ fn inputs_of(op: &Op) -> Vec<usize> {
         })),
         Op::Copy(copy) => inputs.extend(copy.items.iter().filter_map(|item| match item {
             CopyItem::Path { input, .. } => Some(*input),
-            _ => None,
+            CopyItem::Inline { .. } => None,
         })),
         Op::Files(_) | Op::Stack => {}
     }

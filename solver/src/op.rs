@@ -220,7 +220,7 @@ pub enum Sharing {
 }
 
 /// A COPY or ADD: items, in order, to one destination in input 0.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Copy {
     /// What is copied.
     pub items: Vec<CopyItem>,

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use rbuild_cache::Store;
 use rbuild_solver::Events;
 
 use super::steps::{begin, transferred};
@@ -11,6 +10,7 @@ use crate::context::{Folder, read_file};
 use crate::dockerfile::{self, Dockerfile};
 use crate::error::{Error, Result, Source};
 use crate::lower::CONTEXT;
+use crate::remote::Remotes;
 use crate::source;
 
 impl Build {
@@ -20,25 +20,37 @@ impl Build {
     }
 
     /// Opens the context, reads the Dockerfile, and parses it.
-    pub(super) fn prepare(&self, store: &Store, events: &Events) -> Result<Prepared> {
-        let mut folder = Folder::open(CONTEXT, &self.context, store)?;
-        let (name, path, text) = self.read_dockerfile(&folder, events)?;
-        let step = begin(events, "[internal] load .dockerignore".to_owned());
-        let ignore = folder.load_ignore(path.as_deref())?.unwrap_or(".dockerignore").to_owned();
-        transferred(events, step, &ignore, 0);
+    pub(super) async fn prepare(&self, remotes: &Remotes) -> Result<Prepared> {
+        let events = &remotes.events;
+        let keep_git_dir =
+            self.request.arguments.get(KEEP_GIT_DIR).is_some_and(|value| is_on(value));
+        let context = remotes.locate(&self.context, keep_git_dir).await?;
+        let mut folder = Folder::open(CONTEXT, &context.path, &remotes.store)?;
+        let (name, path, text) = self.read_dockerfile(&folder, context.dockerfile, events)?;
+        // What comes whole from elsewhere has nothing in it that is to be left out.
+        if self.context.is_local() {
+            let step = begin(events, "[internal] load .dockerignore".to_owned());
+            let ignore = folder.load_ignore(path.as_deref())?.unwrap_or(".dockerignore").to_owned();
+            transferred(events, step, &ignore, 0);
+        }
         let file = Source { name, text: String::from_utf8_lossy(&text).into() };
         let tree = dockerfile::parse(&text)
             .map_err(|errors| Error::Dockerfile { file: file.clone(), errors })?;
-        Ok(Prepared { folder, file, path, tree })
+        Ok(Prepared { folder, file, path, tree, time: context.time })
     }
 
     fn read_dockerfile(
         &self,
         folder: &Folder,
+        only: Option<String>,
         events: &Events,
     ) -> Result<(String, Option<PathBuf>, Vec<u8>)> {
         let named = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into();
-        let (name, path, text): (String, _, _) = match &self.dockerfile {
+        let source = match (&self.dockerfile, only) {
+            (DockerfileSource::Default, Some(only)) => DockerfileSource::Inside(only),
+            (given, _) => given.clone(),
+        };
+        let (name, path, text): (String, _, _) = match &source {
             DockerfileSource::Text(text) => ("Dockerfile".to_owned(), None, text.clone()),
             DockerfileSource::Path(path) => {
                 let text = read_file(path)?.ok_or_else(|| Error::NoDockerfile(path.clone()))?;
@@ -77,4 +89,13 @@ pub(super) struct Prepared {
     pub(super) file: Source,
     pub(super) path: Option<PathBuf>,
     pub(super) tree: Dockerfile,
+    /// When the context was changed last, in seconds since 1970, where that is known of the whole.
+    pub(super) time: Option<i64>,
+}
+
+/// The argument that keeps `.git` in a context that comes from a repository.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+fn is_on(value: &str) -> bool {
+    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }

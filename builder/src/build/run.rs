@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use rbuild_cache::{Digest, Layer, Snapshot, Store};
+use rbuild_solver::op::Source;
 use rbuild_solver::{Events, Mode, Solver, StepId, What};
 use tokio::sync::Semaphore;
 
@@ -18,7 +19,8 @@ use crate::error::{Error, Result, StepError};
 use crate::export::{self, Exporter, Finished, Output};
 use crate::image::ImageConfig;
 use crate::layout;
-use crate::lower::{self, CONTEXT, Lowered, NamedContext, Request, Wanted};
+use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
+use crate::remote::Remotes;
 use crate::source::{self, ResolvedImage};
 use crate::worker::fetch::blocking;
 use crate::worker::{Base, LocalWorker, World, image_key};
@@ -28,6 +30,7 @@ pub(super) struct Run {
     pub(super) build: Build,
     pub(super) store: Store,
     pub(super) events: Events,
+    pub(super) remotes: Remotes,
     pub(super) prepared: Prepared,
     pub(super) names: Vec<String>,
     /// Whether any step had to run.
@@ -37,28 +40,28 @@ pub(super) struct Run {
 impl Run {
     /// Goes the whole road.
     pub(super) async fn finish(self) -> Result<Built> {
-        let request = self.request();
+        let request = self.request().await?;
         let resolved = self.resolve(&request).await?;
-        let known = resolved
-            .iter()
-            .map(|(wanted, image)| {
-                let image = lower::ResolvedImage {
-                    reference: image.reference.clone(),
-                    config: image.config.clone(),
-                };
-                (wanted.clone(), image)
-            })
-            .collect();
-        let lowered = lower::lower(&self.prepared.tree, &request, &known)
+        let lowered = lower::lower(&self.prepared.tree, &request, &known(&resolved))
             .map_err(|error| self.wrong(error))?;
+        self.lint(&lowered)?;
         let snapshot = self.solve(&lowered, &resolved).await?;
         let sweep = self.sweep();
-        let built = self.export(lowered.config, snapshot).await;
+        let built = self.export(lowered.config, snapshot, request.epoch).await;
         // Nobody waits for the sweep of a build that failed; it is done by the next one.
         if let Some(sweep) = sweep {
             let _ = sweep.await;
         }
-        built
+        built.map(|built| Built { warnings: lowered.warnings, ..built })
+    }
+
+    /// Ends a build whose Dockerfile should have no warnings.
+    pub(super) fn lint(&self, lowered: &Lowered) -> Result<()> {
+        if !lowered.strict || lowered.warnings.is_empty() {
+            return Ok(());
+        }
+        let file = self.prepared.file.clone();
+        Err(Error::Lint { file, warnings: lowered.warnings.clone() })
     }
 
     /// Removes what killed processes left in the store, unless this build changed nothing there.
@@ -73,11 +76,11 @@ impl Run {
         })
     }
 
-    fn wrong(&self, error: Diagnostic) -> Error {
+    pub(super) fn wrong(&self, error: Diagnostic) -> Error {
         Error::Dockerfile { file: self.prepared.file.clone(), errors: vec![error] }
     }
 
-    fn request(&self) -> Request {
+    pub(super) async fn request(&self) -> Result<Request> {
         let mut request = self.build.request.clone();
         let file = self.prepared.path.as_deref().unwrap_or(self.prepared.folder.path());
         request.name = file.display().to_string();
@@ -91,11 +94,44 @@ impl Run {
             };
             request.contexts.insert(name.clone(), named);
         }
-        request
+        request.check = self.build.check_argument()?;
+        let ignore = self.prepared.folder.ignore();
+        request.ignore = ignore.map(|(name, rules)| (name.to_owned(), rules.clone()));
+        self.date(&mut request).await?;
+        Ok(request)
+    }
+
+    /// Finds out which time whatever the build makes has, and puts it in place of what was asked.
+    async fn date(&self, request: &mut Request) -> Result<()> {
+        let epoch =
+            lower::epoch(&self.prepared.tree, request).map_err(|error| self.wrong(error))?;
+        request.epoch = match epoch {
+            None => return Ok(()),
+            Some(Epoch::Seconds(seconds)) => Some(seconds),
+            Some(Epoch::Context(name)) => match self.build.contexts.get(&name) {
+                Some(ContextReference::Files(source)) => {
+                    self.remotes.locate(source, false).await?.time
+                }
+                Some(_) => None,
+                None => self.prepared.time,
+            },
+            Some(Epoch::Source(Source::Http(file))) => self.remotes.file(&file).await?.time,
+            Some(Epoch::Source(Source::Git(wanted))) => self.remotes.checkout(&wanted).await?.time,
+            Some(Epoch::Source(_)) => None,
+        };
+        if request.arguments.remove(lower::EPOCH).is_some()
+            && let Some(seconds) = request.epoch
+        {
+            request.arguments.insert(lower::EPOCH.to_owned(), seconds.to_string());
+        }
+        Ok(())
     }
 
     /// Resolves the images that are wanted, until their triggers want no more.
-    async fn resolve(&self, request: &Request) -> Result<BTreeMap<Wanted, ResolvedImage>> {
+    pub(super) async fn resolve(
+        &self,
+        request: &Request,
+    ) -> Result<BTreeMap<Wanted, ResolvedImage>> {
         let mut resolved: BTreeMap<Wanted, ResolvedImage> = BTreeMap::new();
         loop {
             let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
@@ -144,9 +180,7 @@ impl Run {
     /// leads to no file of the machine.
     fn layout<'a>(&self, reference: &'a str) -> Option<&'a str> {
         let place = reference.strip_prefix(layout::SCHEME)?;
-        let is_it = |context: &ContextReference| {
-            matches!(context, ContextReference::Layout(known) if known == place)
-        };
+        let is_it = |context: &ContextReference| matches!(context, ContextReference::Layout(known) if known == place);
         self.build.contexts.values().any(is_it).then_some(place)
     }
 
@@ -155,7 +189,8 @@ impl Run {
         lowered: &Lowered,
         resolved: &BTreeMap<Wanted, ResolvedImage>,
     ) -> Result<Snapshot> {
-        let (world, bases) = self.world(lowered, resolved)?;
+        let folders = self.folders(lowered).await?;
+        let (world, bases) = self.world(lowered, resolved, folders);
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let solver = Solver::new(self.store.clone(), worker);
@@ -174,7 +209,8 @@ impl Run {
         &self,
         lowered: &Lowered,
         resolved: &BTreeMap<Wanted, ResolvedImage>,
-    ) -> Result<(World, Vec<StepId>)> {
+        folders: HashMap<String, Arc<Folder>>,
+    ) -> (World, Vec<StepId>) {
         let mut images = HashMap::new();
         let mut steps = Vec::new();
         for (wanted, name) in &lowered.images {
@@ -189,7 +225,8 @@ impl Run {
         let world = World {
             store: self.store.clone(),
             registries: self.build.registries.clone(),
-            folders: self.folders(lowered)?,
+            folders,
+            remotes: self.remotes.clone(),
             images,
             secrets: self.build.secrets.clone(),
             agents: self.build.agents.clone(),
@@ -199,18 +236,23 @@ impl Run {
             fetched: Mutex::default(),
             ran: self.ran.clone(),
         };
-        Ok((world, steps))
+        (world, steps)
     }
 
-    fn folders(&self, lowered: &Lowered) -> Result<HashMap<String, Arc<Folder>>> {
+    async fn folders(&self, lowered: &Lowered) -> Result<HashMap<String, Arc<Folder>>> {
         let mut folders = HashMap::new();
         for (name, patterns) in &lowered.folders {
-            let mut folder = match self.build.contexts.get(name) {
-                Some(ContextReference::Files(source)) => Folder::open(name, source, &self.store)?,
-                _ => Folder::open(CONTEXT, &self.build.context, &self.store)?,
+            let (source, path) = match self.build.contexts.get(name) {
+                Some(ContextReference::Files(source)) => {
+                    (source, self.remotes.locate(source, false).await?.path)
+                }
+                _ => (&self.build.context, self.prepared.folder.path().to_owned()),
             };
-            let beside = self.prepared.path.as_deref().filter(|_| name == CONTEXT);
-            folder.load_ignore(beside)?;
+            let mut folder = Folder::open(name, &path, &self.store)?;
+            if source.is_local() {
+                let beside = self.prepared.path.as_deref().filter(|_| name == CONTEXT);
+                folder.load_ignore(beside)?;
+            }
             folder.used_paths(patterns.iter().cloned());
             folders.insert(name.clone(), Arc::new(folder));
         }
@@ -230,11 +272,19 @@ impl Run {
         Error::Step { file: self.prepared.file.clone(), span, source: Box::new(source) }
     }
 
-    async fn export(self, mut config: ImageConfig, snapshot: Snapshot) -> Result<Built> {
+    async fn export(
+        self,
+        mut config: ImageConfig,
+        snapshot: Snapshot,
+        epoch: Option<i64>,
+    ) -> Result<Built> {
         let step = begin(&self.events, "exporting to image".to_owned());
         let layers = layers(&self.store, &snapshot).await?;
         config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
         config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
+        if let Some(epoch) = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok()) {
+            config.date_back(epoch);
+        }
         let config_bytes = config.to_json();
         let part = "exporting layers".to_owned();
         self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
@@ -261,19 +311,29 @@ impl Run {
             manifest = export::export(&exporter, &image, output).await?.or(manifest);
         }
         self.events.emit(step, What::Finished);
-        let tree = self.prepared.tree;
         Ok(Built {
             id: image.id,
             manifest,
             names: image.names,
             config: image.config,
-            warnings: tree.warnings_under(tree.directives.check.as_ref()),
+            warnings: Vec::new(),
             dockerfile: self.prepared.file,
             layers: image.snapshot.layers,
             store: exporter.store,
             registries: exporter.registries,
         })
     }
+}
+
+/// The images as the lowering knows them.
+pub(super) fn known(
+    resolved: &BTreeMap<Wanted, ResolvedImage>,
+) -> BTreeMap<Wanted, lower::ResolvedImage> {
+    let image = |image: &ResolvedImage| lower::ResolvedImage {
+        reference: image.reference.clone(),
+        config: image.config.clone(),
+    };
+    resolved.iter().map(|(wanted, resolved)| (wanted.clone(), image(resolved))).collect()
 }
 
 /// What the config of an image says of one layer.

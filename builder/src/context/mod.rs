@@ -15,9 +15,9 @@ use rbuild_cache::hash::Hasher;
 use rbuild_cache::tree::{Keep, Node, Options, Owners, Tree};
 use rbuild_cache::{ContentId, Layer, Snapshot, Store};
 use rbuild_solver::op::Select;
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result, StepError};
+use crate::remote::GitUrl;
 use crate::worker::select::{self, Match};
 use ignore::{Ignore, Verdict};
 
@@ -26,15 +26,30 @@ use ignore::{Ignore, Verdict};
 pub enum ContextSource {
     /// A folder of this machine.
     Folder(PathBuf),
-    /// A tar archive, plain or compressed with gzip.
+    /// A tar archive, plain or compressed with gzip, bzip2, xz or zstd.
     Tar(Arc<[u8]>),
+    /// A git repository, or a URL of an archive or of a lone Dockerfile.
+    Address(String),
     /// No files at all.
     Empty,
 }
 
+impl ContextSource {
+    /// Whether it is a folder of this machine, in which an ignore file counts.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Folder(_))
+    }
+}
+
 impl From<&str> for ContextSource {
-    fn from(path: &str) -> Self {
-        Self::Folder(path.into())
+    /// A git repository or a URL where the text is the address of one, else a folder.
+    fn from(place: &str) -> Self {
+        let url = place.starts_with("http://") || place.starts_with("https://");
+        if url || GitUrl::parse_context(place).is_some() {
+            Self::Address(place.to_owned())
+        } else {
+            Self::Folder(place.into())
+        }
     }
 }
 
@@ -86,14 +101,9 @@ impl IgnoreFile {
 
 impl Folder {
     /// Opens a folder; `name` is the one that the graph uses.
-    pub(crate) fn open(name: &str, source: &ContextSource, store: &Store) -> Result<Self> {
-        let path = match source {
-            ContextSource::Folder(path) => {
-                path.canonicalize().map_err(|source| Error::Read { path: path.clone(), source })?
-            }
-            ContextSource::Tar(bytes) => unpack(bytes, store)?,
-            ContextSource::Empty => empty(store)?,
-        };
+    pub(crate) fn open(name: &str, path: &Path, store: &Store) -> Result<Self> {
+        let path =
+            path.canonicalize().map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let root =
             File::open(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         if !root.metadata().is_ok_and(|metadata| metadata.is_dir()) {
@@ -159,6 +169,11 @@ impl Folder {
         let _ = self.used.set(patterns.into_iter().collect());
     }
 
+    /// The ignore rules, and the name of their file.
+    pub(crate) fn ignore(&self) -> Option<(&str, &Ignore)> {
+        self.ignore.as_ref().map(|file| (file.name.as_str(), &file.rules))
+    }
+
     /// The open folder.
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
@@ -167,11 +182,6 @@ impl Folder {
     /// Whether anything is left out of the folder.
     pub(crate) fn is_filtered(&self) -> bool {
         self.ignore.as_ref().is_some_and(|file| !file.rules.is_empty())
-    }
-
-    /// The ignore rules, and the name of their file.
-    pub(crate) fn ignore(&self) -> Option<(&str, &Ignore)> {
-        self.ignore.as_ref().map(|file| (file.name.as_str(), &file.rules))
     }
 
     /// Whether a walk takes a path, skips it, or only looks below it.
@@ -375,32 +385,4 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
         return Err(wrap(io::ErrorKind::FileTooLarge.into()));
     }
     Ok(Some(bytes))
-}
-
-/// Unpacks a context archive as a layer of the store, whose unpacker is safe on hostile input.
-fn unpack(bytes: &[u8], store: &Store) -> Result<PathBuf> {
-    let plain = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut plain = Vec::new();
-        let limit = 4 << 30;
-        flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(
-            |error| Error::Malformed {
-                what: "the context archive".to_owned(),
-                reason: error.to_string(),
-            },
-        )?;
-        plain
-    } else {
-        bytes.to_vec()
-    };
-    let diff_id = rbuild_cache::Digest::from_bytes(Sha256::digest(&plain).into());
-    let id = store.unpack(diff_id, plain.as_slice()).map_err(Error::store("unpack the context"))?;
-    store
-        .layer_path(&Layer::Made(id))
-        .ok_or_else(|| Error::Usage("the context was removed while it was read".to_owned()))
-}
-
-fn empty(store: &Store) -> Result<PathBuf> {
-    let path = store.root().join("empty");
-    std::fs::create_dir_all(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
-    Ok(path)
 }

@@ -2,20 +2,33 @@
 
 use std::borrow::Cow;
 
+use rbuild_cache::copy::ModeChange;
+use rbuild_registry::redacted;
 use rbuild_solver::Edge;
 use rbuild_solver::op::{self, CopyItem, Op, Select};
 
 use super::history;
 use super::plan::Base;
+use super::remote;
 use super::stage::{Counter, Lowering, State, Step, clean};
 use crate::dockerfile::{
     self, Diagnostic, Heredoc, Instruction, Source, Span, Statement, Word, expand,
 };
 
+/// A source of an instruction, with variables resolved.
+enum Item {
+    /// A path or pattern of the context, a stage or an image.
+    Path { pattern: String, unpack: bool },
+    /// Something elsewhere, and what of it is copied.
+    Remote { source: op::Source, pattern: String, unpack: bool },
+    /// A file that stands in the Dockerfile.
+    Inline { name: String, contents: String },
+}
+
 /// What COPY and ADD have in common, with variables resolved.
 struct Request {
     add: bool,
-    sources: Vec<CopyItem>,
+    sources: Vec<Item>,
     /// The sources as the history line shows them.
     shown: Vec<String>,
     base: Base,
@@ -25,7 +38,6 @@ struct Request {
     link: bool,
     parents: bool,
     exclude: Vec<String>,
-    unpack: Option<bool>,
 }
 
 impl Lowering<'_> {
@@ -40,27 +52,28 @@ impl Lowering<'_> {
     ) -> Result<(), Diagnostic> {
         let request = match &statement.value {
             Instruction::Copy(copy) => self.copy_request(index, state, copy, statement.span)?,
-            Instruction::Add(add) => add_request(state, add)?,
+            Instruction::Add(add) => self.add_request(state, add, statement.span)?,
             _ => return Ok(()),
         };
         history::file_step(&mut state.config, &line(&request));
         let destination = destination(state, &request.destination);
-        let link = request.link && request.chown.as_deref().is_none_or(is_numeric);
+        check_mode(&request, statement.span)?;
+        // A mode needs to know which folders are there, and a name whose it is.
+        let independent =
+            request.chmod.is_none() && request.chown.as_deref().is_none_or(is_numeric);
+        let link = request.link && independent;
         let below = if link { self.source(&Base::Scratch, statement.span)? } else { state.root };
         let mut inputs = vec![Edge::all(below)];
-        if let Some(edge) = self.source_edge(&request, statement.span)? {
-            inputs.push(edge);
-        }
+        let items = self.inputs(&request, statement.span, &mut inputs)?;
         let op = Op::Copy(op::Copy {
-            items: request.sources,
+            items,
             destination,
             chown: request.chown,
             chmod: request.chmod,
             parents: request.parents,
             exclude: request.exclude,
-            unpack: request.unpack,
-            add: request.add,
             link,
+            time: self.request.epoch,
         });
         let text = if link { format!("LINK {text}") } else { text.to_owned() };
         let root = state.root;
@@ -72,10 +85,47 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// Adds the edges to the files of other inputs, and says of each source which one it is in.
+    fn inputs(
+        &mut self,
+        request: &Request,
+        span: Span,
+        inputs: &mut Vec<Edge>,
+    ) -> Result<Vec<CopyItem>, Diagnostic> {
+        let local = inputs.len();
+        if let Some(edge) = self.source_edge(request, span)? {
+            inputs.push(edge);
+        }
+        let mut items = Vec::with_capacity(request.sources.len());
+        for source in &request.sources {
+            items.push(match source {
+                Item::Path { pattern, unpack } => {
+                    CopyItem::Path { input: local, pattern: pattern.clone(), unpack: *unpack }
+                }
+                Item::Remote { source, pattern, unpack } => {
+                    let vertex = self.remote(source.clone(), span);
+                    let patterns = vec![pattern.clone()];
+                    let select = Select::Paths {
+                        patterns,
+                        exclude: request.exclude.clone(),
+                        parents: false,
+                    };
+                    inputs.push(Edge::part(vertex, select));
+                    let input = inputs.len() - 1;
+                    CopyItem::Path { input, pattern: pattern.clone(), unpack: *unpack }
+                }
+                Item::Inline { name, contents } => {
+                    CopyItem::Inline { name: name.clone(), contents: contents.clone() }
+                }
+            });
+        }
+        Ok(items)
+    }
+
     /// The edge to the files, if any source is a file of an input.
     fn source_edge(&mut self, request: &Request, span: Span) -> Result<Option<Edge>, Diagnostic> {
-        let pattern = |item: &CopyItem| match item {
-            CopyItem::Path { pattern, .. } => Some(pattern.clone()),
+        let pattern = |item: &Item| match item {
+            Item::Path { pattern, .. } => Some(pattern.clone()),
             _ => None,
         };
         let patterns: Vec<String> = request.sources.iter().filter_map(pattern).collect();
@@ -103,11 +153,11 @@ impl Lowering<'_> {
             None => Self::context(),
         };
         let (sources, shown) = items(state, &copy.sources, |word, path| {
-            if is_url(&path) {
-                let message = format!("source can't be a URL for COPY: `{path}`");
+            if let Some(what) = remote::kind(&path) {
+                let message = format!("source can't be a {what} for COPY: `{}`", redacted(&path));
                 return Err(Diagnostic::error(word.span, message).hint("use ADD".to_owned()));
             }
-            Ok(CopyItem::Path { input: 1, pattern: pattern(&path) })
+            Ok(Item::Path { pattern: pattern(&path), unpack: false })
         })?;
         Ok(Request {
             add: false,
@@ -120,44 +170,63 @@ impl Lowering<'_> {
             link: copy.link,
             parents: copy.parents,
             exclude: copy.exclude.iter().map(|word| word.text.clone()).collect(),
-            unpack: Some(false),
         })
     }
-}
 
-fn add_request(state: &State, add: &dockerfile::Add) -> Result<Request, Diagnostic> {
-    let checksum = expand_option(state, add.checksum.as_ref())?;
-    let keep_git_dir = add.keep_git_dir.unwrap_or(false);
-    let (sources, shown) = items(state, &add.sources, |_, path| {
-        Ok(match () {
-            () if is_git(&path) => {
-                CopyItem::Git { url: path, keep_git_dir, checksum: checksum.clone() }
+    fn add_request(
+        &self,
+        state: &State,
+        add: &dockerfile::Add,
+        span: Span,
+    ) -> Result<Request, Diagnostic> {
+        let options = remote::Options {
+            checksum: expand_option(state, add.checksum.as_ref())?,
+            keep_git_dir: add.keep_git_dir,
+            commit_times: self.request.epoch.is_some(),
+        };
+        if options.checksum.is_some() && add.sources.len() != 1 {
+            let message = "checksum can't be specified for multiple sources";
+            return Err(Diagnostic::error(span, message.to_owned()));
+        }
+        let (sources, shown) = items(state, &add.sources, |word, path| {
+            let found = remote::source(&path, &options);
+            match found.map_err(|message| Diagnostic::error(word.span, message))? {
+                Some((source, pattern)) => {
+                    // What comes from elsewhere is unpacked only where that is asked for.
+                    let file = matches!(source, op::Source::Http(_));
+                    let unpack = file && add.unpack == Some(true);
+                    Ok(Item::Remote { source, pattern, unpack })
+                }
+                None if options.checksum.is_some() => {
+                    let message = "checksum requires HTTP(S) or Git sources";
+                    Err(Diagnostic::error(word.span, message.to_owned()))
+                }
+                None => {
+                    Ok(Item::Path { pattern: pattern(&path), unpack: add.unpack.unwrap_or(true) })
+                }
             }
-            () if is_url(&path) => CopyItem::Url { url: path, checksum: checksum.clone() },
-            () => CopyItem::Path { input: 1, pattern: pattern(&path) },
+        })?;
+        Ok(Request {
+            add: true,
+            sources,
+            shown,
+            base: Lowering::context(),
+            destination: state.scope.expand(&add.destination)?,
+            chown: expand_option(state, add.chown.as_ref())?,
+            chmod: expand_option(state, add.chmod.as_ref())?,
+            link: add.link,
+            parents: false,
+            exclude: add.exclude.iter().map(|word| word.text.clone()).collect(),
         })
-    })?;
-    Ok(Request {
-        add: true,
-        sources,
-        shown,
-        base: Lowering::context(),
-        destination: state.scope.expand(&add.destination)?,
-        chown: expand_option(state, add.chown.as_ref())?,
-        chmod: expand_option(state, add.chmod.as_ref())?,
-        link: add.link,
-        parents: false,
-        exclude: add.exclude.iter().map(|word| word.text.clone()).collect(),
-        unpack: add.unpack,
-    })
+    }
 }
 
 /// Resolves the sources of an instruction, and how its history line shows them.
 fn items(
     state: &State,
     sources: &[Source],
-    path: impl Fn(&Word, String) -> Result<CopyItem, Diagnostic>,
-) -> Result<(Vec<CopyItem>, Vec<String>), Diagnostic> {
+    path: impl Fn(&Word, String) -> Result<Item, Diagnostic>,
+) -> Result<(Vec<Item>, Vec<String>), Diagnostic> {
     let mut items = Vec::with_capacity(sources.len());
     let mut shown = Vec::with_capacity(sources.len());
     // Here-documents come last, wherever they stand.
@@ -167,12 +236,12 @@ fn items(
         match source {
             Source::Path(word) => {
                 let text = state.scope.expand(word)?;
-                shown.push(text.clone());
+                shown.push(redacted(&text));
                 items.push(path(word, text)?);
             }
             Source::Heredoc(heredoc) => {
                 shown.push(format!("<<{}", heredoc.name));
-                items.push(CopyItem::Inline {
+                items.push(Item::Inline {
                     name: heredoc.name.clone(),
                     contents: body(state, heredoc)?,
                 });
@@ -216,7 +285,7 @@ fn pattern(path: &str) -> String {
 /// The absolute destination; what ends with a slash, or is the working directory, is a folder.
 fn destination(state: &State, path: &str) -> String {
     let absolute = state.absolute(path);
-    let is_folder = path.ends_with('/') || matches!(path, "." | "..") || path.ends_with("/.");
+    let is_folder = path.ends_with('/') || matches!(path, "" | "." | "..") || path.ends_with("/.");
     match absolute.as_str() {
         "/" => absolute,
         _ if is_folder => format!("{absolute}/"),
@@ -236,20 +305,12 @@ fn line(request: &Request) -> String {
     words.join(" ")
 }
 
+fn check_mode(request: &Request, span: Span) -> Result<(), Diagnostic> {
+    let parsed = request.chmod.as_deref().map(str::parse::<ModeChange>).transpose();
+    parsed.map(drop).map_err(|error| Diagnostic::error(span, error.to_string()))
+}
+
 fn is_numeric(owner: &str) -> bool {
     let numeric = |part: &str| part == "root" || part.parse::<u32>().is_ok();
     owner.split(':').all(numeric)
-}
-
-fn is_url(path: &str) -> bool {
-    path.starts_with("http://") || path.starts_with("https://")
-}
-
-/// Whether a source of ADD is a git repository (`BuildKit`'s `dfgitutil`).
-fn is_git(path: &str) -> bool {
-    let before_fragment = path.split(['#', '?']).next().unwrap_or(path);
-    path.starts_with("git@")
-        || path.starts_with("git://")
-        || path.starts_with("ssh://")
-        || (is_url(path) && before_fragment.strip_suffix(".git").is_some())
 }

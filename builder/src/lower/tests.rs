@@ -49,6 +49,8 @@ fn show(lowered: &Lowered) -> String {
                 writeln!(text, "image {reference} {platform}")
             }
             Work::Source(Source::Context { name }) => writeln!(text, "folder {name}"),
+            Work::Source(Source::Http(file)) => writeln!(text, "file {}", file.url),
+            Work::Source(Source::Git(git)) => writeln!(text, "git {}", git.remote),
             Work::Op { op, inputs, fresh } => {
                 let fresh = if *fresh { " (again)" } else { "" };
                 let inputs: Vec<_> = inputs.iter().map(edge).collect();
@@ -104,15 +106,13 @@ fn show_op(op: &Op) -> String {
             let item = |item: &CopyItem| match item {
                 CopyItem::Path { pattern, .. } => pattern.clone(),
                 CopyItem::Inline { name, contents } => format!("<<{name} {contents:?}"),
-                CopyItem::Url { url, .. } => url.clone(),
-                CopyItem::Git { url, .. } => format!("git {url}"),
             };
             let items: Vec<_> = copy.items.iter().map(item).collect();
             let link = if copy.link { " linked" } else { "" };
             format!("copy {items:?} to {}{link}", copy.destination)
         }
         Op::Files(actions) => {
-            let FileAction::MakeDirectory { path, owner } = &actions[0];
+            let FileAction::MakeDirectory { path, owner, .. } = &actions[0];
             format!("folder {path} of {owner:?}")
         }
         Op::Stack => "stack".to_owned(),

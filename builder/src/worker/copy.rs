@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rbuild_cache::copy::{self, Item, ModeChange, Options, Owner};
-use rbuild_cache::tree::{self, Node, Tree};
+use rbuild_cache::tree::{self, Node, Time, Tree};
 use rbuild_cache::{Outputs, Snapshot, StagedLayer};
 use rbuild_solver::Task;
 use rbuild_solver::op::{Copy, CopyItem};
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, Timespec, Timestamps};
 
 use super::files::FOLDER_MODE;
 use super::fresh::{Finish, Parted, is_missing};
@@ -55,7 +55,7 @@ impl World {
             let (source, found) = self.find(task, item)?;
             let is_last = index + 1 == copy.items.len() && found.len() == 1;
             for found in found {
-                if archive::wanted(copy, item, &source.root, &found.nodes)? {
+                if archive::wanted(item, &source.root, &found.nodes)? {
                     archive::unpack(&source.root, &found.matched.real, &target)?;
                 } else {
                     target.copy(&source, &found, is_last.then_some(&finish))?;
@@ -63,12 +63,13 @@ impl World {
             }
         }
         drop(root);
+        files::date_folders(&staged, copy.time, began)?;
         self.commit(task, base, staged, began)
     }
 
     fn find(&self, task: &Task, item: &CopyItem) -> Result<(Source, Vec<Found>), StepError> {
         match item {
-            CopyItem::Path { input, pattern } => {
+            CopyItem::Path { input, pattern, .. } => {
                 let input = task
                     .inputs
                     .get(*input)
@@ -76,10 +77,6 @@ impl World {
                 self.find_paths(input, pattern)
             }
             CopyItem::Inline { name, contents } => self.inline(name, contents),
-            CopyItem::Url { .. } => Err(StepError::Unsupported("ADD of a URL".to_owned())),
-            CopyItem::Git { .. } => {
-                Err(StepError::Unsupported("ADD of a git repository".to_owned()))
-            }
         }
     }
 
@@ -155,23 +152,16 @@ impl<'a> Target<'a> {
         let owner = copy.chown.as_deref().map(|owner| files::owner_ids(root, owner)).transpose()?;
         let mode = copy.chmod.as_deref().map(str::parse).transpose();
         let mode = mode.map_err(|error: copy::InvalidMode| StepError::Other(error.to_string()))?;
-        Ok(Self { root, copy, owner, mode, exclude: Exclude::new(&copy.exclude)? })
+        let exclude = Exclude::new(&copy.exclude)?;
+        Ok(Self { root, copy, owner, mode, exclude })
     }
 
-    /// The destination of the instruction, relative to the root, with its links followed where it
-    /// is there already.
+    /// The destination of the instruction, relative to the root, with its links followed; it may
+    /// be missing.
     pub(super) fn folder(&self) -> Result<PathBuf, StepError> {
         let path = Path::new(self.copy.destination.trim_start_matches('/'));
-        match select::resolve(self.root, path) {
-            Ok(real) => Ok(real),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(path.components().collect())
-            }
-            Err(error) => {
-                let doing = format!("look up the destination `{}`", self.copy.destination);
-                Err(StepError::file(doing)(error))
-            }
-        }
+        let doing = || format!("look up the destination `{}`", self.copy.destination);
+        select::resolve_new(self.root, path).map_err(|error| StepError::file(doing())(error))
     }
 
     fn copy(
@@ -203,7 +193,8 @@ impl<'a> Target<'a> {
         let options = Options {
             owner: self.owner.map_or(Owner::Keep, |(uid, gid)| Owner::Set(uid, gid)),
             mode: self.mode.as_ref(),
-            overwrite_directories: !self.copy.parents || self.copy.link,
+            overwrite_directories: true,
+            time: self.copy.time.map(|seconds| Time { seconds, nanoseconds: 0 }),
             previous: None,
         };
         let write = |items: &[Item<'_>]| {
@@ -211,17 +202,40 @@ impl<'a> Target<'a> {
                 .map(drop)
                 .map_err(StepError::store(failed()))
         };
-        let Some(finish) = finish else {
-            return write(&items);
+        if let Some(finish) = finish {
+            let made = is_new.then(|| destination.clone());
+            let mut parted = Parted::new(self.root, items, made);
+            write(&parted.through)?;
+            let from = (source.root.as_fd(), source.context.as_deref());
+            finish
+                .copy(from, self.copy, &mut parted, (self.root, options))
+                .map_err(StepError::store(failed()))?;
+        } else {
+            write(&items)?;
+        }
+        self.keep_time(source, found).map_err(StepError::file(failed()))
+    }
+
+    /// Gives the folder that took what is in another one the time of that, new or not.
+    fn keep_time(&self, source: &Source, found: &Found) -> io::Result<()> {
+        let named: PathBuf = match (self.copy.parents, found.nodes.first()) {
+            (true, _) => found.matched.named.components().take(found.matched.pivot).collect(),
+            (false, Some(top)) if top.is_directory() => found.matched.real.clone(),
+            (false, _) => return Ok(()),
         };
-        let mut parted = Parted::new(self.root, items, is_new.then_some(destination));
-        write(&parted.through)?;
-        // All of them are new, or what was made of them just now.
-        let options = Options { overwrite_directories: true, ..options };
-        let from = (source.root.as_fd(), source.context.as_deref());
-        finish
-            .copy(from, self.copy, &mut parted, (self.root, options))
-            .map_err(StepError::store(failed()))
+        let folder = self.folder().map_err(io::Error::other)?;
+        // The root of a tree has no time that means anything.
+        if named.as_os_str().is_empty() || folder.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let real = select::resolve(source.root.as_fd(), &named)?;
+        let stat = rustix::fs::statat(&source.root, &real, AtFlags::SYMLINK_NOFOLLOW)?;
+        let time = match self.copy.time {
+            Some(seconds) => Timespec { tv_sec: seconds, tv_nsec: 0 },
+            None => Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() },
+        };
+        let times = Timestamps { last_access: time, last_modification: time };
+        Ok(rustix::fs::utimensat(self.root, &folder, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Makes the folder that takes the contents of a source; one that is there stays as it is.
@@ -233,9 +247,9 @@ impl<'a> Target<'a> {
         let octal = octal & 0o777;
         let mode = if self.copy.destination.ends_with('/') { octal } else { FOLDER_MODE };
         if let Some(above) = destination.parent() {
-            files::make_folders_as(self.root, above, owner, octal)?;
+            files::make_folders(self.root, above, owner, octal)?;
         }
-        files::make_folders_as(self.root, destination, owner, mode).map(drop)
+        files::make_folders(self.root, destination, owner, mode).map(drop)
     }
 
     /// Makes the folders that `--parents` keeps of a source's path, with the modes and owners that
@@ -251,9 +265,13 @@ impl<'a> Target<'a> {
             let stat = rustix::fs::statat(&source.root, &real, AtFlags::SYMLINK_NOFOLLOW)?;
             let own = if source.of_root { (0, 0) } else { (stat.st_uid, stat.st_gid) };
             let mode = stat.st_mode & 0o7777;
-            let mode = self.mode.as_ref().map_or(mode, |change| change.apply(mode, true));
+            let new = self.mode.as_ref().map_or(mode, |change| change.apply(mode, true));
             let owner = self.owner.unwrap_or(own);
-            files::make_folders_as(self.root, &folder.join(kept), owner, mode)?;
+            let made = files::make_folders(self.root, &folder.join(kept), owner, new)?;
+            // One that was there gets the mode as it is, and keeps its owner.
+            if made.new.is_empty() {
+                rustix::fs::chmodat(self.root, &made.real, mode.into(), AtFlags::empty())?;
+            }
         }
         Ok(())
     }

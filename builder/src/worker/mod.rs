@@ -34,6 +34,7 @@ use crate::context::{Folder, select_digest};
 use crate::error::StepError;
 use crate::lower::CONTEXT;
 use crate::registries::Registries;
+use crate::remote::{Fetched, Remotes};
 use crate::secret::Secrets;
 use crate::ssh::Agents;
 
@@ -55,6 +56,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) registries: Registries,
     pub(crate) folders: HashMap<String, Arc<Folder>>,
+    /// What fetches the sources that are elsewhere.
+    pub(crate) remotes: Remotes,
     /// The images, by [`image_key`].
     pub(crate) images: HashMap<String, Base>,
     pub(crate) secrets: Secrets,
@@ -108,6 +111,11 @@ impl LocalWorker {
         self.0.fetch_ends(step);
         Ok(())
     }
+}
+
+fn fetched(source: crate::Result<Fetched>) -> Result<Snapshot, Error> {
+    let failed = |error| Error::failed(StepError::Fetch(Arc::new(error)));
+    source.map(|fetched| fetched.snapshot).map_err(failed)
 }
 
 impl World {
@@ -236,6 +244,8 @@ impl Worker for LocalWorker {
     async fn pin(&self, source: &Source) -> Result<Snapshot, Error> {
         match source {
             Source::Scratch => Ok(rbuild_solver::scratch()),
+            Source::Http(file) => fetched(self.0.remotes.file(file).await),
+            Source::Git(checkout) => fetched(self.0.remotes.checkout(checkout).await),
             Source::Image { reference, platform } => {
                 let base = self.0.images.get(&image_key(reference, platform));
                 base.map(|base| base.snapshot.clone()).ok_or_else(|| {

@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Copier, Item, Owner, conflict, failed, timestamps};
+use super::{Copier, Item, Owner, conflict, failed};
 use crate::error::Result;
 use crate::folder::{self, Parents};
 use crate::tree::Xattr;
@@ -64,7 +64,7 @@ impl Copier<'_> {
     pub(super) fn directory_times(&self, items: &[&Item<'_>]) -> Result<()> {
         for item in items.iter().rev() {
             self.open_directory(item)
-                .and_then(|fd| Ok(futimens(fd, &timestamps(item.node.mtime))?))
+                .and_then(|fd| Ok(futimens(fd, &self.time(item.node))?))
                 .map_err(failed("set the time of", item))?;
         }
         Ok(())

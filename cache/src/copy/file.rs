@@ -15,7 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::directories::set_xattrs;
-use super::{Copied, Copier, Item, Open, conflict, failed, timestamps};
+use super::{Copied, Copier, Item, Open, conflict, failed};
 use crate::error::{Error, Result};
 use crate::folder::Parents;
 use crate::tree::{Kind, Node, Time};
@@ -107,7 +107,7 @@ impl Copier<'_> {
         }
         self.own(&copy, item).map_err(failed("set the owner and mode of", item))?;
         set_xattrs(copy.as_fd(), &node.xattrs);
-        futimens(&copy, &timestamps(node.mtime)).map_err(failed("set the time of", item))
+        futimens(&copy, &self.time(node)).map_err(failed("set the time of", item))
     }
 
     /// Sets owner and mode of a new file, which costs more than to see that they are right.
@@ -151,7 +151,7 @@ impl Copier<'_> {
             chmodat(parent, name, mode, AtFlags::empty())
                 .map_err(failed("set the mode of", item))?;
         }
-        utimensat(parent, name, &timestamps(item.node.mtime), flags)
+        utimensat(parent, name, &self.time(item.node), flags)
             .map_err(failed("set the time of", item))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::foreign::{Flag, Flags, Foreign, ignored, refused};
-use super::{Allow, Pair, SecretFlag, Size, SshFlag, Ulimit};
+use super::{Allow, Call, Method, Pair, SecretFlag, Size, SshFlag, Ulimit};
 use crate::progress::Mode;
 
 const EXAMPLES: &str = "\
@@ -16,6 +16,7 @@ Examples:
   rbuild -t host:5000/hello --push .         straight to a registry
   rbuild -o type=oci,dest=hello.tar .        an archive in place of the store
   tar c . | rbuild -t hello -                a context from a pipe
+  rbuild --check .                           what the lint rules find; nothing is built
 
 The image id is printed on standard output, all else on standard error.
 Exit codes: 0 built, 1 the build failed, 2 wrong usage, 3 the machine or the network.";
@@ -31,8 +32,6 @@ impl Flags for BuildFlags {
         ignored("builder"),
         refused("cache-from"),
         refused("cache-to"),
-        refused("call"),
-        refused("check").switch(),
         refused("cgroup-parent"),
         refused("policy"),
         refused("resource"),
@@ -99,6 +98,12 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     pub(crate) no_cache_filter: Vec<String>,
+    /// Check the Dockerfile with the lint rules, and build nothing; the same as `--call=check`
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Ask something in place of a build: `check`, `outline`, `targets` or `subrequests.describe`
+    #[arg(long, value_name = "METHOD[,format=text|json|sarif][,ignorestatus=BOOL]")]
+    pub(crate) call: Option<Call>,
 
     /// Write the result elsewhere: `type=oci,dest=FILE`, a folder, `-` for a tar on standard output
     #[arg(short, long = "output", value_name = "DEST", help_heading = "Results")]
@@ -149,6 +154,16 @@ pub(crate) struct BuildArgs {
 }
 
 impl BuildArgs {
+    /// What is asked in place of a build.
+    pub(crate) fn asked(&self) -> Option<Call> {
+        match self.call {
+            Some(call) if !self.check || call.method == Method::Check => {
+                Some(call).filter(|call| call.method != Method::Build)
+            }
+            _ => self.check.then_some(Call::CHECK),
+        }
+    }
+
     /// The first flag typed that rbuild can't honour.
     pub(crate) fn refused(&self) -> Option<&'static str> {
         let asked = |value: &Option<String>| {

@@ -6,10 +6,10 @@ use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource};
+use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource, Error};
 use serde_json::json;
 
-use super::{DONE, Outcome, Session, outputs, platform, print, tell};
+use super::{DONE, Outcome, Session, check, outputs, platform, print, tell};
 use crate::args::{BuildArgs, Pair};
 use crate::config;
 use crate::failure::Failure;
@@ -34,15 +34,24 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         build = build.output(output.clone());
     }
     let progress = Progress::start(mode(args)?, session.config.look());
-    let built = block_on(async { Ok(build.on_event(progress.sink()).run(&store).await?) });
+    if let Some(call) = args.asked() {
+        return check::run(call, build, &store, progress, path(args).as_deref());
+    }
+    let built = block_on(async { Ok(build.on_event(progress.sink()).run(&store).await) });
     progress.finish();
+    let built = built?;
+    if let Err(Error::Lint { file, warnings }) = &built
+        && !args.quiet
+    {
+        tell(&check::listed(warnings, file, session.config.debug()));
+    }
     finish(args, session, &built?, outputs::use_stdout(&outputs))
 }
 
 /// What is said and written once the image is there.
 fn finish(args: &BuildArgs, session: &Session, built: &Built, stdout_taken: bool) -> Outcome {
     if !args.quiet {
-        tell(&lint(built, session.config.debug()));
+        tell(&check::listed(&built.warnings, &built.dockerfile, session.config.debug()));
     }
     if let Some(file) = &args.iidfile {
         write(file, &built.id.to_string())?;
@@ -60,10 +69,15 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(Failure::io(format!("write `{}`", path.display())))
 }
 
-/// What the rules found in the Dockerfile.
-fn lint(built: &Built, debug: bool) -> String {
-    let warnings: Vec<_> = built.warnings.iter().map(ToString::to_string).collect();
-    crate::progress::warnings(&warnings, debug)
+/// Where the Dockerfile is, as far as that follows from what was typed.
+fn path(args: &BuildArgs) -> Option<String> {
+    let path = match (args.file.as_deref(), args.context.as_str()) {
+        (Some("-"), _) | (None, "-") => return None,
+        (Some(file), _) => file.to_owned(),
+        (None, context) if context.contains("://") || context.starts_with("git@") => return None,
+        (None, folder) => format!("{}/Dockerfile", folder.trim_end_matches('/')),
+    };
+    Some(path.trim_start_matches("./").to_owned())
 }
 
 fn metadata(built: &Built) -> serde_json::Value {
