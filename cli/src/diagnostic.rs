@@ -78,7 +78,7 @@ impl Diagnostic<'_> {
 
 impl Place<'_> {
     /// The lines meant, marked, with some lines around them.
-    fn excerpt(&self) -> String {
+    pub(crate) fn excerpt(&self) -> String {
         let (first, last) = self.lines;
         let mut text = format!("{}:{first}\n{RULE}\n", self.file);
         let shown = first.saturating_sub(AROUND)..=last.saturating_add(AROUND);

@@ -163,8 +163,8 @@ fn keyword<T>(statement: &Statement<T>) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::{parse, parse_all};
+    use super::*;
 
     /// The rules and lines of what is found without any check of the file, experiments included.
     fn found(text: &str) -> Vec<(&'static str, usize)> {

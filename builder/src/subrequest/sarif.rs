@@ -25,6 +25,7 @@ impl CheckReport {
             "rules": rules(),
         });
         json!({
+            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
             "version": "2.1.0",
             "runs": [{
                 "tool": { "driver": driver },

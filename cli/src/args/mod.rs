@@ -8,6 +8,7 @@
 #![expect(clippy::struct_field_names, reason = "a field is named as its flag")]
 
 mod build;
+mod call;
 mod container;
 mod foreign;
 mod group;
@@ -25,6 +26,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::BuildArgs;
+pub(crate) use call::{Call, Format, Method};
 pub(crate) use container::{
     ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StartArgs, StopArgs,
 };

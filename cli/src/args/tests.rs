@@ -73,7 +73,6 @@ fn nothing_typed_is_help() {
 #[test]
 fn flags_of_a_build_are_refused_by_name_or_let_pass() {
     assert_eq!(build("rbuild --cache-from x .").refused(), Some("cache-from"));
-    assert_eq!(build("rbuild --check .").refused(), Some("check"));
     assert_eq!(build("rbuild --provenance=mode=max .").refused(), Some("provenance"));
     let harmless = "rbuild --provenance=false --sbom=false -m 1g -c 5 --rm --force-rm --squash \
                     --compress --security-opt x --builder b .";
@@ -81,11 +80,24 @@ fn flags_of_a_build_are_refused_by_name_or_let_pass() {
 }
 
 #[test]
+fn something_may_be_asked_in_place_of_a_build() {
+    let asked = |line| build(line).asked();
+    assert_eq!(asked("rbuild ."), None);
+    assert_eq!(asked("rbuild --call=build ."), None);
+    assert_eq!(asked("rbuild --check ."), Some(Call::CHECK));
+    assert_eq!(asked("rbuild --call check --check ."), Some(Call::CHECK));
+    assert_eq!(asked("rbuild --call=outline --check ."), Some(Call::CHECK));
+    let json = Call { format: Format::Json, ..Call::CHECK };
+    assert_eq!(asked("rbuild --check --call=check,format=json ."), Some(json));
+    assert!(parse("rbuild --call=nonsense .").is_err());
+}
+
+#[test]
 fn switches_take_values_as_docker_has_it() {
     let args = build("docker build --pull=true --no-cache=false --rm=true -t x .");
     assert!(args.pull && !args.no_cache);
     assert_eq!(args.refused(), None);
-    assert_eq!(build("rbuild --check=false .").refused(), Some("check"));
+    assert_eq!(build("rbuild --check=false .").asked(), None);
     let args = run("docker run -itd --rm=true alpine sh");
     assert!(args.rm && args.detach && args.create.interactive && args.create.tty);
 }

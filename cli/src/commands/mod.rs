@@ -2,6 +2,7 @@
 //! becomes lines.
 
 mod build;
+mod check;
 mod completion;
 mod exec;
 mod history;
@@ -38,6 +39,9 @@ pub(crate) type Outcome = Result<u8, Failure>;
 
 /// The exit code of a verb that has done its work.
 const DONE: u8 = 0;
+
+/// The exit code of a check that has found something.
+const FAILED: u8 = 1;
 
 /// What every verb starts from; nothing is opened before it is used.
 pub(crate) struct Session {
