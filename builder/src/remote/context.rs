@@ -157,10 +157,10 @@ fn newest(folder: &Path) -> Option<i64> {
     use std::os::unix::fs::MetadataExt;
     let times = std::fs::read_dir(folder).ok()?.flatten().filter_map(|entry| {
         let metadata = entry.metadata().ok()?;
-        match metadata.is_dir() {
-            true => newest(&entry.path()),
-            false => metadata.is_file().then(|| metadata.mtime()),
+        if metadata.is_dir() {
+            return newest(&entry.path());
         }
+        metadata.is_file().then(|| metadata.mtime())
     });
     times.max()
 }

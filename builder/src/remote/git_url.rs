@@ -32,7 +32,7 @@ impl GitUrl {
     pub(crate) fn parse(text: &str, known: bool) -> Option<Result<Self, InvalidGitUrl>> {
         let (address, query, fragment) = split(text)?;
         let web = address.starts_with("http://") || address.starts_with("https://");
-        if web && !known && !path(address).ends_with(".git") {
+        if web && !known && path(address).strip_suffix(".git").is_none() {
             return None;
         }
         Some(Self { remote: address.to_owned(), ..Self::default() }.with(query, fragment))
@@ -82,15 +82,15 @@ impl GitUrl {
             "branch" => agree("ref", &mut self.reference, prefixed("refs/heads/", &given(value)?)),
             "subdir" => agree("subdir", &mut self.directory, given(value)?),
             "checksum" | "commit" => agree("checksum", &mut self.checksum, given(value)?),
-            "keep-git-dir" => set(key, &mut self.keep_git_dir, value),
-            "submodules" => set(key, &mut self.submodules, value),
+            "keep-git-dir" => set(key, &mut self.keep_git_dir, value.as_deref()),
+            "submodules" => set(key, &mut self.submodules, value.as_deref()),
             "mtime" => match given(value)?.as_str() {
-                "checkout" => set(key, &mut self.commit_times, Some("false".to_owned())),
-                "commit" => set(key, &mut self.commit_times, Some("true".to_owned())),
+                "checkout" => set(key, &mut self.commit_times, Some("false")),
+                "commit" => set(key, &mut self.commit_times, Some("true")),
                 other => Err(InvalidGitUrl::Value { key: key.to_owned(), value: other.to_owned() }),
             },
             // A commit is always asked for by itself first.
-            "fetch-by-commit" => set(key, &mut None, value),
+            "fetch-by-commit" => set(key, &mut None, value.as_deref()),
             other => Err(InvalidGitUrl::Unknown(other.to_owned())),
         }
     }
@@ -194,8 +194,8 @@ fn agree(key: &str, place: &mut Option<String>, value: String) -> Result<(), Inv
 }
 
 /// Reads a switch, which is on where it has no value.
-fn set(key: &str, place: &mut Option<bool>, value: Option<String>) -> Result<(), InvalidGitUrl> {
-    let on = match value.as_deref() {
+fn set(key: &str, place: &mut Option<bool>, value: Option<&str>) -> Result<(), InvalidGitUrl> {
+    let on = match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
         Some(other) => {

@@ -113,9 +113,12 @@ impl LocalWorker {
     }
 }
 
-fn fetched(source: crate::Result<Fetched>) -> Result<Snapshot, Error> {
-    let failed = |error| Error::failed(StepError::Fetch(Arc::new(error)));
-    source.map(|fetched| fetched.snapshot).map_err(failed)
+fn pinned(fetched: Fetched) -> Snapshot {
+    fetched.snapshot
+}
+
+fn unfetched(error: crate::Error) -> Error {
+    Error::failed(StepError::Fetch(Arc::new(error)))
 }
 
 impl World {
@@ -244,8 +247,10 @@ impl Worker for LocalWorker {
     async fn pin(&self, source: &Source) -> Result<Snapshot, Error> {
         match source {
             Source::Scratch => Ok(rbuild_solver::scratch()),
-            Source::Http(file) => fetched(self.0.remotes.file(file).await),
-            Source::Git(checkout) => fetched(self.0.remotes.checkout(checkout).await),
+            Source::Http(file) => self.0.remotes.file(file).await.map(pinned).map_err(unfetched),
+            Source::Git(wanted) => {
+                self.0.remotes.checkout(wanted).await.map(pinned).map_err(unfetched)
+            }
             Source::Image { reference, platform } => {
                 let base = self.0.images.get(&image_key(reference, platform));
                 base.map(|base| base.snapshot.clone()).ok_or_else(|| {
