@@ -16,8 +16,6 @@ use crate::dockerfile::{
 
 /// The variable that names the socket of an SSH agent.
 const AGENT: &str = "SSH_AUTH_SOCK";
-/// Arguments that speak to the builder alone.
-const NEVER_IN_RUN: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 /// What stands for the value of a secret where a step is shown.
 const MASK: &str = "****";
 
@@ -208,7 +206,6 @@ impl Lowering<'_> {
 /// What ENV and ARG have set, and where the agent is.
 fn environment(state: &State, mounts: &[op::Mount]) -> Vec<(String, String)> {
     let mut env = state.scope.variables().to_vec();
-    env.retain(|(name, _)| !NEVER_IN_RUN.contains(&name.as_str()));
     if let Some(agent) = mounts.iter().find(|mount| is_ssh(mount))
         && state.scope.get(AGENT).is_none()
     {
@@ -261,8 +258,7 @@ fn listed_arguments(state: &State) -> Vec<(String, String)> {
         let value = state.scope.get(name).unwrap_or(declared);
         (name.clone(), value.to_owned())
     };
-    let told = |(name, _): &&(String, String)| !NEVER_IN_RUN.contains(&name.as_str());
-    state.arguments.variables().iter().filter(told).map(current).collect()
+    state.arguments.variables().iter().map(current).collect()
 }
 
 /// The argument vector; a here-document that is a script becomes a file below /dev/pipes.
@@ -371,7 +367,7 @@ mod tests {
         assert!(run.env.iter().all(|(name, _)| !name.starts_with("BUILDKIT")), "{:?}", run.env);
         assert!(matches!(&run.mounts[0].kind, MountKind::Cache { id, .. } if id == "ns/i"));
         let line = &graph.config.history.last().unwrap().created_by;
-        assert_eq!(line, "RUN /bin/sh -c x # buildkit");
+        assert_eq!(line, "RUN |1 BUILDKIT_SBOM_SCAN_STAGE=1 /bin/sh -c x # buildkit");
     }
 
     #[test]
