@@ -3,6 +3,7 @@
 
 mod peers;
 mod print;
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
