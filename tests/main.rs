@@ -15,6 +15,8 @@ mod archives;
 mod build;
 /// What is done again, and what is not.
 mod cache;
+/// What is asked about a Dockerfile in place of a build.
+mod check;
 /// The cases of `fixtures/build`: config, history and layers as BuildKit makes them.
 mod conformance;
 /// A builder that is killed, and a disk that is full.
@@ -25,6 +27,8 @@ mod failure;
 mod images;
 /// What RUN finds mounted and lent.
 mod mounts;
+/// Sources and contexts that are elsewhere.
+mod remote;
 /// The road of the first issue, with the kit's real registries and Alpine.
 mod road;
 /// Containers.

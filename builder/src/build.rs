@@ -329,6 +329,7 @@ impl Build {
             store: store.clone(),
             registries: self.registries.clone(),
             secrets: self.secrets.clone(),
+            agents: self.agents.clone(),
             events: events.clone(),
         }
     }

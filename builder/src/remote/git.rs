@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 use crate::worker::fetch::blocking;
 use command::Git;
 
+/// The SSH agent of a build that git uses.
+const AGENT: &str = "default";
 /// The folder of the store with the repositories.
 const REPOSITORIES: &str = "repositories";
 
@@ -50,6 +52,7 @@ impl Remotes {
         if let Some(header) = self.git_authorization(&wanted.remote)? {
             git.authorize(&header);
         }
+        self.lend_agent(&mut git).await?;
         let revision = find(&git, wanted).await?;
         check(wanted, &revision)?;
         let key = key(wanted, &revision);
@@ -95,6 +98,22 @@ impl Remotes {
             let encoded = base64::engine::general_purpose::STANDARD;
             format!("basic {}", encoded.encode(format!("x-access-token:{value}")))
         }))
+    }
+
+    /// Lets git use the SSH agent that the build was given; without one it finds the user's own.
+    async fn lend_agent(&self, git: &mut Git) -> Result<()> {
+        if git.remote().contains("://") && !git.remote().starts_with("ssh://") {
+            return Ok(());
+        }
+        let (agents, store) = (self.agents.clone(), self.store.clone());
+        let socket = blocking(move || {
+            let failed = |error| Error::Usage(format!("cannot start an SSH agent: {error}"));
+            agents.socket(AGENT, &store).map_err(failed)
+        });
+        if let Some(socket) = socket.await? {
+            git.agent(&socket);
+        }
+        Ok(())
     }
 
     fn repository(&self, wanted: &GitCheckout) -> std::path::PathBuf {

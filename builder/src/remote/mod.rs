@@ -22,6 +22,7 @@ use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
 use crate::registries::Registries;
 use crate::secret::Secrets;
+use crate::ssh::Agents;
 
 /// The name of the note beside a layer that was fetched.
 const NOTE: &str = "remote.json";
@@ -32,6 +33,7 @@ pub(crate) struct Remotes {
     pub(crate) store: Store,
     pub(crate) registries: Registries,
     pub(crate) secrets: Secrets,
+    pub(crate) agents: Agents,
     pub(crate) events: Events,
 }
 

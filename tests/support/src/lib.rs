@@ -12,11 +12,13 @@ pub mod archive;
 mod base;
 mod gate;
 mod home;
+mod http;
 mod kit;
 mod ran;
 mod registry;
 mod small_disk;
 mod terminal;
+mod web;
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ pub use ran::{Ran, Started};
 pub use registry::Registry;
 pub use small_disk::SmallDisk;
 pub use terminal::Terminal;
+pub use web::Web;
 
 /// How long something that must happen may take on a machine that is busy; a guard against hanging
 /// for ever, on which no test's result hangs.

@@ -2,7 +2,6 @@
 //! and a token server where it wants logins. It has the base image from the start.
 
 mod content;
-mod http;
 
 use std::collections::HashSet;
 use std::io::BufReader;
@@ -16,7 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use content::Content;
-use http::{Reply, Request};
+
+use crate::http::{Reply, Request};
 
 /// A registry that runs as long as this lives.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! One run of `git`: in a known environment, without questions, and ended with what wanted it.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rbuild_registry::redacted;
@@ -42,6 +42,8 @@ pub(super) struct Git {
     /// The name that stands for the address in arguments, which others of this machine can read.
     alias: Option<&'static str>,
     settings: Vec<(String, String)>,
+    /// The socket of an SSH agent.
+    agent: Option<PathBuf>,
 }
 
 impl Git {
@@ -52,7 +54,7 @@ impl Git {
         if secret {
             settings.push(("remote.rbuild.url".to_owned(), remote.to_owned()));
         }
-        Self { remote: remote.to_owned(), alias: secret.then_some("rbuild"), settings }
+        Self { remote: remote.to_owned(), alias: secret.then_some("rbuild"), settings, agent: None }
     }
 
     /// Shows a header to the server of the repository. All of the largest host of repositories is
@@ -61,6 +63,11 @@ impl Git {
         let scope = self.remote.split('/').take(3).collect::<Vec<_>>().join("/");
         let key = format!("http.{scope}/.extraheader");
         self.settings.push((key, format!("Authorization: {header}")));
+    }
+
+    /// Uses an SSH agent by its socket.
+    pub(super) fn agent(&mut self, socket: &Path) {
+        self.agent = Some(socket.to_owned());
     }
 
     /// What names the repository in arguments.
@@ -127,6 +134,9 @@ impl Git {
         }
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
         command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+        if let Some(socket) = &self.agent {
+            command.env("SSH_AUTH_SOCK", socket);
+        }
         command.env("GIT_CONFIG_COUNT", self.settings.len().to_string());
         for (index, (key, value)) in self.settings.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{index}"), key);

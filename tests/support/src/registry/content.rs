@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
-use super::http::{Reply, Request};
 use crate::base::{BASE, Base, digest};
+use crate::http::{Reply, Request};
 
 /// Blobs, manifests and uploads under way.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as a registry needs.
+//! As much of HTTP/1.1 as a registry and a server of files need.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Result, Write};
@@ -6,19 +6,19 @@ use std::net::TcpStream;
 
 /// A request as it came in.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// What stands behind the question mark.
-    pub(super) query: BTreeMap<String, String>,
+    pub(crate) query: BTreeMap<String, String>,
     /// By their names in lower case.
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
     /// Reads the next request of a connection; `None` when there is none.
-    pub(super) fn read(from: &mut BufReader<TcpStream>) -> Result<Option<Self>> {
+    pub(crate) fn read(from: &mut BufReader<TcpStream>) -> Result<Option<Self>> {
         let mut line = String::new();
         if from.read_line(&mut line)? == 0 {
             return Ok(None);
@@ -33,11 +33,11 @@ impl Request {
         Ok(Some(Self { method, path, query, headers, body }))
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    pub(super) fn asks(&self, name: &str) -> &str {
+    pub(crate) fn asks(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
     }
 }
@@ -101,30 +101,30 @@ fn decode(text: &str) -> String {
 
 /// What to answer.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     /// Send half of the body, and no more until the other side closes.
-    pub(super) held: bool,
+    pub(crate) held: bool,
 }
 
 impl Reply {
-    pub(super) fn new(status: u16) -> Self {
+    pub(crate) fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    pub(super) fn write(&self, to: &mut TcpStream, head_only: bool) -> Result<()> {
+    pub(crate) fn write(&self, to: &mut TcpStream, head_only: bool) -> Result<()> {
         let mut head = Vec::new();
         write!(head, "HTTP/1.1 {} -\r\n", self.status)?;
         for (name, value) in &self.headers {
