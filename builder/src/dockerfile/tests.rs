@@ -5,6 +5,7 @@ mod peers;
 mod print;
 mod table;
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -124,7 +125,7 @@ fn written(file: &Dockerfile) -> String {
         text.push_str(instruction);
         text.push('\n');
         for heredoc in heredocs {
-            text.push_str(&format!("{}{}\n", heredoc.body, heredoc.name));
+            let _ = writeln!(text, "{}{}", heredoc.body, heredoc.name);
         }
     }
     text

@@ -116,8 +116,9 @@ fn slow_match(pattern: &[char], path: &[char]) -> bool {
         ['[', from, '-', to, ']', rest @ ..] => {
             path.first().is_some_and(|p| (from..=to).contains(&p)) && slow_match(rest, &path[1..])
         }
-        ['\\', c, rest @ ..] => path.first() == Some(c) && slow_match(rest, &path[1..]),
-        [c, rest @ ..] => path.first() == Some(c) && slow_match(rest, &path[1..]),
+        ['\\', c, rest @ ..] | [c, rest @ ..] => {
+            path.first() == Some(c) && slow_match(rest, &path[1..])
+        }
     }
 }
 
