@@ -150,8 +150,8 @@ fn a_build_lists_its_warnings_in_order() {
     assert!(
         ran.stderr.ends_with(
             "\n 4 warnings found (use --debug to expand):\n \
-             - SecretsUsedInArgOrEnv: ENV `TOKEN` looks like a secret (line 2)\n \
              - UndefinedVar: nothing defines `$NOTHING` before this (line 2)\n \
+             - SecretsUsedInArgOrEnv: ENV `TOKEN` looks like a secret (line 2)\n \
              - MaintainerDeprecated: use a label in place of MAINTAINER: \
              `LABEL org.opencontainers.image.authors=...` (line 6)\n \
              - JSONArgsRecommended: CMD in shell form keeps signals from the program (line 7)\n"
