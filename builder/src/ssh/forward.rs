@@ -137,9 +137,11 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         thread::spawn(move || {
             while let Ok((mut client, _)) = listener.accept() {
-                while let Ok(Some(request)) = Message::read(&mut client) {
-                    request.write(&mut client).unwrap();
-                }
+                thread::spawn(move || {
+                    while let Ok(Some(request)) = Message::read(&mut client) {
+                        request.write(&mut client).unwrap();
+                    }
+                });
             }
         });
         path
