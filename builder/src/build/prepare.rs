@@ -7,7 +7,7 @@ use rbuild_solver::Events;
 use super::steps::{begin, transferred};
 use super::{Build, DockerfileSource};
 use crate::context::{Folder, read_file};
-use crate::dockerfile::{self, Dockerfile};
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Span, Spanned};
 use crate::error::{Error, Result, Source};
 use crate::lower::CONTEXT;
 use crate::remote::Remotes;
@@ -34,9 +34,30 @@ impl Build {
             transferred(events, step, &ignore, 0);
         }
         let file = Source { name, text: String::from_utf8_lossy(&text).into() };
+        self.refuse_frontend(&text).map_err(|error| {
+            let errors = vec![error];
+            Error::Dockerfile { file: file.clone(), errors }
+        })?;
         let tree = dockerfile::parse(&text)
             .map_err(|errors| Error::Dockerfile { file: file.clone(), errors })?;
         Ok(Prepared { folder, file, path, tree, time: context.time })
+    }
+
+    /// Refuses a file that another frontend is to read.
+    fn refuse_frontend(&self, text: &[u8]) -> Result<(), Diagnostic> {
+        let named = dockerfile::frontend(text).unwrap_or_else(|| Spanned {
+            value: String::new(),
+            span: Span { lines: (1, 1), column: 1, ..Span::default() },
+        });
+        let frontend = self.request.arguments.get(SYNTAX).unwrap_or(&named.value);
+        let replaced = self.contexts.contains_key(frontend);
+        if frontend.is_empty() || replaced || dockerfile::is_dockerfile(frontend) {
+            return Ok(());
+        }
+        let message = format!("the file is written for the frontend `{frontend}`");
+        let hint = "only the language of `docker/dockerfile` is built in, and no frontend is \
+                    fetched; `--build-arg BUILDKIT_SYNTAX=dockerfile.v0` reads the file as one";
+        Err(Diagnostic::error(named.span, message).hint(hint.to_owned()))
     }
 
     fn read_dockerfile(
@@ -92,6 +113,9 @@ pub(super) struct Prepared {
     /// When the context was changed last, in seconds since 1970, where that is known of the whole.
     pub(super) time: Option<i64>,
 }
+
+/// The argument that names another frontend than the file does.
+const SYNTAX: &str = "BUILDKIT_SYNTAX";
 
 /// The argument that keeps `.git` in a context that comes from a repository.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";

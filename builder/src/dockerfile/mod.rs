@@ -11,6 +11,7 @@ pub mod expand;
 mod files;
 mod finding;
 mod flag;
+mod frontend;
 mod heredoc;
 mod hint;
 mod instruction;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use diagnostic::{Diagnostic, Kind};
 pub use directive::{Check, Directives, RuleSet};
+pub use frontend::{frontend, is_dockerfile};
 pub use hint::suggest;
 pub use lint::Rule;
 pub use mount::{Mount, MountOptions, Sharing};
