@@ -36,8 +36,12 @@ pub use plan::Wanted;
 /// The build context's name among the folders of a build.
 pub const CONTEXT: &str = "context";
 
+/// What parts the name of a context from the platform that it is for: `alpine::linux/arm64`.
+const PLATFORM_MARK: &str = "::";
+
 /// What the caller asks of a build, as far as the graph depends on it.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a caller may want or not")]
 pub struct Request {
     /// The name of the Dockerfile, to tell its steps from those of others.
     pub name: String,
@@ -115,14 +119,17 @@ impl Request {
         self.arguments.get(name).map(String::as_str)
     }
 
-    /// The context of a name, which may be any spelling of an image's name.
-    fn named(&self, name: &str) -> Option<Named<'_>> {
-        if ["scratch", CONTEXT].iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    /// The context of a name, which may be any spelling of an image's name; one that is for the
+    /// platform alone counts before one for all.
+    fn named(&self, name: &str, platform: &Platform) -> Option<Named<'_>> {
+        let reserved = ["scratch", CONTEXT].iter().any(|word| word.eq_ignore_ascii_case(name));
+        if reserved || self.contexts.is_empty() {
             return None;
         }
         let short = short_name(name);
-        let same = |(known, _): &(&String, &NamedContext)| short_name(known) == short;
-        let (name, context) = self.contexts.iter().find(same)?;
+        let of_platform = format!("{short}{PLATFORM_MARK}{platform}");
+        let known = |wanted: &str| self.contexts.iter().find(|(name, _)| spelling(name) == wanted);
+        let (name, context) = known(&of_platform).or_else(|| known(&short))?;
         Some(Named { name, context })
     }
 }
@@ -157,6 +164,16 @@ impl Named<'_> {
             }
         }
     }
+}
+
+/// The one spelling of the name of a context, which may end in a platform.
+fn spelling(name: &str) -> String {
+    let Some((name, platform)) = name.split_once(PLATFORM_MARK) else {
+        return short_name(name);
+    };
+    let platform = platform::parse(platform)
+        .map_or_else(|_| platform.to_owned(), |platform| platform.to_string());
+    format!("{}{PLATFORM_MARK}{platform}", short_name(name))
 }
 
 /// The shortest spelling of the name of an image: `alpine` for `docker.io/library/alpine:latest`.

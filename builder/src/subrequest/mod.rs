@@ -140,6 +140,6 @@ pub fn requests() -> &'static [Request] {
 /// What a comment above an instruction says about a name: the rest of the line that starts with it.
 fn description(comments: &[String], name: &str) -> String {
     let about = |line: &String| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
-    let named = comments.iter().filter(|_| !name.is_empty());
-    named.filter_map(about).next().unwrap_or_default()
+    let mut named = comments.iter().filter(|_| !name.is_empty());
+    named.find_map(about).unwrap_or_default()
 }
