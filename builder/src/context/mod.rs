@@ -290,7 +290,7 @@ pub(crate) fn select_digest(
 ) -> Result<ContentId, StepError> {
     let mut hasher = Hasher::new("selected files");
     if let Select::Paths { patterns, exclude, parents } = select {
-        let exclude = Exclude::new(exclude)?;
+        let exclude = Exclude::new(exclude, *parents)?;
         for pattern in patterns {
             let found = find(pattern)?;
             hasher.u64(found.len() as u64);
@@ -343,26 +343,36 @@ fn verdict(rules: &Ignore, path: &Path, directory: bool) -> Keep {
 
 /// The patterns of `--exclude`.
 #[derive(Debug)]
-pub(crate) struct Exclude(Option<Ignore>);
+pub(crate) struct Exclude {
+    rules: Option<Ignore>,
+    /// Whether they are meant from the root of the tree, or from the pivot, not from each source.
+    parents: bool,
+}
 
 impl Exclude {
-    pub(crate) fn new(patterns: &[String]) -> Result<Self, StepError> {
+    pub(crate) fn new(patterns: &[String], parents: bool) -> Result<Self, StepError> {
         if patterns.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self { rules: None, parents });
         }
         let rules = Ignore::from_patterns(patterns.iter().map(String::as_str))
             .map_err(|error| StepError::Other(format!("--exclude: {error}")))?;
-        Ok(Self(Some(rules)))
+        Ok(Self { rules: Some(rules), parents })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.rules.is_none()
     }
 
     /// Whether a path below a source, or the source itself when it is a file, is left out.
     pub(crate) fn leaves_out(&self, found: &Match, below: &Path, directory: bool) -> bool {
-        let Some(rules) = &self.0 else { return false };
+        let Some(rules) = &self.rules else { return false };
+        let whole: PathBuf;
         let path = match below.as_os_str().is_empty() {
+            _ if self.parents => {
+                let named = found.named.components().skip(found.pivot);
+                whole = named.chain(below.components()).collect();
+                &whole
+            }
             true if directory => return false,
             true => Path::new(found.named.file_name().unwrap_or_default()),
             false => below,

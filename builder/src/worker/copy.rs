@@ -54,6 +54,9 @@ impl World {
         for (index, item) in copy.items.iter().enumerate() {
             let (source, found) = self.find(task, item)?;
             let is_last = index + 1 == copy.items.len() && found.len() == 1;
+            if copy.parents && found.is_empty() {
+                target.make_own()?;
+            }
             for found in found {
                 if archive::wanted(item, &source.root, &found.nodes)? {
                     archive::unpack(&source.root, &found.matched.real, &target)?;
@@ -152,7 +155,7 @@ impl<'a> Target<'a> {
         let owner = copy.chown.as_deref().map(|owner| files::owner_ids(root, owner)).transpose()?;
         let mode = copy.chmod.as_deref().map(str::parse).transpose();
         let mode = mode.map_err(|error: copy::InvalidMode| StepError::Other(error.to_string()))?;
-        let exclude = Exclude::new(&copy.exclude)?;
+        let exclude = Exclude::new(&copy.exclude, copy.parents)?;
         Ok(Self { root, copy, owner, mode, exclude })
     }
 
@@ -175,21 +178,22 @@ impl<'a> Target<'a> {
         };
         let destination = self.destination(found, top)?;
         let failed = || format!("copy `{}`", found.matched.named.display());
-        if self.copy.parents {
-            self.make_parents(source, found).map_err(StepError::file(failed()))?;
-        }
         // Of a folder only the contents are copied: what they are put into is made anew.
         let contents_only = top.is_directory() && !self.copy.parents;
         let is_new = contents_only && is_missing(self.root, &destination);
-        if contents_only {
-            self.make_destination(&destination).map_err(StepError::file(failed()))?;
-        }
         let items: Vec<Item<'_>> = found
             .nodes
             .iter()
             .skip(usize::from(contents_only))
             .filter_map(|node| self.item(found, top, node, &destination))
             .collect();
+        let made = match () {
+            () if self.copy.parents && items.is_empty() => return self.make_own(),
+            () if self.copy.parents => self.make_parents(source, found),
+            () if contents_only => self.make_destination(&destination),
+            () => Ok(()),
+        };
+        made.map_err(StepError::file(failed()))?;
         let options = Options {
             owner: self.owner.map_or(Owner::Keep, |(uid, gid)| Owner::Set(uid, gid)),
             mode: self.mode.as_ref(),
@@ -236,6 +240,12 @@ impl<'a> Target<'a> {
         };
         let times = Timestamps { last_access: time, last_modification: time };
         Ok(rustix::fs::utimensat(self.root, &folder, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Makes the destination of a copy that keeps parents, even where nothing is put into it.
+    fn make_own(&self) -> Result<(), StepError> {
+        let doing = || format!("make the folder `{}`", self.copy.destination);
+        self.make_destination(&self.folder()?).map_err(StepError::file(doing()))
     }
 
     /// Makes the folder that takes the contents of a source; one that is there stays as it is.
