@@ -80,7 +80,9 @@ pub fn expand_words<'v>(
     escape: char,
     lookup: impl FnMut(&str) -> Option<Cow<'v, str>>,
 ) -> Result<Vec<String>, ExpandError> {
-    let output = Expander::new(word, escape, Quotes::Resolve, lookup).all()?;
+    let mut expander = Expander::new(word, escape, Quotes::Resolve, lookup);
+    expander.words = true;
+    let output = expander.all()?;
     let mut words = output.words;
     words.extend(Some(output.word).filter(|word| !word.is_empty()));
     Ok(words)
@@ -119,10 +121,11 @@ pub fn names(word: &str, escape: char) -> Vec<String> {
     names
 }
 
-/// A result as one text, and as words.
+/// A result as one text, and as words where they are asked for.
 #[derive(Default)]
 struct Output {
     text: String,
+    cut: bool,
     words: Vec<String>,
     /// The word that is not yet ended.
     word: String,
@@ -132,13 +135,15 @@ impl Output {
     /// Adds what stays together.
     fn push(&mut self, text: &str) {
         self.text.push_str(text);
-        self.word.push_str(text);
+        if self.cut {
+            self.word.push_str(text);
+        }
     }
 
     /// Adds what is cut at blanks.
     fn split(&mut self, text: &str) {
         self.text.push_str(text);
-        for c in text.chars() {
+        for c in text.chars().filter(|_| self.cut) {
             if !c.is_whitespace() {
                 self.word.push(c);
             } else if !self.word.is_empty() {
@@ -165,6 +170,8 @@ struct Expander<'w, F> {
     quotes: Quotes,
     /// Whether variables without a value stay as they are.
     keep_unset: bool,
+    /// Whether the result is cut into words.
+    words: bool,
     lookup: F,
     depth: usize,
 }
@@ -172,7 +179,7 @@ struct Expander<'w, F> {
 impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
     fn new(word: &'w str, escape: char, quotes: Quotes, lookup: F) -> Self {
         let rest = word.chars().peekable();
-        Self { rest, escape, quotes, keep_unset: false, lookup, depth: 0 }
+        Self { rest, escape, quotes, keep_unset: false, words: false, lookup, depth: 0 }
     }
 
     fn all(&mut self) -> Result<Output, ExpandError> {
@@ -182,7 +189,7 @@ impl<'w, 'v, F: FnMut(&str) -> Option<Cow<'v, str>>> Expander<'w, F> {
     /// Expands up to a character, which is taken too, or to the end. `raw` keeps escape
     /// characters, for a pattern to make sense of.
     fn until(&mut self, stop: Option<char>, raw: bool) -> Result<Output, ExpandError> {
-        let mut output = Output::default();
+        let mut output = Output { cut: self.words && stop.is_none(), ..Output::default() };
         while let Some(c) = self.rest.next() {
             match c {
                 _ if Some(c) == stop => return Ok(output),

@@ -1,7 +1,7 @@
 //! The rules about what stages do: a walk over those that are built, with the variables, the shell
 //! and the rest that each instruction finds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::copy::left_out;
 use super::{Asked, ask, asked, near, shown};
@@ -51,9 +51,9 @@ struct State {
     /// What ENV and ARG have set.
     scope: Scope,
     /// What ENV alone has set, which counts again in a stage above.
-    env: Vec<(String, String)>,
+    env: Scope,
     /// The names of ARG, with and without values.
-    declared: Vec<String>,
+    declared: HashSet<String>,
     /// Whether the base image is known: if not, its variables are not either.
     known: bool,
     /// Whether the base image or SHELL has set a shell.
@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
         if let Base::Stage(below) = planned.base {
             let below = self.done[below].clone().expect("the base of a wanted stage is wanted");
             let mut state = State { last: [None; 3], ..below };
-            for (name, value) in &state.env {
+            for (name, value) in state.env.variables() {
                 state.scope.set(name, value);
             }
             return state;
@@ -135,8 +135,8 @@ impl<'a> Walk<'a> {
         };
         let mut state = State {
             scope: Scope::new(self.plan.global.escape()),
-            env: Vec::new(),
-            declared: Vec::new(),
+            env: Scope::default(),
+            declared: HashSet::new(),
             known: config.is_some(),
             shell: config.as_ref().is_some_and(|config| !config.shell.is_empty()),
             workdir: false,
@@ -222,7 +222,9 @@ impl<'a> Walk<'a> {
     fn undefined(&mut self, state: &State, asked: Asked, at: Span) -> Option<String> {
         for name in asked.unknown.iter().filter(|_| state.known) {
             if !state.declared.contains(name) && !FOR_SCANS.contains(&name.as_str()) {
-                let variables = state.scope.variables().iter();
+                // Nobody reads a hundred of them, and each compares the name with all others.
+                let helps = self.found.len() < 100;
+                let variables = state.scope.variables().iter().filter(|_| helps);
                 let names: Vec<_> = variables.map(|(name, _)| format!("${name}")).collect();
                 let hint = near(&format!("${name}"), names.iter().map(String::as_str));
                 let message = format!("nothing defines `${name}` before this{hint}");
@@ -251,7 +253,7 @@ impl<'a> Walk<'a> {
             if let Some(value) = &value {
                 state.scope.set(name, value);
             }
-            state.declared.push(name.to_owned());
+            state.declared.insert(name.to_owned());
             let given = argument.default.is_some() || self.request.argument(name).is_some();
             let argument = Argument {
                 name: name.to_owned(),
@@ -383,8 +385,7 @@ impl<'a> Walk<'a> {
 impl State {
     fn set_env(&mut self, name: &str, value: &str) {
         self.scope.set(name, value);
-        self.env.retain(|(known, _)| known != name);
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.env.set(name, value);
     }
 }
 
