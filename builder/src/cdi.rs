@@ -102,7 +102,7 @@ struct Described {
 pub struct Devices {
     specs: Vec<Described>,
     /// By full name, `vendor/class=device`, in order.
-    devices: BTreeMap<String, Device>,
+    by_name: BTreeMap<String, Device>,
     /// What could not be read, and why.
     broken: Vec<String>,
 }
@@ -141,12 +141,12 @@ impl Devices {
             let name = format!("{}={}", spec.kind, device.name);
             let mut annotations = spec.annotations.clone();
             annotations.extend(device.annotations);
-            let also_in = self.devices.get(&name).and_then(|known| {
+            let also_in = self.by_name.get(&name).and_then(|known| {
                 let other = &self.specs[known.spec];
                 (other.folder == folder).then(|| other.path.clone())
             });
             let device = Device { annotations, edits: device.edits, spec: place, also_in };
-            self.devices.insert(name, device);
+            self.by_name.insert(name, device);
         }
         self.specs.push(Described { path, folder, edits: spec.edits });
     }
@@ -162,11 +162,11 @@ impl Devices {
         let Selection { kind, device } =
             Selection::parse(name).ok_or_else(|| Error::Name(name.to_owned()))?;
         let prefix = format!("{kind}=");
-        let mut of_kind = self.devices.iter().filter(|(full, _)| full.starts_with(&prefix));
+        let mut of_kind = self.by_name.iter().filter(|(full, _)| full.starts_with(&prefix));
         let found: Vec<String> = match device {
             None => of_kind.next().map(|(full, _)| full.clone()).into_iter().collect(),
             Some("*") => of_kind.map(|(full, _)| full.clone()).collect(),
-            Some(_) if self.devices.contains_key(name) => vec![name.to_owned()],
+            Some(_) if self.by_name.contains_key(name) => vec![name.to_owned()],
             Some(class) => of_kind
                 .filter(|(_, device)| device.annotations.get(CLASS).is_some_and(|c| c == class))
                 .map(|(full, _)| full.clone())
@@ -181,7 +181,7 @@ impl Devices {
 
     /// Whether every build may use a device.
     fn is_automatic(&self, full: &str) -> bool {
-        let value = self.devices.get(full).and_then(|device| device.annotations.get(AUTOMATIC));
+        let value = self.by_name.get(full).and_then(|device| device.annotations.get(AUTOMATIC));
         value.and_then(|value| crate::dockerfile::value::boolean(value)).unwrap_or(false)
     }
 
@@ -191,7 +191,7 @@ impl Devices {
         let mut edits = Vec::new();
         let mut met = Vec::new();
         for name in names {
-            let device = self.devices.get(name).ok_or_else(|| Error::Missing {
+            let device = self.by_name.get(name).ok_or_else(|| Error::Missing {
                 name: name.clone(),
                 broken: self.broken.clone(),
             })?;

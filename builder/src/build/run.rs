@@ -159,15 +159,12 @@ impl Run {
         let platform = crate::platform::parse(&wanted.platform)
             .map_err(Error::registry("read the platform"))?;
         let (store, registries) = (&self.store, &self.build.registries);
-        let image = match layout.map(str::to_owned) {
-            Some(place) => {
-                let store = store.clone();
-                blocking(move || layout::resolve(&store, &place, &platform)).await
-            }
-            None => {
-                let name = &wanted.reference;
-                source::resolve(store, registries, name, &platform, self.build.pull).await
-            }
+        let image = if let Some(place) = layout.map(str::to_owned) {
+            let store = store.clone();
+            blocking(move || layout::resolve(&store, &place, &platform)).await
+        } else {
+            let name = &wanted.reference;
+            source::resolve(store, registries, name, &platform, self.build.pull).await
         };
         match &image {
             Ok(_) => self.events.emit(step, What::Finished),

@@ -14,6 +14,7 @@ use crate::platform::{self, Platform};
 
 mod config;
 mod copy;
+mod cycle;
 mod epoch;
 mod history;
 mod lint;
@@ -41,7 +42,10 @@ const PLATFORM_MARK: &str = "::";
 
 /// What the caller asks of a build, as far as the graph depends on it.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a caller may want or not")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that a caller may want or not"
+)]
 pub struct Request {
     /// The name of the Dockerfile, to tell its steps from those of others.
     pub name: String,

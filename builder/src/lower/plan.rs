@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use super::Request;
+use super::{Request, cycle};
 use super::scope::{Scope, automatic};
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Span, Stage, Statement, Word};
 use crate::image::ImageConfig;
@@ -167,9 +167,10 @@ impl Plan {
             None => None,
         };
         let name = from.name.clone();
-        let replacement = name.as_deref().and_then(|name| request.named(name));
+        let wanted = platform.as_ref().unwrap_or(&request.platform);
+        let replacement = name.as_deref().and_then(|name| request.named(name, wanted));
         let base = match &replacement {
-            Some(context) => context.base(platform.as_ref().unwrap_or(&request.platform)),
+            Some(context) => context.base(wanted),
             None => self.base(index, &from.image, platform.as_ref(), request)?,
         };
         // What stands on a stage, or on nothing, has no choice of its own.
@@ -213,20 +214,25 @@ impl Plan {
         if let Some(earlier) = self.last(&name, index) {
             return Ok(Base::Stage(earlier));
         }
-        if let Some(context) = request.named(&name) {
-            return Ok(context.base(platform.unwrap_or(&request.platform)));
+        let wanted = platform.unwrap_or(&request.platform);
+        if let Some(context) = request.named(&name, wanted) {
+            return Ok(context.base(wanted));
         }
         if name == "scratch" {
             return Ok(Base::Scratch);
         }
-        let platform = platform.unwrap_or(&request.platform).to_string();
-        Ok(Base::Image(Wanted { reference: name, platform }))
+        Ok(Base::Image(Wanted { reference: name, platform: wanted.to_string() }))
     }
 
     /// The last stage before `end` whose name is exactly this; the names are in lower case.
     fn last(&self, name: &str, end: usize) -> Option<usize> {
         let stages = self.names.get(name)?;
         stages[..stages.partition_point(|&stage| stage < end)].last().copied()
+    }
+
+    /// The last stage of a name, however it is written.
+    pub(super) fn stage_named(&self, name: &str) -> Option<usize> {
+        self.last(&name.to_lowercase(), usize::MAX)
     }
 
     /// The instructions that a base wants to run in whatever stands on it.
@@ -274,14 +280,17 @@ impl Plan {
             };
         }
         // Of several stages with the name, the last one counts, even where it comes too late.
-        let stage = self.last(&name.to_lowercase(), usize::MAX);
+        let stage = self.stage_named(name);
         if let Some(earlier) = stage.filter(|stage| *stage < index) {
             return Ok(Base::Stage(earlier));
         }
-        if let Some(context) = request.named(name) {
+        if let Some(context) = request.named(name, &request.platform) {
             return Ok(context.base(&request.platform));
         }
-        if stage.is_some() {
+        if let Some(later) = stage {
+            if let Some(error) = cycle::error(self, index, later, span) {
+                return Err(error);
+            }
             let message =
                 format!("stage `{name}` needs to be defined before the stage that uses it");
             let hint = format!("move `FROM … AS {name}` up");

@@ -157,3 +157,29 @@ cases! {
     a_blank_base: "ARG X\nFROM $X\n";
     insecure_needs_leave: "FROM a\nRUN --security=insecure x\n";
 }
+
+#[test]
+fn a_context_for_a_platform_counts_before_one_for_all() {
+    let bases = |file: &str| {
+        lowered(file, |request| {
+            for (name, image) in [
+                ("tools", "all"),
+                ("docker.io/library/tools:latest::linux/arm64", "arm"),
+                ("tools::linux/x86_64", "amd"),
+                ("scratch", "never"),
+                ("context", "never"),
+            ] {
+                let context = super::NamedContext::Image(image.to_owned());
+                request.contexts.insert(name.to_owned(), context);
+            }
+        })
+    };
+    let own = bases("FROM tools\n");
+    assert!(own.contains("docker.io/library/amd") && !own.contains("library/all"), "{own}");
+    let arm = bases("FROM --platform=linux/arm64/v8 tools\n");
+    assert!(arm.contains("docker.io/library/arm"), "{arm}");
+    let other = bases("FROM --platform=linux/s390x tools:latest\n");
+    assert!(other.contains("docker.io/library/all"), "{other}");
+    let reserved = bases("FROM scratch\nCOPY --from=scratch / /\nCOPY x /\n");
+    assert!(!reserved.contains("never"), "{reserved}");
+}
