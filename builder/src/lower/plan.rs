@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use super::{Request, cycle};
 use super::scope::{Scope, automatic};
+use super::{Request, cycle};
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Span, Stage, Statement, Word};
 use crate::image::ImageConfig;
 use crate::platform::Platform;

@@ -183,3 +183,25 @@ fn a_context_for_a_platform_counts_before_one_for_all() {
     let reserved = bases("FROM scratch\nCOPY --from=scratch / /\nCOPY x /\n");
     assert!(!reserved.contains("never"), "{reserved}");
 }
+
+#[test]
+fn stages_that_need_each_other_are_told_with_every_place() {
+    let message = |file: &str| {
+        let text = lowered(file, |_| {});
+        text.lines().find(|line| line.contains("circular")).unwrap_or(&text).to_owned()
+    };
+    let own = message("FROM scratch AS a\nCOPY --from=a /x /\n");
+    assert!(own.contains("circular dependency: stage `a` uses `a` (line 2)"), "{own}");
+    let three = message(
+        "FROM scratch AS a\nCOPY --from=C /x /\nFROM a AS b\nFROM scratch AS c\n\
+         RUN --mount=from=b,target=/b x\n",
+    );
+    let wanted =
+        "stage `a` uses `c` (line 2), stage `c` uses `b` (line 5), stage `b` uses `a` (line 3)";
+    assert!(three.contains(wanted), "{three}");
+    let late = lowered(
+        "FROM scratch AS a\nCOPY --from=b /x /\nFROM scratch AS b\nCOPY --from=a / /\n",
+        |_| {},
+    );
+    assert!(late.contains("stage `b` uses `a` (line 4)"), "{late}");
+}
