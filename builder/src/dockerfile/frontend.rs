@@ -53,11 +53,11 @@ pub fn is_dockerfile(frontend: &str) -> bool {
         _ => name,
     };
     let mut parts = name.rsplit('/');
-    match (parts.next(), parts.next()) {
-        (Some("dockerfile.v0"), None) => true,
-        (Some("dockerfile" | "dockerfile-upstream"), Some("docker")) => true,
-        _ => false,
-    }
+    matches!(
+        (parts.next(), parts.next()),
+        (Some("dockerfile.v0"), None)
+            | (Some("dockerfile" | "dockerfile-upstream"), Some("docker"))
+    )
 }
 
 #[cfg(test)]
