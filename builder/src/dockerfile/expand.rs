@@ -15,6 +15,7 @@ mod pattern;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -24,6 +25,8 @@ use pattern::Side;
 const DEPTH_LIMIT: usize = 64;
 /// How many bytes a result may have.
 const SIZE_LIMIT: usize = 16 << 20;
+/// How many bytes all results of one file may have together, copies of them included.
+pub const TOTAL_LIMIT: usize = 128 << 20;
 
 /// Why a word cannot be expanded. One line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +64,9 @@ pub enum ExpandError {
     /// The result is too long.
     #[error("the result is longer than {SIZE_LIMIT} bytes")]
     Size,
+    /// All results of the file together are too long.
+    #[error("all values of the file together are longer than {TOTAL_LIMIT} bytes")]
+    Total,
 }
 
 /// Expands a word: resolves variables, quotes and escapes.
@@ -110,8 +116,9 @@ pub fn expand_for_display<'v>(
 /// Returns the names of the variables that a word asks for, each once, in order.
 pub fn names(word: &str, escape: char) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     let lookup = |name: &str| {
-        if !names.iter().any(|known| known == name) {
+        if known.insert(name.to_owned()) {
             names.push(name.to_owned());
         }
         Some(Cow::Borrowed("x"))

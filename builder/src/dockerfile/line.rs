@@ -29,10 +29,11 @@ impl Line {
         self.pieces.get(piece).map_or(self.start, |&(joined, file)| file + at - joined)
     }
 
-    /// How many words there are at most, however an instruction cuts them, comments counted too.
+    /// How many words and variables there are at most, however an instruction cuts them, comments
+    /// counted too.
     pub(super) fn words(&self) -> usize {
-        let ends = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b',';
-        1 + self.text.as_bytes().iter().filter(ends).count() + self.comments.len()
+        let parts = |byte: &&u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'$');
+        1 + self.text.as_bytes().iter().filter(parts).count() + self.comments.len()
     }
 
     /// The span of a part of the text.

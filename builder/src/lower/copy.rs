@@ -1,7 +1,5 @@
 //! COPY and ADD: which files of which input go where.
 
-use std::borrow::Cow;
-
 use rbuild_cache::copy::ModeChange;
 use rbuild_registry::redacted;
 use rbuild_solver::Edge;
@@ -11,9 +9,7 @@ use super::history;
 use super::plan::Base;
 use super::remote;
 use super::stage::{Counter, Lowering, State, Step, clean};
-use crate::dockerfile::{
-    self, Diagnostic, Heredoc, Instruction, Source, Span, Statement, Word, expand,
-};
+use crate::dockerfile::{self, Diagnostic, Heredoc, Instruction, Source, Span, Statement, Word};
 
 /// A source of an instruction, with variables resolved.
 enum Item {
@@ -256,9 +252,8 @@ fn body(state: &State, heredoc: &Heredoc) -> Result<String, Diagnostic> {
     if !heredoc.expand {
         return Ok(text.into_owned());
     }
-    let lookup = |name: &str| state.scope.get(name).map(Cow::Borrowed);
-    expand::expand_heredoc(&text, lookup)
-        .map_err(|error| Diagnostic::error(heredoc.span, error.to_string()))
+    let expanded = state.scope.expand_heredoc(&text);
+    expanded.map_err(|error| Diagnostic::error(heredoc.span, error.to_string()))
 }
 
 fn expand_option(state: &State, word: Option<&Word>) -> Result<Option<String>, Diagnostic> {

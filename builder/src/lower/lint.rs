@@ -8,12 +8,12 @@ mod stage;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::plan::{Plan, Wanted};
 use super::scope::Scope;
 use super::{Request, ResolvedImage};
-use crate::dockerfile::{Check, Diagnostic, Dockerfile, Kind, Rule, Word, expand, suggest};
+use crate::dockerfile::{Check, Diagnostic, Dockerfile, Kind, Rule, expand, suggest};
 
 pub(super) use stage::{Declared, declared};
 
@@ -72,24 +72,39 @@ fn asked<'s>(
 ) -> Asked {
     let mut asked = Asked::default();
     let (known, unknown) = (&mut asked.known, &mut asked.unknown);
+    let mut seen = HashSet::new();
     let mut lookup = |name: &str| {
         let value = scope.get(name);
-        let names = if value.is_some() { &mut *known } else { &mut *unknown };
-        if !names.iter().any(|known| known == name) {
+        if seen.insert(name.to_owned()) {
+            let names = if value.is_some() { &mut *known } else { &mut *unknown };
             names.push(name.to_owned());
         }
         value.map(Cow::Borrowed)
     };
-    asked.value = expand(&mut lookup);
+    let value = expand(&mut lookup);
+    asked.value = value.filter(|value| scope.spend(value.len()).is_ok());
     asked
 }
 
-/// ` (did you mean …?)`, where a name is near.
-fn near<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    suggest(name, names).map_or_else(String::new, |hint| format!(" ({hint})"))
-}
+/// The names that are still compared with others: there may be very many of both.
+struct Near(usize);
 
-/// The text of a word, for a message.
-fn shown(word: &Word) -> &str {
-    &word.text
+impl Near {
+    /// How many names are compared, and with how many others.
+    const NAMES: usize = 20;
+    const OTHERS: usize = 1000;
+
+    fn new() -> Self {
+        Self(Self::NAMES)
+    }
+
+    /// ` (did you mean …?)`, where another name is near.
+    fn hint<'a>(&mut self, name: &str, others: impl IntoIterator<Item = &'a str>) -> String {
+        let Some(left) = self.0.checked_sub(1) else {
+            return String::new();
+        };
+        self.0 = left;
+        let others = others.into_iter().take(Self::OTHERS);
+        suggest(name, others).map_or_else(String::new, |hint| format!(" ({hint})"))
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lint::{Declared, ask, declared};
 use super::plan::{Base, Plan, sources};
-use super::scope::{Scope, is_automatic};
+use super::scope::is_automatic;
 use super::{Request, ResolvedImage, Wanted};
 use crate::dockerfile::{Dockerfile, Span};
 
@@ -66,7 +66,7 @@ struct Global {
 }
 
 fn globals(file: &Dockerfile, plan: &Plan, request: &Request) -> BTreeMap<String, Global> {
-    let mut scope = Scope::new(plan.global.escape());
+    let mut scope = plan.global.beside();
     let automatic = plan.global.variables().iter().filter(|(name, _)| is_automatic(name));
     for (name, value) in automatic {
         scope.set(name, value);

@@ -248,7 +248,12 @@ impl Plan {
                     Instruction::Onbuild(trigger) => Some(Rc::new((*trigger.instruction).clone())),
                     _ => None,
                 };
-                Ok(self.stages[*below].instructions.iter().filter_map(inner).collect())
+                let triggers: Vec<_> =
+                    self.stages[*below].instructions.iter().filter_map(inner).collect();
+                let size = |trigger: &Rc<Statement>| trigger.text.len() + size_of::<Statement>();
+                let spent = self.global.spend(triggers.iter().map(size).sum());
+                spent.map_err(|error| Diagnostic::error(span, error.to_string()))?;
+                Ok(triggers)
             }
             Base::Image(wanted) => {
                 let texts = known.get(wanted).map(|config| config.config.on_build.as_slice());

@@ -65,6 +65,9 @@ impl Lowering<'_> {
             let hint = "allow it with `--allow security.insecure`".to_owned();
             return Err(Diagnostic::error(span, message).hint(hint));
         }
+        // The step has a copy of all variables, and its line of the history one of the arguments.
+        let spent = state.scope.spend_copy().and_then(|()| state.arguments.spend_copy());
+        spent.map_err(|error| Diagnostic::error(span, error.to_string()))?;
         Ok(Exec {
             args,
             env: environment(state, &mounts),

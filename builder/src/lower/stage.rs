@@ -192,7 +192,7 @@ impl<'a> Lowering<'a> {
         let fresh = request.no_cache
             || request.no_cache_filter.iter().any(|name| name.eq_ignore_ascii_case(&stage.name));
         if let Base::Stage(below) = &stage.base {
-            let below = self.below(*below).expect("the base of a wanted stage is wanted");
+            let below = self.below(*below, stage.from)?;
             let mut state = State { command_set: false, fresh, ..below };
             state.config.config.on_build.clear();
             // What ENV has set counts again, even where an ARG of the base came after it.
@@ -218,7 +218,7 @@ impl<'a> Lowering<'a> {
         if image::lookup(&config.config.env, "PATH").is_none() {
             image::set(&mut config.config.env, "PATH", DEFAULT_PATH);
         }
-        let mut scope = Scope::new(self.plan.global.escape());
+        let mut scope = self.plan.global.beside();
         inherit(&mut scope, &config.config.env);
         let env_places = image::places(&config.config.env);
         let platform = match &stage.base {
@@ -230,7 +230,7 @@ impl<'a> Lowering<'a> {
             env_places,
             root,
             scope,
-            arguments: Scope::default(),
+            arguments: self.plan.global.beside(),
             command_set: false,
             platform,
             fresh,
@@ -239,9 +239,19 @@ impl<'a> Lowering<'a> {
 
     /// The state at the end of an earlier stage: the last stage that stands on it takes it, so that
     /// a long chain of stages is not copied again and again.
-    fn below(&mut self, index: usize) -> Option<State> {
+    fn below(&mut self, index: usize, span: Span) -> Result<State, Diagnostic> {
         self.uses[index] -= 1;
-        if self.uses[index] == 0 { self.states[index].take() } else { self.states[index].clone() }
+        let state = if self.uses[index] == 0 {
+            self.states[index].take()
+        } else {
+            let state = self.states[index].clone();
+            let lines = state.iter().flat_map(|state| &state.config.history);
+            let size = lines.map(|line| line.created_by.len() + size_of_val(line)).sum();
+            let spent = self.plan.global.spend(size);
+            spent.map_err(|error| Diagnostic::error(span, error.to_string()))?;
+            state
+        };
+        Ok(state.expect("the base of a wanted stage is wanted"))
     }
 
     /// The layer of a stage that stands on a folder: all that is in it.

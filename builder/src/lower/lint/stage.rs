@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::copy::left_out;
-use super::{Asked, ask, asked, near, shown};
+use super::{Asked, Near, ask, asked};
 use crate::dockerfile::{
     Add, Arg, Command, Copy, Diagnostic, Dockerfile, Heredoc, Instruction, Rule, Run, Source, Span,
     Statement, Word, expand, port,
@@ -71,6 +71,7 @@ struct Walk<'a> {
     resolved: &'a BTreeMap<Wanted, ResolvedImage>,
     done: Vec<Option<State>>,
     declared: Vec<Vec<Declared>>,
+    near: Near,
     found: Vec<Diagnostic>,
 }
 
@@ -83,7 +84,8 @@ impl<'a> Walk<'a> {
         resolved: &'a BTreeMap<Wanted, ResolvedImage>,
     ) -> Self {
         let (done, declared, found) = (Vec::new(), Vec::new(), Vec::new());
-        let mut walk = Self { file, plan, request, resolved, done, declared, found };
+        let near = Near::new();
+        let mut walk = Self { file, plan, request, resolved, done, declared, near, found };
         for (index, stage) in plan.stages.iter().enumerate() {
             walk.declared.push(Vec::new());
             let state = stage.wanted.then(|| walk.stage(index));
@@ -134,7 +136,7 @@ impl<'a> Walk<'a> {
             _ => Some(ContainerConfig::default()),
         };
         let mut state = State {
-            scope: Scope::new(self.plan.global.escape()),
+            scope: self.plan.global.beside(),
             env: Scope::default(),
             declared: HashSet::new(),
             known: config.is_some(),
@@ -216,7 +218,7 @@ impl<'a> Walk<'a> {
     /// Expands a word, and tells of names that nothing has set or declared.
     fn expand(&mut self, state: &State, word: &Word, at: Span) -> String {
         let asked = ask(&state.scope, &word.text);
-        self.undefined(state, asked, at).unwrap_or_else(|| shown(word).to_owned())
+        self.undefined(state, asked, at).unwrap_or_else(|| word.text.clone())
     }
 
     fn undefined(&mut self, state: &State, asked: Asked, at: Span) -> Option<String> {
