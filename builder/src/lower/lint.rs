@@ -98,13 +98,20 @@ impl Near {
         Self(Self::NAMES)
     }
 
-    /// ` (did you mean …?)`, where another name is near.
-    fn hint<'a>(&mut self, name: &str, others: impl IntoIterator<Item = &'a str>) -> String {
+    /// ` (did you mean …?)`, where another name is near; `sign` stands before names.
+    fn hint<'a>(
+        &mut self,
+        sign: &str,
+        name: &str,
+        others: impl Iterator<Item = &'a str>,
+    ) -> String {
         let Some(left) = self.0.checked_sub(1) else {
             return String::new();
         };
         self.0 = left;
-        let others = others.into_iter().take(Self::OTHERS);
-        suggest(name, others).map_or_else(String::new, |hint| format!(" ({hint})"))
+        let others = others.take(Self::OTHERS).map(|other| format!("{sign}{other}"));
+        let others: Vec<_> = others.collect();
+        let hint = suggest(&format!("{sign}{name}"), others.iter().map(String::as_str));
+        hint.map_or_else(String::new, |hint| format!(" ({hint})"))
     }
 }

@@ -224,11 +224,8 @@ impl<'a> Walk<'a> {
     fn undefined(&mut self, state: &State, asked: Asked, at: Span) -> Option<String> {
         for name in asked.unknown.iter().filter(|_| state.known) {
             if !state.declared.contains(name) && !FOR_SCANS.contains(&name.as_str()) {
-                // Nobody reads a hundred of them, and each compares the name with all others.
-                let helps = self.found.len() < 100;
-                let variables = state.scope.variables().iter().filter(|_| helps);
-                let names: Vec<_> = variables.map(|(name, _)| format!("${name}")).collect();
-                let hint = near(&format!("${name}"), names.iter().map(String::as_str));
+                let names = state.scope.variables().iter().map(|(name, _)| name.as_str());
+                let hint = self.near.hint("$", name, names);
                 let message = format!("nothing defines `${name}` before this{hint}");
                 self.add(Rule::UndefinedVar, at, message);
             }
