@@ -132,7 +132,8 @@ mod tests {
         drop(agent);
         assert!(!socket.exists());
         for key in [locked, home.path().join("key.pub"), home.path().join("none")] {
-            let error = PrivateAgent::start(&store, std::slice::from_ref(&key)).unwrap_err().to_string();
+            let error =
+                PrivateAgent::start(&store, std::slice::from_ref(&key)).unwrap_err().to_string();
             assert!(error.contains(&key.display().to_string()), "{error}");
         }
     }
