@@ -248,3 +248,32 @@ fn a_context_may_be_an_image_in_a_layout() {
     home.write("app/Dockerfile", "FROM oci-layout://layout\n");
     home.types("rbuild app").fails(2);
 }
+
+#[test]
+fn a_context_stands_for_a_stage_and_for_an_image() {
+    let home = home();
+    home.write("other/out", "dummy\n");
+    home.write("other/out2", "ignored\n");
+    home.write("other/.dockerignore", "out2\n");
+    home.write(
+        "app/Dockerfile",
+        "FROM no.example/broken AS notused\nFROM busybox AS base\nRUN exit 7\n\
+         FROM other.example/image AS otherstage\nFROM busybox\n\
+         COPY --from=base /o* /copied/\n\
+         RUN --mount=from=base,source=out,target=/in/out cp /in/out /run\n\
+         RUN --mount=from=base,target=/in ls /in >/list\n",
+    );
+    let unused = "--build-context notused=docker-image://no.example/none \
+         --build-context other.example/image=oci-layout://nowhere";
+    home.types(&format!("rbuild -t app --build-context base=other {unused} app")).ok();
+    let script = "ls /copied; cat /run /list";
+    assert_eq!(in_image(&home, "app", script), "out\ndummy\nout");
+    home.write("app/Dockerfile", "FROM no.example/base:1\nCOPY Dockerfile /f\n");
+    let scratch = "--build-context no.example/base:1=docker-image://scratch";
+    home.types(&format!("rbuild -o out {scratch} app")).ok();
+    assert_eq!(home.types("ls out").ok(), "f");
+    let digest = "docker-image://busybox@$(rbuild inspect --format '{{index .RepoDigests 0}}' \
+         busybox | cut -d@ -f2)";
+    home.write("app/Dockerfile", "FROM base\nRUN test -x /bin/busybox\n");
+    home.types(&format!("rbuild pull -q busybox && rbuild --build-context base={digest} app")).ok();
+}
