@@ -25,8 +25,8 @@ devices:
     mounts:
     - {hostPath: SHARE, containerPath: /opt/share, options: [ro]}
 ";
-const STEP: &str = r#"test -c $SINK && echo gone >$SINK && stat -c %a:%u:%g $SINK \
-    && test $(head -c 4 /dev/test/zero | wc -c) = 4 && cat /opt/share/driver && ! touch /opt/share/x"#;
+const STEP: &str = r"test -c $SINK && echo gone >$SINK && stat -c %a:%u:%g $SINK \
+    && test $(head -c 4 /dev/test/zero | wc -c) = 4 && cat /opt/share/driver && ! touch /opt/share/x";
 
 /// Builds one step in a root that has busybox alone.
 fn build(home: &Path, step: &str, grants: Grants) -> Result<Built> {
