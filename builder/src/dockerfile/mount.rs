@@ -164,6 +164,10 @@ impl MountOptions {
 
     /// The stage or the image that it is taken from, which is never expanded.
     pub fn from(&self) -> Option<&str> {
+        if self.options.iter().any(|(key, value)| key == "type" && is_tmpfs(value.as_deref())) {
+            // It is allowed there, and nothing is taken from it.
+            return None;
+        }
         let last = self.options.iter().rev().find(|(key, _)| key == "from");
         last.and_then(|(_, value)| value.as_deref()).filter(|from| !from.is_empty())
     }
@@ -206,6 +210,10 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
             None => return Err(format!("a comma must follow the quotes in `{text}`")),
         }
     }
+}
+
+fn is_tmpfs(kind: Option<&str>) -> bool {
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case("tmpfs"))
 }
 
 /// Reads to the closing quote; a doubled quote is one.
@@ -272,6 +280,16 @@ mod tests {
             Ok(Mount::Ssh { id, target: None, required: false, mode: 0o600, uid: 0, gid: 0 })
                 if id == "default"
         ));
+    }
+
+    #[test]
+    fn memory_is_taken_from_nothing() {
+        let from = |text| {
+            let options = MountOptions::parse(text, Span::default()).unwrap();
+            options.from().map(str::to_owned)
+        };
+        assert_eq!(from("type=tmpfs,target=/t,from=nothing"), None);
+        assert_eq!(from("type=cache,target=/t,from=seed"), Some("seed".to_owned()));
     }
 
     #[test]
