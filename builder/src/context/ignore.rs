@@ -12,6 +12,8 @@ use pattern::Pattern;
 
 /// The longest line in bytes.
 const LINE_LIMIT: usize = 65_535;
+/// The most patterns: each is compared with each file.
+const PATTERN_LIMIT: usize = 65_536;
 
 /// A line of an ignore file that is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum Problem {
     /// The line is too long.
     #[error("the line is longer than {LINE_LIMIT} bytes")]
     Length,
+    /// There are too many patterns.
+    #[error("there are more than {PATTERN_LIMIT} patterns")]
+    Number,
 }
 
 /// The patterns of an ignore file, in order.
@@ -115,6 +120,9 @@ impl Ignore {
                 return Err(error(Problem::Length));
             }
             parsed.extend(Line::parse(number, text.trim()).map_err(error)?);
+            if parsed.len() > PATTERN_LIMIT {
+                return Err(error(Problem::Number));
+            }
         }
         Ok(Self { lines: parsed })
     }

@@ -1,25 +1,21 @@
-//! One pattern of an ignore file: the common shapes are compared as text, the rest as a regular
-//! expression.
+//! One pattern of an ignore file: the common shapes are compared as text, the rest part by part.
 
-use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::Regex;
-
 use super::Problem;
 
-/// A pattern, and its text by elements of the path.
+/// A pattern: its text, and how it is compared.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
+    text: String,
     shape: Shape,
-    elements: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
 enum Shape {
     /// This path.
-    Exact(String),
+    Exact,
     /// What starts so: `a/` of `a/**`.
     Start(String),
     /// What ends so: `**a`, and `**/*.a`.
@@ -29,7 +25,24 @@ enum Shape {
     /// An element at the root that starts and ends so: `a*b`.
     Root(String, String),
     /// Anything else. Most paths are told by the plain text at its two ends.
-    Regex { start: String, end: String, regex: Regex },
+    Parts { start: String, end: String, parts: Vec<Part> },
+}
+
+/// What stands for one character, or for any number of them.
+#[derive(Debug, Clone)]
+enum Part {
+    /// This character.
+    One(char),
+    /// Any character but a slash.
+    Any,
+    /// A character of these ranges, or of none of them.
+    Class { negated: bool, ranges: Vec<(char, char)> },
+    /// Any characters but slashes.
+    Name,
+    /// Nothing, or whole elements with the slash behind them.
+    Elements,
+    /// Anything, to the end.
+    Rest,
 }
 
 /// What means something in a pattern.
@@ -38,23 +51,20 @@ const SIGNS: [char; 5] = ['*', '?', '[', ']', '\\'];
 impl Pattern {
     /// Compiles a cleaned pattern.
     pub(super) fn new(text: &str) -> Result<Self, Problem> {
-        let regex = translate(text)?;
-        let shape = if let Some(shape) = simple(text) {
-            shape
-        } else {
+        let parts = parts(text)?;
+        let shape = simple(text).unwrap_or_else(|| {
             let start = text.split(SIGNS).next().unwrap_or_default().to_owned();
             // The slash behind two stars stands for nothing where they do.
             let end = text.rsplit(SIGNS).next().unwrap_or_default().trim_start_matches('/');
-            let regex = Regex::new(&regex).map_err(|_| Problem::Syntax)?;
-            Shape::Regex { start, end: end.to_owned(), regex }
-        };
-        Ok(Self { shape, elements: text.split('/').map(str::to_owned).collect() })
+            Shape::Parts { start, end: end.to_owned(), parts }
+        });
+        Ok(Self { text: text.to_owned(), shape })
     }
 
     /// Whether it matches this very path, not one above it.
     pub(super) fn matches(&self, path: &str) -> bool {
         match &self.shape {
-            Shape::Exact(text) => path == text,
+            Shape::Exact => path == self.text,
             Shape::Start(start) => path.starts_with(start.as_str()),
             Shape::End(end) => path.ends_with(end.as_str()),
             Shape::Last(last) => path
@@ -66,10 +76,10 @@ impl Pattern {
                     && path.ends_with(end.as_str())
                     && !path.contains('/')
             }
-            Shape::Regex { start, end, regex } => {
+            Shape::Parts { start, end, parts } => {
                 path.starts_with(start.as_str())
                     && path.ends_with(end.as_str())
-                    && regex.is_match(path)
+                    && walk(parts, path)
             }
         }
     }
@@ -77,7 +87,7 @@ impl Pattern {
     /// Whether it may match something below a directory that it does not match itself. Tells so
     /// too often rather than too seldom.
     pub(super) fn may_match_below(&self, directory: &str) -> bool {
-        let mut elements = self.elements.iter();
+        let mut elements = self.text.split('/');
         for name in directory.split('/') {
             match elements.next() {
                 Some(element) if element.contains("**") => return true,
@@ -89,11 +99,11 @@ impl Pattern {
     }
 }
 
-/// Finds the shape of a pattern that needs no regular expression.
+/// Finds the shape of a pattern that is compared as text.
 fn simple(text: &str) -> Option<Shape> {
     let plain = |text: &str| !text.contains(SIGNS);
     if plain(text) {
-        return Some(Shape::Exact(text.to_owned()));
+        return Some(Shape::Exact);
     }
     if let Some(rest) = text.strip_prefix("**") {
         let below = rest.strip_prefix('/');
@@ -115,50 +125,40 @@ fn simple(text: &str) -> Option<Shape> {
     root.then(|| Shape::Root(start.to_owned(), end.to_owned()))
 }
 
-/// Writes a pattern as a regular expression, and checks it.
-fn translate(text: &str) -> Result<String, Problem> {
-    let mut regex = String::from("^");
+/// Takes a pattern apart, and checks it.
+fn parts(text: &str) -> Result<Vec<Part>, Problem> {
+    let mut parts = Vec::new();
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
-        match c {
+        parts.push(match c {
             '*' if rest.next_if_eq(&'*').is_some() => {
                 // The slash behind belongs to the stars, so that they may stand for nothing.
                 let _ = rest.next_if_eq(&'/');
-                regex.push_str(if rest.peek().is_some() { "(?:.*/)?" } else { ".*" });
+                if rest.peek().is_some() { Part::Elements } else { Part::Rest }
             }
-            '*' => regex.push_str("[^/]*"),
-            '?' => regex.push_str("[^/]"),
-            '[' => class(&mut rest, &mut regex)?,
-            '\\' => literal(&mut regex, rest.next().ok_or(Problem::Syntax)?),
-            c => literal(&mut regex, c),
-        }
+            '*' => Part::Name,
+            '?' => Part::Any,
+            '[' => class(&mut rest)?,
+            '\\' => Part::One(rest.next().ok_or(Problem::Syntax)?),
+            c => Part::One(c),
+        });
     }
-    regex.push('$');
-    Ok(regex)
+    Ok(parts)
 }
 
-fn literal(regex: &mut String, c: char) {
-    regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
-}
-
-/// Translates `[abc]`, `[a-c]` and `[^a]`, from behind the bracket.
-fn class(rest: &mut Peekable<Chars>, regex: &mut String) -> Result<(), Problem> {
-    regex.push('[');
-    if rest.next_if_eq(&'^').is_some() {
-        regex.push('^');
-    }
-    let mut empty = true;
-    while empty || rest.next_if_eq(&']').is_none() {
-        empty = false;
+/// Reads `[abc]`, `[a-c]` and `[^a]`, from behind the bracket.
+fn class(rest: &mut Peekable<Chars>) -> Result<Part, Problem> {
+    let negated = rest.next_if_eq(&'^').is_some();
+    let mut ranges = Vec::new();
+    while ranges.is_empty() || rest.next_if_eq(&']').is_none() {
         let first = member(rest)?;
         let last = if rest.next_if_eq(&'-').is_some() { member(rest)? } else { first };
         if first > last {
             return Err(Problem::Syntax);
         }
-        let _ = write!(regex, "\\x{{{:x}}}-\\x{{{:x}}}", u32::from(first), u32::from(last));
+        ranges.push((first, last));
     }
-    regex.push(']');
-    Ok(())
+    Ok(Part::Class { negated, ranges })
 }
 
 fn member(rest: &mut Peekable<Chars>) -> Result<char, Problem> {
@@ -166,5 +166,49 @@ fn member(rest: &mut Peekable<Chars>) -> Result<char, Problem> {
         None | Some('-' | ']') => Err(Problem::Syntax),
         Some('\\') => rest.next().ok_or(Problem::Syntax),
         Some(c) => Ok(c),
+    }
+}
+
+/// Compares parts with a path, all ways at once: the time is that of their product, whatever the
+/// stars.
+fn walk(parts: &[Part], path: &str) -> bool {
+    let mut now = vec![false; parts.len() + 1];
+    let mut next = now.clone();
+    // Where whole elements have begun, which may go on to any slash.
+    let mut inside = now.clone();
+    reach(parts, &mut now, 0);
+    for c in path.chars() {
+        next.fill(false);
+        for (place, part) in parts.iter().enumerate() {
+            inside[place] |= now[place] && matches!(part, Part::Elements);
+            if inside[place] && c == '/' {
+                reach(parts, &mut next, place + 1);
+            }
+            let taken = now[place]
+                && match part {
+                    Part::One(one) => *one == c,
+                    Part::Any | Part::Name => c != '/',
+                    Part::Class { negated, ranges } => {
+                        ranges.iter().any(|&(first, last)| (first..=last).contains(&c)) != *negated
+                    }
+                    Part::Rest => true,
+                    Part::Elements => false,
+                };
+            if taken {
+                let stays = matches!(part, Part::Name | Part::Rest);
+                reach(parts, &mut next, if stays { place } else { place + 1 });
+            }
+        }
+        std::mem::swap(&mut now, &mut next);
+    }
+    now[parts.len()]
+}
+
+/// Marks a place, and those behind it that are reached with nothing.
+fn reach(parts: &[Part], places: &mut [bool], mut place: usize) {
+    places[place] = true;
+    while matches!(parts.get(place), Some(Part::Name | Part::Elements | Part::Rest)) {
+        place += 1;
+        places[place] = true;
     }
 }

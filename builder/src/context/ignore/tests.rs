@@ -29,6 +29,11 @@ fn patterns_are_anchored_and_take_what_is_below() {
     check("\\*", &["*"], &["a"]);
     check("a.b", &["a.b"], &["axb"]);
     check("{a,b}", &["{a,b}"], &["a"]);
+    check("a*b?c*x", &["abxbbxdbxebxczzx"], &["abxbbxdbxebxczzy"]);
+    check("a*b*c*d*e*/f", &["axbxcxdxe/f", "axbxcxdxexxx/f"], &["axbxcxdxe/xxx/f"]);
+    check("[a-ζ]*", &["α"], &["A"]);
+    check("[\\]\\-x]", &["]", "-", "x"], &["y"]);
+    check("a[^b]c", &["axc", "a/c"], &["abc"]);
 }
 
 #[test]
@@ -42,6 +47,11 @@ fn two_stars_stand_for_any_depth() {
     check("**a", &["a", "ba", "x/ba"], &["ab"]);
     check("a**", &["a", "ab", "a/b"], &["ba"]);
     check("**/a*/b", &["a/b", "x/ab/b"], &["b", "x/b"]);
+    check("**/**/*.t", &["f.t", "d/f.t", "d/e/f.t"], &["f.tt"]);
+    check("a**/*.t", &["a/f.t", "a/d/e/f.t", "ab/f.t", "af.t"], &["b/f.t"]);
+    check("*a**b", &["aab", "xa/b", "a/x/b"], &["a/x"]);
+    check("a/*.t**", &["a/f.t", "a/f.txt"], &["a/f"]);
+    check("**/d/**", &["d/f", "x/d/y/f"], &["d", "x/d"]);
 }
 
 #[test]
@@ -70,12 +80,14 @@ fn the_last_line_decides() {
 
 #[test]
 fn what_is_no_pattern_is_refused() {
-    let problem = |text| Ignore::parse(text).expect_err(text);
+    let problem = |text: &str| Ignore::parse(text).expect_err("no pattern");
     assert_eq!((problem("a\n!").line, problem("a\n!").problem), (2, Problem::Nothing));
     for text in ["[", "[a", "[]", "[]a]", "[a-]", "[-a]", "[b-a]", "[^]", "a\\", "[\\"] {
         assert_eq!(problem(text).problem, Problem::Syntax, "{text}");
     }
-    assert_eq!(problem(&"a".repeat(70_000)).problem, Problem::Length);
+    let (long, many) = ("a".repeat(70_000), "a*b?\n".repeat(100_000));
+    assert_eq!(problem(&long).problem, Problem::Length);
+    assert_eq!(problem(&many).problem, Problem::Number);
 }
 
 #[test]
@@ -181,6 +193,16 @@ proptest! {
             let _ = ignore.verdict(&path, true);
         }
     }
+}
+
+/// What backtracking would take ages for is compared once for each pair of part and character.
+#[test]
+fn many_stars_cost_no_more_than_their_product() {
+    let text = format!("{}b\n{}b\n{}b", "a*".repeat(1000), "*a".repeat(1000), "**/a".repeat(500));
+    let ignore = Ignore::parse(&text).expect("valid");
+    assert!(ignore.matches(&"a".repeat(2000)).is_none());
+    assert!(ignore.matches(&format!("{}b", "a".repeat(2000))).is_some());
+    assert!(ignore.matches(&"a/".repeat(1000)).is_none());
 }
 
 /// Twenty usual patterns on a tree of 20,000 files.
