@@ -159,6 +159,15 @@ fn caches_are_told_apart_by_id_seed_and_owner() {
     );
     home.types("rbuild -t apart --build-arg BUILDKIT_CACHE_MOUNT_NS=ns apart").ok();
     assert_eq!(in_image(&home, "apart", "cat /o"), "");
+    home.write(
+        "seeded/Dockerfile",
+        "FROM busybox AS seed\nARG V\nRUN mkdir /s && echo $V >/s/f\nFROM busybox\n\
+         RUN --mount=type=cache,id=seeded,from=seed,source=/s,target=/c cat /c/f >/out\n",
+    );
+    for value in ["1", "2"] {
+        home.types(&format!("rbuild -t seeded --build-arg V={value} seeded")).ok();
+        assert_eq!(in_image(&home, "seeded", "cat /out"), value);
+    }
     let file = "FROM busybox\nRUN --mount=type=cache,source=/x,target=/c true\n";
     let error = home.builds("app", file).fails(1);
     assert!(error.contains("\"/x\": not found"), "{error}");

@@ -127,7 +127,7 @@ impl Lowering<'_> {
                 let seed = match from {
                     Some(from) => {
                         let base = self.mount_base(index, Some(&from), span)?;
-                        Some(self.seed(&base, all, span)?)
+                        Some(self.seed(&base, &source, all, span)?)
                     }
                     None => None,
                 };
@@ -174,7 +174,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Adds an input of which a bind mount shows one path.
+    /// Adds an input of which a mount shows one path.
     fn bound(
         &mut self,
         base: &Base,
@@ -195,13 +195,19 @@ impl Lowering<'_> {
         Ok(all.inputs.len() - 1)
     }
 
-    /// Adds an input that seeds a cache folder; its contents do not count.
-    fn seed(&mut self, base: &Base, all: &mut Mounts, span: Span) -> Result<usize, Diagnostic> {
-        let vertex = self.source(base, span)?;
-        if let Base::Folder(name) = base {
-            self.folders.entry(name.clone()).or_default().insert(".".to_owned());
+    /// Adds an input of which one path fills a new cache.
+    fn seed(
+        &mut self,
+        base: &Base,
+        source: &str,
+        all: &mut Mounts,
+        span: Span,
+    ) -> Result<usize, Diagnostic> {
+        if clean_source(source) != "/" || matches!(base, Base::Folder(_)) {
+            return self.bound(base, source, all, span);
         }
-        all.inputs.push(Edge::part(vertex, Select::Nothing));
+        // A whole image is known without reading its files.
+        all.inputs.push(Edge::all(self.source(base, span)?));
         Ok(all.inputs.len() - 1)
     }
 }
