@@ -162,13 +162,34 @@ fn what_is_removed_is_gone_in_the_image() {
 #[test]
 fn a_cache_mount_lives_on_and_is_in_no_image() {
     let home = home();
-    let step = "RUN --mount=type=cache,target=/cache echo x >>/cache/runs";
-    home.write("app/Dockerfile", format!("FROM busybox\n{step}\n"));
-    home.types("rbuild -t app app && rbuild -t app --no-cache app").ok();
+    let cache = "RUN --mount=type=cache,id=c,target=/cache";
+    let file = format!("FROM busybox\nARG N\n{cache} echo $N >>/cache/runs\n");
+    home.write("app/Dockerfile", file);
+    home.types("rbuild -t app app && rbuild -t app --build-arg N=2 app").ok();
     assert_eq!(in_image(&home, "app", "ls -d /cache 2>/dev/null; true"), "");
-    let file = "FROM busybox\nRUN --mount=type=cache,target=/cache wc -l </cache/runs >/runs\n";
-    home.builds("count", file).ok();
+    home.builds("count", &format!("FROM busybox\n{cache} wc -l </cache/runs >/runs\n")).ok();
     assert_eq!(in_image(&home, "count", "cat /runs"), "2");
+}
+
+#[test]
+fn no_cache_empties_the_cache_mounts_of_its_steps() {
+    let home = home();
+    let step = |more: &str| {
+        let mount = format!("RUN --mount=type=cache,target=/c{more}");
+        format!("{mount} echo $N >>/c/runs\n{mount} cat /c/runs >>/out\n")
+    };
+    let own = step(",id=own,mode=0773");
+    let file = format!("FROM busybox AS one\nARG N\n{own}FROM one\nARG N\n{}", step(""));
+    home.write("app/Dockerfile", file);
+    let mut seen = |number: u32, more: &str| {
+        home.types(&format!("rbuild -t app --build-arg N={number} {more} app")).ok();
+        in_image(&home, "app", "cat /out").replace('\n', " ")
+    };
+    assert_eq!(seen(1, ""), "1 1");
+    assert_eq!(seen(2, ""), "1 2 1 2");
+    assert_eq!(seen(3, "--no-cache-filter one"), "3 1 2 3");
+    assert_eq!(seen(4, ""), "3 4 1 2 3 4");
+    assert_eq!(seen(5, "--no-cache"), "5 5");
 }
 
 #[test]

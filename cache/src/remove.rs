@@ -41,6 +41,18 @@ impl Store {
         }
         Ok(removed)
     }
+
+    /// Takes a folder of the store out of it.
+    ///
+    /// Its files go at once, or by the next sweep where someone has the folder locked.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        let aside = self.folder(TEMPORARY)?.join(random_name()?);
+        match fs::rename(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(Error::file("move away", path))?,
+        }
+        remove_dead(&aside).map_err(Error::file("remove", &aside)).map(drop)
+    }
 }
 
 /// What is in a folder, which need not exist.
@@ -163,5 +175,22 @@ mod tests {
         assert!(store.layer_path(&kept).is_some());
         assert!(staged.commit(None).is_ok() && writer.finish().is_ok());
         assert!(lock.is_some() && store.lock("held").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_discarded_stays_while_it_is_in_use() {
+        let store = Store::temporary().unwrap();
+        let folder = store.root().join("folder");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), "x").unwrap();
+        let user = fs::File::open(&folder).unwrap();
+        flock(&user, FlockOperation::LockShared).unwrap();
+        store.discard(&folder).unwrap();
+        store.discard(&folder).unwrap();
+        assert!(!folder.exists());
+        let file = rustix::fs::openat(&user, "file", OFlags::RDONLY, Mode::empty());
+        assert!(file.is_ok() && store.sweep().unwrap() == 0);
+        drop(user);
+        assert_eq!(store.sweep().unwrap(), 1);
     }
 }

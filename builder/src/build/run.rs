@@ -22,6 +22,7 @@ use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
 use crate::remote::Remotes;
 use crate::source::{self, ResolvedImage};
+use crate::worker::caches;
 use crate::worker::fetch::blocking;
 use crate::worker::{Base, LocalWorker, World, image_key};
 
@@ -187,6 +188,7 @@ impl Run {
         resolved: &BTreeMap<Wanted, ResolvedImage>,
     ) -> Result<Snapshot> {
         let folders = self.folders(lowered).await?;
+        self.forget_caches(lowered).await?;
         let (world, bases) = self.world(lowered, resolved, folders);
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
@@ -199,6 +201,15 @@ impl Run {
             Ok(outputs) => Ok(outputs[0].clone()),
             Err(error) => Err(self.failed(lowered, error)),
         }
+    }
+
+    /// Takes away the caches of the steps that are to run as if for the first time.
+    async fn forget_caches(&self, lowered: &Lowered) -> Result<()> {
+        let (store, graph) = (self.store.clone(), lowered.graph.clone());
+        blocking(move || {
+            caches::forget(&store, &graph).map_err(Error::store("take the caches away"))
+        })
+        .await
     }
 
     /// Everything that the steps of this build may use.

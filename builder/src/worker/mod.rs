@@ -4,6 +4,7 @@
 //! wait for them. A step that is no longer wanted is killed by the guard that its future holds.
 
 mod archive;
+pub(crate) mod caches;
 mod copy;
 mod exec;
 pub(crate) mod fetch;

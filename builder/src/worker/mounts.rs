@@ -3,14 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rbuild_cache::tree::Keep;
 use rbuild_cache::{Lock, Snapshot, StagedLayer};
 use rbuild_runtime::{Mount, MountSource};
-use rbuild_solver::op::{Exec, MountKind, Sharing};
-use rbuild_solver::{Task, What};
+use rbuild_solver::Task;
+use rbuild_solver::op::{Exec, MountKind};
 use rustix::fs::{CWD, Dev, FileType, Mode, OFlags};
 
 use super::{World, select};
@@ -28,8 +27,10 @@ pub(super) struct Mounts {
     staged: Vec<StagedLayer>,
     /// Views of whose files only one is mounted; closing a view unmounts it.
     views: Vec<OwnedFd>,
+    /// Cache folders that are in use by this RUN alone.
+    pub(super) locks: Vec<Lock>,
     /// Cache folders that are in use.
-    locks: Vec<Lock>,
+    pub(super) caches: Vec<OwnedFd>,
     /// What speaks for the SSH agents.
     agents: Vec<Forward>,
 }
@@ -48,7 +49,7 @@ impl World {
                 }
                 MountKind::Cache { read_only, .. } => {
                     let folder = self.cache_folder(task, &mount.kind, &mut all)?;
-                    let bound = Mount::bind(folder, target);
+                    let bound = Mount::new(MountSource::Fd(folder), target);
                     all.list.push(if *read_only { bound.read_only() } else { bound });
                 }
                 MountKind::Inline { contents, mode } => {
@@ -163,122 +164,14 @@ impl World {
         all.staged.push(mask);
         view.map_err(StepError::store("mount the context"))
     }
-
-    /// The folder of a cache mount, made and seeded when it is new.
-    fn cache_folder(
-        &self,
-        task: &Task,
-        kind: &MountKind,
-        all: &mut Mounts,
-    ) -> Result<PathBuf, StepError> {
-        let MountKind::Cache { id, sharing, seed, source, mode, uid, gid, .. } = kind else {
-            return Err(StepError::Other("not a cache mount".to_owned()));
-        };
-        if seed.is_none() && !is_root(source) {
-            let hint = "a new cache is empty: `source` is a path in what `from` names".to_owned();
-            return Err(StepError::NotFound {
-                path: relative(source).to_owned(),
-                hint: Some(hint),
-            });
-        }
-        let name = cache_name(task, kind, id);
-        let (name, lock) = self.claim_cache(task, id, &name, *sharing)?;
-        all.locks.extend(lock);
-        let folder = self.store.root().join("cache-mounts").join(name);
-        let made = || -> io::Result<()> {
-            if folder.is_dir() {
-                return Ok(());
-            }
-            fs::create_dir_all(folder.parent().unwrap_or(&folder))?;
-            // Made aside and renamed, so that nobody sees a half-seeded folder.
-            let aside =
-                folder.with_extension(format!("{}.{}.new", std::process::id(), task.step.0));
-            let _ = fs::remove_dir_all(&aside);
-            fs::DirBuilder::new().mode(*mode).create(&aside)?;
-            if let Some(seed) = seed {
-                self.seed_cache(&task.inputs[*seed], source, &aside)?;
-            }
-            fs::set_permissions(&aside, fs::Permissions::from_mode(*mode))?;
-            chown(&aside, Some(*uid), Some(*gid))?;
-            match fs::rename(&aside, &folder) {
-                Err(_) if folder.is_dir() => fs::remove_dir_all(&aside),
-                result => result,
-            }
-        };
-        made().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if seed.is_some() => {
-                StepError::NotFound { path: relative(source).to_owned(), hint: None }
-            }
-            _ => StepError::file(format!("make the cache folder `{id}`"))(error),
-        })?;
-        Ok(folder)
-    }
-
-    /// Finds which folder serves a cache mount, by how it is shared.
-    fn claim_cache(
-        &self,
-        task: &Task,
-        id: &str,
-        name: &str,
-        sharing: Sharing,
-    ) -> Result<(String, Option<Lock>), StepError> {
-        let failed = || StepError::store(format!("lock the cache folder `{id}`"));
-        match sharing {
-            Sharing::Shared => Ok((name.to_owned(), None)),
-            Sharing::Locked => {
-                let tell = |pid: u32| {
-                    let on = format!("pid {pid}, which uses the cache `{id}`");
-                    task.events.emit(task.step, What::Waiting { on });
-                };
-                let lock = self.store.lock_wait(&format!("cache {name}"), tell);
-                Ok((name.to_owned(), Some(lock.map_err(failed())?)))
-            }
-            Sharing::Private => {
-                for number in 0_u32.. {
-                    let name = match number {
-                        0 => name.to_owned(),
-                        number => format!("{name}.{number}"),
-                    };
-                    let lock = self.store.lock(&format!("cache {name}")).map_err(failed())?;
-                    if lock.is_some() {
-                        return Ok((name, lock));
-                    }
-                }
-                Err(StepError::Other(format!("every copy of the cache `{id}` is in use")))
-            }
-        }
-    }
-
-    fn seed_cache(&self, seed: &Snapshot, source: &str, target: &Path) -> io::Result<()> {
-        let root = match self.folder(seed) {
-            Some(folder) => folder.root().try_clone_to_owned()?,
-            None => self.store.view(&seed.layers).map_err(io::Error::other)?,
-        };
-        super::copy::tree(root.as_fd(), Path::new(relative(source)), target)
-    }
-}
-
-/// The name of the folder of a cache, by its id: another seed, or another owner, is another cache.
-fn cache_name(task: &Task, kind: &MountKind, id: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(id.as_bytes());
-    if let MountKind::Cache { seed, source, mode, uid, gid, .. } = kind {
-        if let Some(seed) = seed {
-            hasher.update(format!("\0{} {source}", task.inputs[*seed].content.hex()).as_bytes());
-        }
-        if (*mode, *uid, *gid) != (0o755, 0, 0) {
-            hasher.update(format!("\0{mode:o} {uid} {gid}").as_bytes());
-        }
-    }
-    hasher.finalize().to_hex()[..32].to_owned()
 }
 
 /// A path of an input below its root.
-fn relative(path: &str) -> &str {
+pub(super) fn relative(path: &str) -> &str {
     path.trim_start_matches('/')
 }
 
-fn is_root(path: &str) -> bool {
+pub(super) fn is_root(path: &str) -> bool {
     matches!(relative(path), "" | ".")
 }
 

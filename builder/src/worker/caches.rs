@@ -1,0 +1,195 @@
+//! The folders of `RUN --mount=type=cache`, which outlive a build.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::Path;
+
+use rbuild_cache::{Lock, Snapshot, Store};
+use rbuild_solver::op::{MountKind, Op, Sharing};
+use rbuild_solver::{Graph, Task, What, Work};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, statat};
+use rustix::io::Errno;
+
+use super::World;
+use super::mounts::{Mounts, is_root, relative};
+use crate::error::StepError;
+
+const CACHES: &str = "cache-mounts";
+
+/// How the name of a folder ends that is not yet a cache.
+const UNFINISHED: &str = ".new";
+
+/// How often a cache is opened again that another build takes away meanwhile.
+const TRIES: usize = 16;
+
+/// Takes away the caches that steps of a graph use which are to run as if for the first time.
+///
+/// A RUN of another build that uses one of them keeps it until it ends.
+pub(crate) fn forget(store: &Store, graph: &Graph) -> rbuild_cache::Result<()> {
+    let mut ids: Vec<String> = Vec::new();
+    for (_, vertex) in graph.iter() {
+        let Work::Op { op: Op::Exec(exec), fresh: true, .. } = &vertex.work else {
+            continue;
+        };
+        ids.extend(exec.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Cache { id, .. } => Some(hash(id)),
+            _ => None,
+        }));
+    }
+    let entries = match fs::read_dir(store.root().join(CACHES)) {
+        Ok(entries) if !ids.is_empty() => entries,
+        _ => return Ok(()),
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| !name.ends_with(UNFINISHED)) else {
+            continue;
+        };
+        if ids.iter().any(|id| name.starts_with(id.as_str())) {
+            store.discard(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+impl World {
+    /// Opens the folder of a cache mount, which is made and seeded when it is new.
+    pub(super) fn cache_folder(
+        &self,
+        task: &Task,
+        kind: &MountKind,
+        all: &mut Mounts,
+    ) -> Result<OwnedFd, StepError> {
+        let MountKind::Cache { id, sharing, seed, source, .. } = kind else {
+            return Err(StepError::Other("not a cache mount".to_owned()));
+        };
+        let path = || relative(source).to_owned();
+        if seed.is_none() && !is_root(source) {
+            let hint = "a new cache is empty: `source` is a path in what `from` names".to_owned();
+            return Err(StepError::NotFound { path: path(), hint: Some(hint) });
+        }
+        let (name, lock) = self.claim_cache(task, id, &cache_name(task, kind, id), *sharing)?;
+        all.locks.extend(lock);
+        let folder = self.store.root().join(CACHES).join(name);
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound if seed.is_some() => {
+                StepError::NotFound { path: path(), hint: None }
+            }
+            _ => StepError::file(format!("make the cache folder `{id}`"))(error),
+        };
+        for _ in 0..TRIES {
+            self.make_cache(task, kind, &folder).map_err(failed)?;
+            if let Some(opened) = open_in_use(&folder).map_err(failed)? {
+                all.caches.push(opened.try_clone().map_err(failed)?);
+                return Ok(opened);
+            }
+        }
+        Err(StepError::Other(format!("other builds take the cache `{id}` away")))
+    }
+
+    /// Makes the folder of a cache unless it is there.
+    fn make_cache(&self, task: &Task, kind: &MountKind, folder: &Path) -> io::Result<()> {
+        let MountKind::Cache { seed, source, mode, uid, gid, .. } = kind else {
+            return Ok(());
+        };
+        if folder.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder.parent().unwrap_or(folder))?;
+        // Made aside and renamed, so that nobody sees a half-seeded folder.
+        let end = format!("{}.{}{UNFINISHED}", std::process::id(), task.step.0);
+        let aside = folder.with_extension(end);
+        let _ = fs::remove_dir_all(&aside);
+        fs::DirBuilder::new().mode(*mode).create(&aside)?;
+        if let Some(seed) = seed {
+            self.seed_cache(&task.inputs[*seed], source, &aside)?;
+        }
+        fs::set_permissions(&aside, fs::Permissions::from_mode(*mode))?;
+        chown(&aside, Some(*uid), Some(*gid))?;
+        match fs::rename(&aside, folder) {
+            Err(_) if folder.is_dir() => fs::remove_dir_all(&aside),
+            result => result,
+        }
+    }
+
+    /// Finds which folder serves a cache mount, by how it is shared.
+    fn claim_cache(
+        &self,
+        task: &Task,
+        id: &str,
+        name: &str,
+        sharing: Sharing,
+    ) -> Result<(String, Option<Lock>), StepError> {
+        let failed = || StepError::store(format!("lock the cache folder `{id}`"));
+        match sharing {
+            Sharing::Shared => Ok((name.to_owned(), None)),
+            Sharing::Locked => {
+                let tell = |pid: u32| {
+                    let on = format!("pid {pid}, which uses the cache `{id}`");
+                    task.events.emit(task.step, What::Waiting { on });
+                };
+                let lock = self.store.lock_wait(&format!("cache {name}"), tell);
+                Ok((name.to_owned(), Some(lock.map_err(failed())?)))
+            }
+            Sharing::Private => {
+                for number in 0_u32.. {
+                    let name = match number {
+                        0 => name.to_owned(),
+                        number => format!("{name}.{number}"),
+                    };
+                    let lock = self.store.lock(&format!("cache {name}")).map_err(failed())?;
+                    if lock.is_some() {
+                        return Ok((name, lock));
+                    }
+                }
+                Err(StepError::Other(format!("every copy of the cache `{id}` is in use")))
+            }
+        }
+    }
+
+    fn seed_cache(&self, seed: &Snapshot, source: &str, target: &Path) -> io::Result<()> {
+        let root = match self.folder(seed) {
+            Some(folder) => folder.root().try_clone_to_owned()?,
+            None => self.store.view(&seed.layers).map_err(io::Error::other)?,
+        };
+        super::copy::tree(root.as_fd(), Path::new(relative(source)), target)
+    }
+}
+
+/// Opens a cache and marks it as in use; there is none if another build takes it away just now.
+fn open_in_use(folder: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat(CWD, folder, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened?,
+    };
+    flock(&opened, FlockOperation::LockShared)?;
+    let there = match statat(CWD, folder, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        there => there?,
+    };
+    Ok((there.st_ino == fstat(&opened)?.st_ino).then_some(opened))
+}
+
+/// The name of the folder of a cache, which begins with the hash of its id: another seed, or
+/// another owner, is another cache.
+fn cache_name(task: &Task, kind: &MountKind, id: &str) -> String {
+    let mut more = String::new();
+    if let MountKind::Cache { seed, source, mode, uid, gid, .. } = kind {
+        if let Some(seed) = seed {
+            let content = task.inputs[*seed].content.hex();
+            let _ = write!(more, "\0{content} {source}");
+        }
+        if (*mode, *uid, *gid) != (0o755, 0, 0) {
+            let _ = write!(more, "\0{mode:o} {uid} {gid}");
+        }
+    }
+    if more.is_empty() { hash(id) } else { format!("{}-{}", hash(id), hash(&more)) }
+}
+
+fn hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
+}
