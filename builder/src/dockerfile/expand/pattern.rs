@@ -6,6 +6,11 @@ use regex::Regex;
 
 use super::{ExpandError, SIZE_LIMIT};
 
+/// The longest pattern in bytes: compiled it takes many times its length.
+const PATTERN_LIMIT: usize = 65_535;
+/// The largest product of the lengths of a pattern and of the value that it is compared with.
+const WORK_LIMIT: usize = 1 << 26;
+
 /// The end of a value that is trimmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -28,7 +33,7 @@ pub(super) fn trim(
     side: Side,
     longest: bool,
 ) -> Result<String, ExpandError> {
-    let mut parts = parts(pattern)?;
+    let mut parts = parts(pattern, value)?;
     if side == Side::Start {
         let regex = compile(&parts, longest, "^", pattern)?;
         return Ok(regex.find(value).map_or(value, |found| &value[found.end()..]).to_owned());
@@ -48,7 +53,7 @@ pub(super) fn replace(
     replacement: &str,
     every: bool,
 ) -> Result<String, ExpandError> {
-    let regex = compile(&parts(pattern)?, true, "", pattern)?;
+    let regex = compile(&parts(pattern, value)?, true, "", pattern)?;
     let mut result = String::new();
     let mut from = 0;
     let limit = if every { usize::MAX } else { 1 };
@@ -64,7 +69,11 @@ pub(super) fn replace(
     Ok(result)
 }
 
-fn parts(pattern: &str) -> Result<Vec<Part>, ExpandError> {
+/// Takes a pattern apart that is to be compared with a value.
+fn parts(pattern: &str, value: &str) -> Result<Vec<Part>, ExpandError> {
+    if pattern.len() > PATTERN_LIMIT || pattern.len().saturating_mul(value.len()) > WORK_LIMIT {
+        return Err(ExpandError::Pattern(start(pattern)));
+    }
     let mut parts = Vec::new();
     let mut characters = pattern.chars();
     while let Some(c) = characters.next() {
@@ -73,7 +82,7 @@ fn parts(pattern: &str) -> Result<Vec<Part>, ExpandError> {
             '?' => Part::One,
             '\\' => match characters.next() {
                 Some(c @ ('*' | '?' | '\\' | '}' | '/')) => Part::Character(c),
-                _ => return Err(ExpandError::Pattern(pattern.to_owned())),
+                _ => return Err(ExpandError::Pattern(start(pattern))),
             },
             c => Part::Character(c),
         });
@@ -98,5 +107,10 @@ fn compile(
             }
         }
     }
-    Regex::new(&text).map_err(|_| ExpandError::Pattern(pattern.chars().take(80).collect()))
+    Regex::new(&text).map_err(|_| ExpandError::Pattern(start(pattern)))
+}
+
+/// As much of a pattern as a message shows.
+fn start(pattern: &str) -> String {
+    pattern.chars().take(80).collect()
 }

@@ -111,5 +111,15 @@ fn expansions_are_as_deep_and_as_long_as_they_may_be() {
     let long = "x".repeat(1 << 20);
     let lookup = |_: &str| Some(long.as_str().into());
     assert_eq!(expand(&"$A".repeat(1_000_000), '\\', lookup), Err(ExpandError::Size));
+    for word in [
+        "${A#$A}",
+        "${A%%*$A*}",
+        "${A//$A/x}",
+        "${U#$A}",
+        "${A#*a*b*c*d*e*f*g*h*i*j*k*l*m*n*o*p*q*r*s*t*u*v*w*x*y*z*a*b*c*d*e*f*g}",
+    ] {
+        let error = expand(word, '\\', |name| (name == "A").then(|| long.as_str().into()));
+        assert!(matches!(error, Err(ExpandError::Pattern(shown)) if shown.len() <= 80), "{word}");
+    }
     assert!(expand(&"$A".repeat(15), '\\', lookup).is_ok_and(|text| text.len() < TOTAL_LIMIT));
 }
