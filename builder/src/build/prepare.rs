@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rbuild_solver::Events;
+use rbuild_solver::StepId;
 
 use super::steps::{begin, transferred};
 use super::{Build, DockerfileSource};
@@ -26,7 +26,9 @@ impl Build {
             self.request.arguments.get(KEEP_GIT_DIR).is_some_and(|value| is_on(value));
         let context = remotes.locate(&self.context, keep_git_dir).await?;
         let mut folder = Folder::open(CONTEXT, &context.path, &remotes.store)?;
-        let (name, path, text) = self.read_dockerfile(&folder, context.dockerfile, events)?;
+        let (name, path, text) = self.read_dockerfile(&folder, context.dockerfile)?;
+        let definition = begin(events, format!("[internal] load build definition from {name}"));
+        transferred(events, definition, "dockerfile", text.len() as u64);
         // What comes whole from elsewhere has nothing in it that is to be left out.
         if self.context.is_local() {
             let step = begin(events, "[internal] load .dockerignore".to_owned());
@@ -40,7 +42,7 @@ impl Build {
         })?;
         let tree = dockerfile::parse(&text)
             .map_err(|errors| Error::Dockerfile { file: file.clone(), errors })?;
-        Ok(Prepared { folder, file, path, tree, time: context.time })
+        Ok(Prepared { definition, folder, file, path, tree, time: context.time })
     }
 
     /// Refuses a file that another frontend is to read.
@@ -64,7 +66,6 @@ impl Build {
         &self,
         folder: &Folder,
         only: Option<String>,
-        events: &Events,
     ) -> Result<(String, Option<PathBuf>, Vec<u8>)> {
         let named = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into();
         let source = match (&self.dockerfile, only) {
@@ -97,8 +98,6 @@ impl Build {
                 }
             }
         };
-        let step = begin(events, format!("[internal] load build definition from {name}"));
-        transferred(events, step, "dockerfile", text.len() as u64);
         Ok((name, path, text))
     }
 }
@@ -106,6 +105,8 @@ impl Build {
 /// A parsed Dockerfile and its context.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    /// The step that has read the Dockerfile.
+    pub(super) definition: StepId,
     pub(super) folder: Folder,
     pub(super) file: Source,
     pub(super) path: Option<PathBuf>,

@@ -45,6 +45,10 @@ impl Run {
         let resolved = self.resolve(&request).await?;
         let lowered = lower::lower(&self.prepared.tree, &request, &known(&resolved))
             .map_err(|error| self.wrong(error))?;
+        for warning in &lowered.warnings {
+            let text = warning.to_string();
+            self.events.emit(self.prepared.definition, What::Warning { text });
+        }
         self.lint(&lowered)?;
         let snapshot = self.solve(&lowered, &resolved).await?;
         let sweep = self.sweep();

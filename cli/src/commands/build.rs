@@ -33,26 +33,30 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     for output in &outputs {
         build = build.output(output.clone());
     }
-    let progress = Progress::start(mode(args)?, session.config.look());
+    let mode = mode(args)?;
+    let progress = Progress::start(mode, session.config.look());
     if let Some(call) = args.asked() {
         return check::run(call, build, &store, progress, path(args).as_deref());
     }
     let built = block_on(async { Ok(build.on_event(progress.sink()).run(&store).await) });
     progress.finish();
     let built = built?;
-    if let Err(Error::Lint { file, warnings }) = &built
-        && !args.quiet
-    {
-        tell(&check::listed(warnings, file, session.config.debug()));
+    let found = match &built {
+        Ok(built) => Some((&built.warnings, &built.dockerfile)),
+        Err(Error::Lint { file, warnings }) => Some((warnings, file)),
+        Err(_) => None,
+    };
+    // Which warnings there are is told by the progress; this is more of them.
+    let at_length =
+        session.config.debug() && !matches!(mode, Mode::Rawjson | Mode::Quiet | Mode::None);
+    if let Some((warnings, file)) = found.filter(|_| at_length) {
+        tell(&check::at_length(warnings, file));
     }
-    finish(args, session, &built?, outputs::use_stdout(&outputs))
+    finish(args, &built?, outputs::use_stdout(&outputs))
 }
 
 /// What is said and written once the image is there.
-fn finish(args: &BuildArgs, session: &Session, built: &Built, stdout_taken: bool) -> Outcome {
-    if !args.quiet {
-        tell(&check::listed(&built.warnings, &built.dockerfile, session.config.debug()));
-    }
+fn finish(args: &BuildArgs, built: &Built, stdout_taken: bool) -> Outcome {
     if let Some(file) = &args.iidfile {
         write(file, &built.id.to_string())?;
     }

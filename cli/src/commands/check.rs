@@ -13,7 +13,7 @@ use crate::args::{Call, Format, Method};
 use crate::diagnostic::Place;
 use crate::failure::Failure;
 use crate::interrupt::block_on;
-use crate::progress::{self, Progress};
+use crate::progress::Progress;
 use crate::table::table;
 
 /// Asks, and prints the answer. `path` is where the Dockerfile is, as far as that is known.
@@ -109,34 +109,22 @@ fn excerpt(warning: &Warning, file: &str, source: &str) -> String {
     lines.map_or_else(String::new, |lines| Place { file, source, lines, columns: None }.excerpt())
 }
 
-/// The warnings of a build, as a list; `debug` tells more of each.
-pub(super) fn listed(warnings: &[Diagnostic], file: &Source, debug: bool) -> String {
-    let lines: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-    let list = progress::warnings(&lines, debug);
-    if !debug {
-        return list;
+/// The warnings of a build, each with what its rule is about and its place.
+pub(super) fn at_length(warnings: &[Diagnostic], file: &Source) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        let Kind::Lint(rule) = warning.kind else {
+            continue;
+        };
+        let _ = writeln!(text, "\n{warning}\n{}", rule.description());
+        if let Some(url) = rule.url() {
+            let _ = writeln!(text, "More info: {url}");
+        }
+        let lines = warning.span.lines;
+        let place = Place { file: &file.name, source: &file.text, lines, columns: None };
+        text.push_str(&place.excerpt());
     }
-    // The lines of the warnings come last, one each.
-    let mut lines = list.split_inclusive('\n').rev();
-    let mut blocks: Vec<String> = Vec::new();
-    for warning in warnings.iter().rev() {
-        let line = lines.next().unwrap_or_default();
-        blocks.push(format!("{line}{}\n", more(warning, file)));
-    }
-    let heading: Vec<_> = lines.collect();
-    heading.into_iter().rev().map(str::to_owned).chain(blocks.into_iter().rev()).collect()
-}
-
-fn more(warning: &Diagnostic, file: &Source) -> String {
-    let Kind::Lint(rule) = warning.kind else {
-        return String::new();
-    };
-    let mut text = format!("{}\n", rule.description());
-    if let Some(url) = rule.url() {
-        let _ = writeln!(text, "More info: {url}");
-    }
-    let lines = warning.span.lines;
-    text + &Place { file: &file.name, source: &file.text, lines, columns: None }.excerpt()
+    text
 }
 
 fn outline_text(outline: &Outline) -> String {

@@ -54,7 +54,7 @@ fn failure(shown: &mut String, step: &Step) {
 }
 
 /// The warnings of a build; `debug` lists them.
-pub(crate) fn warnings(all: &[String], debug: bool) -> String {
+pub(super) fn warnings(all: &[String], debug: bool) -> String {
     let (count, noun) = match all.len() {
         0 => return String::new(),
         1 => (1, "warning"),

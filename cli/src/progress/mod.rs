@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use rbuild::Event;
 
 use self::failure::Failures;
-pub(crate) use self::failure::warnings;
 use self::json::RawJson;
 use self::plain::Plain;
 use self::tty::Tty;

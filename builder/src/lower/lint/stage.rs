@@ -46,7 +46,7 @@ pub(in crate::lower) fn declared(
 }
 
 /// What the instructions of a stage have set so far.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct State {
     /// What ENV and ARG have set.
     scope: Scope,
@@ -69,7 +69,10 @@ struct Walk<'a> {
     plan: &'a Plan,
     request: &'a Request,
     resolved: &'a BTreeMap<Wanted, ResolvedImage>,
+    /// The states at the end of stages that others still stand on.
     done: Vec<Option<State>>,
+    /// How many stages to come stand on each.
+    pending: Vec<usize>,
     declared: Vec<Vec<Declared>>,
     near: Near,
     found: Vec<Diagnostic>,
@@ -83,13 +86,19 @@ impl<'a> Walk<'a> {
         request: &'a Request,
         resolved: &'a BTreeMap<Wanted, ResolvedImage>,
     ) -> Self {
+        let mut pending = vec![0; plan.stages.len()];
+        for stage in plan.stages.iter().filter(|stage| stage.wanted) {
+            if let Base::Stage(below) = stage.base {
+                pending[below] += 1;
+            }
+        }
         let (done, declared, found) = (Vec::new(), Vec::new(), Vec::new());
         let near = Near::new();
-        let mut walk = Self { file, plan, request, resolved, done, declared, near, found };
+        let mut walk = Self { file, plan, request, resolved, done, pending, declared, near, found };
         for (index, stage) in plan.stages.iter().enumerate() {
             walk.declared.push(Vec::new());
             let state = stage.wanted.then(|| walk.stage(index));
-            walk.done.push(state);
+            walk.done.push(state.filter(|_| walk.pending[index] > 0));
         }
         walk
     }
@@ -119,8 +128,7 @@ impl<'a> Walk<'a> {
     fn base(&mut self, index: usize) -> State {
         let planned = &self.plan.stages[index];
         if let Base::Stage(below) = planned.base {
-            let below = self.done[below].clone().expect("the base of a wanted stage is wanted");
-            let mut state = State { last: [None; 3], ..below };
+            let mut state = State { last: [None; 3], ..self.end_of(below) };
             for (name, value) in state.env.variables() {
                 state.scope.set(name, value);
             }
@@ -150,6 +158,21 @@ impl<'a> Walk<'a> {
             state.set_env(name, value);
         }
         state
+    }
+
+    /// The state at the end of a stage; the last one that stands on it takes it.
+    fn end_of(&mut self, stage: usize) -> State {
+        self.pending[stage] -= 1;
+        if self.pending[stage] == 0 {
+            return self.done[stage].take().expect("the base of a wanted stage is wanted");
+        }
+        let state = self.done[stage].as_ref().expect("the base of a wanted stage is wanted");
+        if state.scope.spend_copy().is_ok() {
+            state.clone()
+        } else {
+            // The build is refused for the same reason.
+            State { scope: self.plan.global.beside(), known: false, ..State::default() }
+        }
     }
 
     /// An image is of the platform that it is wanted for. One that stands for another name was
