@@ -185,7 +185,8 @@ impl<'a> Archive<'a> {
         let mut writer = self.store.blob_writer(None).map_err(failed())?;
         io::copy(&mut file, &mut writer).and_then(|_| writer.flush()).map_err(unread)?;
         let (digest, size) = writer.finish().map_err(failed())?;
-        let blob = Blob { digest, size, media_type: media_type.to_owned(), from: None };
+        let blob =
+            Blob { digest, size, media_type: media_type.to_owned(), from: None, created: None };
         let kept = self.store.open_blob(&digest).map_err(failed())?;
         let tar = plain(kept, media_type).map_err(unread)?;
         self.store.unpack(diff_id, tar).map_err(failed())?;

@@ -197,6 +197,7 @@ pub(crate) fn layers(
             size: descriptor.size(),
             media_type: descriptor.media_type().to_string(),
             from: Some(full.to_owned()),
+            created: None,
         };
         Ok(Layer::Pulled { diff_id: *diff_id, blob })
     };

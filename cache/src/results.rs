@@ -33,9 +33,22 @@ impl Store {
             stale.push(*key);
             None
         };
-        let results = keys.iter().zip(found).map(check).collect();
-        self.forget(&stale)?;
+        let mut results: Vec<_> = keys.iter().zip(found).map(check).collect();
+        self.index().write(&stale.iter().map(|key| (result_row(key), None)).collect::<Vec<_>>())?;
+        self.find_imported(keys, &mut results)?;
         Ok(results)
+    }
+
+    /// Fills gaps with what other stores know, which is known here from then on.
+    fn find_imported(&self, keys: &[Key], results: &mut [Option<Outputs>]) -> Result<()> {
+        let mut rows = Vec::new();
+        for (key, result) in keys.iter().zip(results).filter(|(_, result)| result.is_none()) {
+            *result = self.imported().iter().find_map(|imported| imported.find(key));
+            if let Some(outputs) = result {
+                rows.push((result_row(key), Some(to_json("outputs", outputs)?)));
+            }
+        }
+        self.index().write(&rows)
     }
 
     fn is_here(&self, outputs: &Outputs) -> bool {
@@ -53,13 +66,22 @@ impl Store {
 
     /// Forgets results, such as those whose layers are gone from a registry.
     pub fn forget(&self, keys: &[Key]) -> Result<()> {
+        self.imported().iter().for_each(|imported| imported.forget(keys));
         let rows: Vec<Change> = keys.iter().map(|key| (result_row(key), None)).collect();
         self.index().write(&rows)
     }
 
     /// The digest of a part of a tree, when it was computed before.
     pub fn part(&self, whole: ContentId, select: Key) -> Result<Option<ContentId>> {
-        self.value(part_row(whole, select))
+        let known = self.value(part_row(whole, select))?;
+        let elsewhere = || self.imported().iter().find_map(|it| it.part(whole, select));
+        if known.is_none()
+            && let Some(part) = elsewhere()
+        {
+            self.remember_part(whole, select, part)?;
+            return Ok(Some(part));
+        }
+        Ok(known)
     }
 
     /// Remembers the digest of a part of a tree.

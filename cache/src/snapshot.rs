@@ -46,6 +46,9 @@ pub struct Blob {
     pub media_type: String,
     /// The reference from which it can be fetched, such as `docker.io/library/alpine:3`.
     pub from: Option<String>,
+    /// When the step that made the layer ended, in seconds since 1970, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<i64>,
 }
 
 /// What one vertex produced; an edge picks one of them.

@@ -15,9 +15,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::id::{Digest, LayerId};
+use crate::imported::Imported;
 use crate::index::Index;
 use crate::remove::remove_tree;
 use crate::results::rows_of_records;
+use crate::visit::Presence;
 
 pub(crate) const TEMPORARY: &str = "tmp";
 
@@ -28,6 +30,8 @@ pub(crate) const TEMPORARY: &str = "tmp";
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// What other stores know.
+    imported: Arc<[Arc<Imported>]>,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,7 @@ struct Inner {
     index: Index,
     packing: Turns<LayerId>,
     unpacking: Turns<Digest>,
+    presence: Presence,
     root: Root,
 }
 
@@ -73,7 +78,20 @@ impl Store {
     fn at(root: Root) -> Self {
         let index = Index::new(&root.path, rows_of_records);
         let (packing, unpacking) = (Turns::default(), Turns::default());
-        Self { inner: Arc::new(Inner { index, packing, unpacking, root }) }
+        let inner = Arc::new(Inner { index, packing, unpacking, presence: Presence::default(), root });
+        Self { inner, imported: Arc::default() }
+    }
+
+    /// The same store, which also looks into what other stores know, in this order, for what it
+    /// does not know itself.
+    #[must_use]
+    pub fn importing(self, imported: Vec<Arc<Imported>>) -> Self {
+        Self { imported: imported.into(), ..self }
+    }
+
+    /// What other stores know.
+    pub(crate) fn imported(&self) -> &[Arc<Imported>] {
+        &self.imported
     }
 
     /// The folder of the store, as an absolute path.
@@ -94,6 +112,11 @@ impl Store {
     /// The layers that are being unpacked in this process.
     pub(crate) fn unpacking(&self) -> &Turns<Digest> {
         &self.inner.unpacking
+    }
+
+    /// What this process uses.
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.inner.presence
     }
 
     /// A folder of the store, made if it is missing.

@@ -49,7 +49,7 @@ fn compress(store: &Store, layer: &Layer) -> Result<Blob> {
     store.pack(layer, &mut members).map_err(doing())?;
     members.finish().map_err(|source| Error::Write { path: store.root().to_owned(), source })?;
     let (digest, size) = writer.finish().map_err(doing())?;
-    let blob = Blob { digest, size, media_type: LAYER_GZIP.to_owned(), from: None };
+    let blob = Blob { digest, size, media_type: LAYER_GZIP.to_owned(), from: None, created: None };
     store.set_layer_note(layer, "blob.json", &blob).map_err(doing())?;
     Ok(blob)
 }

@@ -15,7 +15,7 @@ pub(crate) fn key(kind: u8, number: u64) -> Key {
 /// The record of step `number`, which made `layer` over a pulled one.
 pub(crate) fn record(number: u64, layer: Layer) -> Record {
     let digest = Digest::from_bytes([7; 32]);
-    let blob = Blob { digest, size: 1, media_type: "tar".into(), from: None };
+    let blob = Blob { digest, size: 1, media_type: "tar".into(), from: None, created: None };
     let content = ContentId::from_bytes(*key(9, number).as_bytes());
     let layers = Arc::from([Layer::Pulled { diff_id: digest, blob }, layer]);
     Record {

@@ -120,7 +120,7 @@ pub(super) fn files(pairs: &[(&str, &str)]) -> Files {
 impl Registry {
     fn add(&self, files: Files) -> Layer {
         let digest = Digest::from_bytes(*hash("layer", &files).as_bytes());
-        let blob = Blob { digest, size: 1, media_type: String::new(), from: None };
+        let blob = Blob { digest, size: 1, media_type: String::new(), from: None, created: None };
         let layer = Layer::Pulled { diff_id: digest, blob };
         self.layers.lock().unwrap().insert(layer.clone(), files);
         layer
