@@ -281,6 +281,24 @@ fn the_dockerfile_may_come_from_elsewhere() {
 }
 
 #[test]
+fn ignore_files_have_an_order() {
+    let home = home();
+    home.write("app/Dockerfile", "FROM busybox\nCOPY . /src\n");
+    let built = |home: &rbuild_testkit::Home| {
+        home.types("rbuild -t app app").ok();
+        in_image(home, "app", "ls /src")
+    };
+    home.write("app/a", "");
+    home.write("app/b", "");
+    home.write("app/.containerignore", "a\nDockerfile\n");
+    assert_eq!(built(&home), "b");
+    home.write("app/.dockerignore", "b\nDockerfile\n");
+    assert_eq!(built(&home), "a");
+    home.write("app/Dockerfile.dockerignore", "a\nb\nDockerfile*\n");
+    assert_eq!(built(&home), "");
+}
+
+#[test]
 fn a_hundred_layers_are_no_wall() {
     let home = home();
     let steps: Vec<_> = (0..100).map(|n| format!("RUN echo {n} >/file-{n}\n")).collect();
