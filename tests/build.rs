@@ -181,7 +181,7 @@ fn no_cache_empties_the_cache_mounts_of_its_steps() {
     let own = step(",id=own,mode=0773");
     let file = format!("FROM busybox AS one\nARG N\n{own}FROM one\nARG N\n{}", step(""));
     home.write("app/Dockerfile", file);
-    let mut seen = |number: u32, more: &str| {
+    let seen = |number: u32, more: &str| {
         home.types(&format!("rbuild -t app --build-arg N={number} {more} app")).ok();
         in_image(&home, "app", "cat /out").replace('\n', " ")
     };
