@@ -35,6 +35,8 @@ mod road;
 mod run;
 /// Builds that run beside each other.
 mod together;
+/// What is said of why a step ran.
+mod why;
 
 use rbuild_testkit::Home;
 

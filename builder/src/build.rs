@@ -23,6 +23,7 @@ use crate::lower::Request;
 use crate::platform::Platform;
 use crate::registries::Registries;
 use crate::remote::Remotes;
+use crate::report::{Recorder, Report};
 use crate::secret::{SecretSource, Secrets};
 use crate::source;
 use crate::ssh::{Agents, SshSource};
@@ -306,16 +307,33 @@ impl Build {
     /// # Errors
     /// See [`Error`](crate::Error), whose `kind` says whose fault it is.
     pub async fn run(self, store: &Store) -> Result<Built> {
-        let run = self.start(store).await?;
-        Box::pin(run.finish()).await
+        let recorder = Recorder::default();
+        let run = self.start(store, &recorder).await?;
+        let report = run.report();
+        let built = Box::pin(run.finish()).await;
+        let report = Report {
+            ended: jiff::Timestamp::now().as_second(),
+            image: built.as_ref().ok().map(|built| built.id.to_string()),
+            steps: recorder.steps(),
+            ..report
+        };
+        if !report.steps.is_empty()
+            && let Err(error) = report.keep(store)
+        {
+            tracing::warn!(%error, "the report of the build is not kept");
+        }
+        built
     }
 
     /// Reads what a build starts from.
-    async fn start(self, store: &Store) -> Result<Run> {
-        let events = match self.listener.clone() {
-            Some(listener) => Events::new(move |event| listener(event)),
-            None => Events::none(),
-        };
+    async fn start(self, store: &Store, recorder: &Recorder) -> Result<Run> {
+        let (recorder, listener) = (recorder.clone(), self.listener.clone());
+        let events = Events::new(move |event| {
+            recorder.note(&event);
+            if let Some(listener) = &listener {
+                listener(event);
+            }
+        });
         let names = self.names()?;
         let remotes = self.remotes(store, &events);
         let prepared = self.prepare(&remotes).await?;

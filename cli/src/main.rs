@@ -10,6 +10,7 @@ mod format;
 mod interrupt;
 mod pattern;
 mod progress;
+mod reason;
 mod table;
 
 use std::ffi::OsString;

@@ -169,6 +169,8 @@ impl Attempt {
             definition: node.definition,
             content: key::by_content(&parts),
             parts,
+            selects: node.vertex.edges().iter().map(|edge| edge.select.clone()).collect(),
+            place: node.vertex.place.clone(),
             description: node.vertex.description.clone(),
             step: node.step.unwrap_or(StepId(u64::MAX)),
             events: node.step.map_or_else(Events::none, |_| events.clone()),

@@ -22,6 +22,6 @@ pub use error::Error;
 pub use event::{CachedBy, Event, Events, StepId, Stream, What};
 pub use graph::{Edge, Graph, Vertex, VertexId, Work};
 pub use key::{content_of, scratch};
-pub use miss::Miss;
+pub use miss::{Change, FileChange, Miss};
 pub use solve::Solver;
 pub use worker::{Mode, Task, Worker};

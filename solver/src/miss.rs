@@ -1,7 +1,7 @@
 //! Why a vertex was not cached, told from the parts of its key and those of the last time.
 
 use rbuild_cache::Part;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::Edge;
 use crate::key;
@@ -11,7 +11,7 @@ use crate::op::Select;
 const SHOWN_PATHS: usize = 10;
 
 /// Why a step had to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Miss {
     /// No step like this one was ever built here.
@@ -29,8 +29,9 @@ pub enum Miss {
     BaseChanged,
     /// Files that the step uses were added, removed or changed.
     FilesChanged {
-        /// The paths or patterns by which the step uses them, the first ten.
-        paths: Vec<String>,
+        /// The files, the first ten; where they are not known, the paths or patterns by which the
+        /// step uses them.
+        files: Vec<FileChange>,
         /// How many there are in all.
         count: usize,
     },
@@ -38,6 +39,43 @@ pub enum Miss {
     Fresh,
     /// Nothing is different, but the result is no longer in the store.
     ResultGone,
+}
+
+/// A file that is not as it was when a step used it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// The path, relative to the root of the input.
+    pub path: String,
+    /// What became of it.
+    pub change: Change,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It was not there.
+    Added,
+    /// It is not there any more.
+    Removed,
+    /// Its contents, its mode or its owner are others.
+    Changed,
+}
+
+impl Miss {
+    /// Names the files that changed, where the worker knows them.
+    pub(crate) fn with_files(self, found: Vec<FileChange>) -> Self {
+        match self {
+            Self::FilesChanged { .. } if !found.is_empty() => Self::files(found),
+            other => other,
+        }
+    }
+
+    fn files(mut files: Vec<FileChange>) -> Self {
+        let count = files.len();
+        files.truncate(SHOWN_PATHS);
+        Self::FilesChanged { files, count }
+    }
 }
 
 /// Compares what a step is made of with what was last seen at its place.
@@ -61,10 +99,9 @@ pub(crate) fn explain(last: Option<&[Part]>, now: &[Part], inputs: &[Edge]) -> M
         return Miss::BaseChanged;
     }
     let indexes = changed.iter().filter_map(|name| name.strip_prefix(key::INPUT)?.parse().ok());
-    let paths: Vec<String> =
-        indexes.filter_map(|index: usize| inputs.get(index)).flat_map(paths_of).collect();
-    let count = paths.len();
-    Miss::FilesChanged { paths: paths.into_iter().take(SHOWN_PATHS).collect(), count }
+    let inputs = indexes.filter_map(|index: usize| inputs.get(index));
+    let change = |path| FileChange { path, change: Change::Changed };
+    Miss::files(inputs.flat_map(paths_of).map(change).collect())
 }
 
 /// The first part of the op that is another than last time, added, or gone.

@@ -136,6 +136,10 @@ impl Job {
         mut report: Report,
     ) -> Result<Outputs, Error> {
         let Vertex { description, place, .. } = self.vertex.as_ref();
+        let miss = match miss {
+            Miss::FilesChanged { .. } => miss.with_files(self.worker.changes(&self.task).await),
+            miss => miss,
+        };
         if self.mode == Mode::Check {
             report.end(What::Missed(miss.clone()));
             let (description, place) = (description.clone(), place.clone());

@@ -1,10 +1,11 @@
-//! What the solver asks of the world: three verbs.
+//! What the solver asks of the world: three verbs, and one to explain.
 
 use async_trait::async_trait;
 use rbuild_cache::{ContentId, Key, Outputs, Part, Snapshot};
 
 use crate::error::Error;
 use crate::event::{Events, StepId};
+use crate::miss::FileChange;
 use crate::op::{Op, Select, Source};
 
 /// Whether work may be done to find an answer.
@@ -29,6 +30,10 @@ pub struct Task {
     pub content: Key,
     /// What the content key was made of.
     pub parts: Vec<Part>,
+    /// What is used of each input.
+    pub selects: Vec<Select>,
+    /// Where it stands, as [`Vertex::place`](crate::Vertex::place) says.
+    pub place: String,
     /// The step as a person knows it.
     pub description: String,
     /// The step's number, for events.
@@ -54,4 +59,10 @@ pub trait Worker: Send + Sync + 'static {
     /// Runs an op. The layer it makes is committed, with its record beside it, before it returns;
     /// dropping the future stops the work and leaves nothing behind.
     async fn run(&self, task: Task) -> Result<Outputs, Error>;
+
+    /// Names the files that an op uses and that are not as they were when it ran last at its place.
+    /// Nothing where that is not known.
+    async fn changes(&self, _task: &Task) -> Vec<FileChange> {
+        Vec::new()
+    }
 }

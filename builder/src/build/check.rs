@@ -8,6 +8,7 @@ use super::run::{Run, known};
 use crate::dockerfile::{self, Check, Span};
 use crate::error::{Error, Result};
 use crate::lower;
+use crate::report::Recorder;
 use crate::subrequest::{CheckReport, Outline, Targets};
 
 /// The argument whose value takes the place of the file's `# check=`.
@@ -26,7 +27,7 @@ impl Build {
         // Nothing runs, so nothing needs to be allowed.
         self.request.insecure = true;
         let check = self.check_argument()?;
-        match self.start(store).await {
+        match self.start(store, &Recorder::default()).await {
             Ok(run) => run.check().await,
             Err(error) => by_text(error, check.as_ref()),
         }
@@ -38,7 +39,7 @@ impl Build {
     /// Those of a build, as far as it goes.
     pub async fn outline(mut self, store: &Store) -> Result<Outline> {
         self.request.insecure = true;
-        self.start(store).await?.outline().await
+        self.start(store, &Recorder::default()).await?.outline().await
     }
 
     /// Lists the stages that can be built. No image is asked for.
@@ -46,7 +47,7 @@ impl Build {
     /// # Errors
     /// A context or Dockerfile that cannot be read, or is wrong.
     pub async fn targets(self, store: &Store) -> Result<Targets> {
-        let prepared = self.start(store).await?.prepared;
+        let prepared = self.start(store, &Recorder::default()).await?.prepared;
         Ok(Targets::new(&prepared.file, &prepared.tree))
     }
 

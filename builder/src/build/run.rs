@@ -21,6 +21,7 @@ use crate::image::ImageConfig;
 use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
 use crate::remote::Remotes;
+use crate::report::Report;
 use crate::source::{self, ResolvedImage};
 use crate::worker::caches;
 use crate::worker::fetch::blocking;
@@ -39,6 +40,25 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The report of this build, as far as it is known before.
+    pub(super) fn report(&self) -> Report {
+        Report {
+            dockerfile: self.file_name(),
+            target: self.build.request.target.clone(),
+            platform: self.build.request.platform.to_string(),
+            ended: 0,
+            image: None,
+            bases: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// The name by which the Dockerfile of this build is told from others.
+    fn file_name(&self) -> String {
+        let path = self.prepared.path.as_deref();
+        path.unwrap_or(self.prepared.folder.path()).display().to_string()
+    }
+
     /// Goes the whole road.
     pub(super) async fn finish(self) -> Result<Built> {
         let request = self.request().await?;
@@ -87,8 +107,7 @@ impl Run {
 
     pub(super) async fn request(&self) -> Result<Request> {
         let mut request = self.build.request.clone();
-        let file = self.prepared.path.as_deref().unwrap_or(self.prepared.folder.path());
-        request.name = file.display().to_string();
+        request.name = self.file_name();
         for (name, context) in &self.build.contexts {
             let named = match context {
                 ContextReference::Files(_) => NamedContext::Folder,

@@ -5,6 +5,7 @@
 
 mod archive;
 pub(crate) mod caches;
+mod changes;
 mod copy;
 mod exec;
 pub(crate) mod fetch;
@@ -26,7 +27,7 @@ use rbuild_cache::hash::Hasher;
 use rbuild_cache::tree::{Options, Tree};
 use rbuild_cache::{ContentId, Layer, Outputs, Record, Snapshot, StagedLayer, Store};
 use rbuild_solver::op::{Op, Select, Source};
-use rbuild_solver::{CachedBy, Error, Mode, StepId, Task, What, Worker, content_of};
+use rbuild_solver::{CachedBy, Error, FileChange, Mode, StepId, Task, What, Worker, content_of};
 use tokio::sync::Semaphore;
 
 use crate::build::steps::{begin, transferred};
@@ -293,6 +294,7 @@ impl Worker for LocalWorker {
         let permit = self.0.jobs.clone().acquire_owned().await.map_err(|_| Error::Canceled)?;
         let kill = exec::Kill::new();
         let stop = kill.on_drop();
+        let uses = task.clone();
         let outputs = self
             .blocking(move |world| {
                 let outputs = match &task.op {
@@ -306,6 +308,14 @@ impl Worker for LocalWorker {
             })
             .await;
         stop.disarm();
+        if outputs.is_ok() {
+            self.0.remember_files(&uses);
+        }
         outputs
+    }
+
+    async fn changes(&self, task: &Task) -> Vec<FileChange> {
+        let task = task.clone();
+        self.blocking(move |world| Ok(world.changes(&task))).await.unwrap_or_default()
     }
 }

@@ -36,7 +36,7 @@ pub(crate) use image::{
     RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
-pub(crate) use system::{BuildxArgs, CompletionArgs, FormatArgs, InspectArgs, ManArgs};
+pub(crate) use system::{BuildxArgs, CompletionArgs, FormatArgs, InspectArgs, ManArgs, WhyArgs};
 pub(crate) use values::{Allow, Pair, Pull, SecretFlag, SecretSource, Size, SshFlag, Ulimit, csv};
 
 const EXAMPLES: &str = "\
@@ -117,6 +117,8 @@ impl Global {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile (also without the word `build`)
     Build(Box<BuildArgs>),
+    /// Say why the steps of the last build ran
+    Why(WhyArgs),
     /// Run a command in a new container
     Run(Box<RunArgs>),
     /// Make a container without starting it

@@ -69,3 +69,20 @@ pub(crate) struct ManArgs {
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
 }
+
+/// What `rbuild why` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhyArgs {
+    /// A step: its number, or a part of its text
+    #[arg(value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Look at the last build of this Dockerfile, not the last of all
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Look at the last build of this stage
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// `json` or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+}

@@ -24,6 +24,7 @@ mod save;
 mod signals;
 mod status;
 mod version;
+mod why;
 
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -73,6 +74,7 @@ fn platform(typed: Option<&str>) -> Result<Option<Platform>, Failure> {
 pub(crate) fn run(command: Command, session: &Session) -> Outcome {
     match command.plain() {
         Command::Build(args) => build::run(&args, session),
+        Command::Why(args) => why::run(&args, session),
         Command::Run(args) => run::run(&args, session),
         Command::Create(args) => run::create(&args, session),
         Command::Ps(args) => ps::run(&args, session),

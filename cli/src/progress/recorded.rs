@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rbuild::{CachedBy, Event, Miss, StepId, Stream, What};
+use rbuild::{CachedBy, Change, Event, FileChange, Miss, StepId, Stream, What};
 
 use super::Look;
 
@@ -54,7 +54,7 @@ pub(super) fn failing() -> Vec<Event> {
         at(
             121,
             2,
-            What::Missed(Miss::FilesChanged { paths: vec!["src/main.rs".into()], count: 1 }),
+            What::Missed(Miss::FilesChanged { files: vec![changed("src/main.rs")], count: 1 }),
         ),
         at(122, 2, What::Started),
         at(123, 4, What::Missed(Miss::NewInstruction)),
@@ -115,4 +115,9 @@ impl std::io::Write for Screen {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// A file that has other contents than before.
+pub(super) fn changed(path: &str) -> FileChange {
+    FileChange { path: path.to_owned(), change: Change::Changed }
 }

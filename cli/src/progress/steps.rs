@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rbuild::{Event, Miss, StepId, What};
 
+use crate::reason::reason;
+
 use super::text;
 
 /// How many lines of a failed step's output are shown again at the end.
@@ -216,31 +218,21 @@ impl Steps {
     /// stands on a step that ran must run too.
     pub(super) fn miss(&self, id: StepId) -> Option<String> {
         let step = self.all.get(&id)?;
-        let reason = match step.missed.as_ref()? {
-            Miss::OpChanged { part, old, new } if part != "instruction" => {
-                format!("{part} was `{old}`, is `{new}`")
-            }
-            Miss::OpChanged { old, .. } => format!("was `{old}`"),
-            Miss::BaseChanged if !self.an_input_ran(step) => "its base changed".to_owned(),
-            Miss::FilesChanged { paths, count } => files(paths, *count),
-            Miss::ResultGone => "its result is no longer in the store".to_owned(),
-            _ => return None,
+        let miss = step.missed.as_ref()?;
+        let is_news = match miss {
+            Miss::NewInstruction | Miss::Fresh => false,
+            Miss::BaseChanged => !self.an_input_ran(step),
+            _ => true,
         };
+        if !is_news {
+            return None;
+        }
+        let reason = reason(miss);
         Some(format!("{} ({reason})", step.instruction()))
     }
 
     fn an_input_ran(&self, step: &Step) -> bool {
         let inputs = step.inputs.iter().filter_map(|id| self.all.get(id));
         inputs.into_iter().any(|input| input.missed.is_some())
-    }
-}
-
-/// `a, b and 3 more changed`.
-fn files(paths: &[String], count: usize) -> String {
-    const NAMED: usize = 3;
-    let named = paths.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match count.saturating_sub(paths.len().min(NAMED)) {
-        0 => format!("{named} changed"),
-        more => format!("{named} and {more} more changed"),
     }
 }

@@ -16,7 +16,7 @@ fn a_build_that_fails() {
     insta::assert_snapshot!(chosen.join("\n"), @r#"
     {"vertexes":[{"digest":"sha256:4","inputs":["sha256:1"],"name":"[other 2/2] RUN sleep 9"}]}
     {"vertexes":[{"digest":"sha256:1","name":"[1/3] FROM docker.io/library/alpine:3","started":"2023-11-14T22:13:20.003Z","completed":"2023-11-14T22:13:20.003Z","cached":true}]}
-    {"misses":[{"vertex":"sha256:2","name":"[2/3] COPY . .","reason":{"FilesChanged":{"paths":["src/main.rs"],"count":1}}}]}
+    {"misses":[{"vertex":"sha256:2","name":"[2/3] COPY . .","reason":{"FilesChanged":{"files":[{"path":"src/main.rs","change":"changed"}],"count":1}}}]}
     {"vertexes":[{"digest":"sha256:4","inputs":["sha256:1"],"name":"[other 2/2] RUN sleep 9","started":"2023-11-14T22:13:20.124Z"}]}
     {"vertexes":[{"digest":"sha256:3","inputs":["sha256:2"],"name":"[3/3] RUN make","started":"2023-11-14T22:13:20.224Z"}]}
     {"logs":[{"vertex":"sha256:3","stream":1,"data":"bmcKbGFzdCB3b3Jkcw==","timestamp":"2023-11-14T22:13:20.424Z"}]}

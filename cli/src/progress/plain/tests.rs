@@ -2,7 +2,7 @@
 
 use rbuild::{CachedBy, Miss};
 
-use super::super::recorded::{LOOK, Screen, at, draw, failing, log, part, planned};
+use super::super::recorded::{LOOK, Screen, at, changed, draw, failing, log, part, planned};
 use super::*;
 
 fn shown(events: &[Event], draws: &[u64], finish: u64) -> String {
@@ -169,9 +169,9 @@ fn a_miss_tells_what_changed() {
         let events = [planned(0, "[2/2] RUN make", &[]), at(0, 0, What::Missed(miss))];
         shown(&events, &[], 1).lines().skip(1).collect::<String>()
     };
-    let paths: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).into();
-    let files = Miss::FilesChanged { paths, count: 12 };
-    assert_eq!(line(files), "#1 miss: RUN make (a, b, c and 9 more changed)");
+    let files = ["a", "b", "c", "d"].map(changed).into();
+    let files = Miss::FilesChanged { files, count: 12 };
+    assert_eq!(line(files), "#1 miss: RUN make (a changed, b changed, c changed and 9 more)");
     let (part, old, new) = ("env V".to_owned(), "1".to_owned(), "2".to_owned());
     assert_eq!(
         line(Miss::OpChanged { part, old, new }),

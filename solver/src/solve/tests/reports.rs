@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::toy::{Machine, Write, exec, recorded};
 use crate::op::Op;
-use crate::{Edge, Event, Graph, Miss, Mode, Vertex, VertexId, What, Work};
+use crate::{Change, Edge, Event, FileChange, Graph, Miss, Mode, Vertex, VertexId, What, Work};
 
 fn machine() -> Machine {
     let machine = Machine::new();
@@ -217,7 +217,8 @@ async fn changed_files_are_told_by_their_paths() {
             step(graph)
         },
     );
-    assert_eq!(miss.await, Miss::FilesChanged { paths: vec!["src".to_owned()], count: 1 });
+    let files = vec![FileChange { path: "src".to_owned(), change: Change::Changed }];
+    assert_eq!(miss.await, Miss::FilesChanged { files, count: 1 });
 }
 
 #[tokio::test(start_paused = true)]
