@@ -79,8 +79,8 @@ pub(crate) struct BuildArgs {
     /// Lend an SSH agent, or keys, to `RUN --mount=type=ssh`
     #[arg(long = "ssh", value_name = "default|ID[=SOCKET|KEYFILE,…]")]
     pub(crate) ssh: Vec<SshFlag>,
-    /// Give a folder or an image a name that `FROM` and `--from` know: a path, `docker-image://…`,
-    /// or `oci-layout://PATH[:TAG]`
+    /// Give a name that `FROM` and `--from` know to a folder, `docker-image://NAME`,
+    /// `oci-layout://PATH[:TAG]`, or the address of a git repository or an archive
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) contexts: Vec<Pair>,
     /// Add a label to the image
