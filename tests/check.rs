@@ -170,6 +170,19 @@ fn a_build_lists_its_warnings_in_order() {
 }
 
 #[test]
+fn a_build_that_fails_lists_its_warnings_too() {
+    let home = app("FROM busybox\nCMD run\nRUN exit 7\n");
+    let error = home.types("rbuild -t app app").fails(1);
+    let warning = "JSONArgsRecommended: CMD in shell form keeps signals from the program (line 2)";
+    for text in [&format!("#1 WARN: {warning}\n"), &format!(" - {warning}\n"), "exit code: 7"] {
+        assert!(error.contains(text), "no `{text}` in {error}");
+    }
+    let lines = home.types("rbuild --progress rawjson -t app app").fails(1);
+    assert!(lines.contains("\"warnings\":[") && !lines.contains("warning found"), "{lines}");
+    assert!(!home.types("rbuild -q -t app app").fails(1).contains("JSONArgs"));
+}
+
+#[test]
 fn an_outline_lists_what_a_target_takes() {
     let home = app("# TAG is the release\nARG TAG=latest\nFROM busybox:$TAG AS base\n\
          # app is the program\nFROM base AS app\nARG LEVEL=2\n\

@@ -16,7 +16,8 @@ pub struct Dockerfile {
     pub args: Vec<Statement<Vec<Arg>>>,
     /// The stages in the order of the file; there is at least one.
     pub stages: Vec<Stage>,
-    /// What the lint rules that need no more than the text have found, in the order of the file.
+    /// What the lint rules that need no more than the text have found, in the order of the file; no
+    /// check is asked yet, see [`warnings_under`](Self::warnings_under).
     pub warnings: Vec<Diagnostic>,
 }
 

@@ -3,11 +3,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::copy::left_out;
-use super::{Asked, Near, ask, asked};
+use super::{Asked, Near, ask};
 use crate::dockerfile::{
-    Add, Arg, Command, Copy, Diagnostic, Dockerfile, Heredoc, Instruction, Rule, Run, Source, Span,
-    Statement, Word, expand, port,
+    Arg, Command, Diagnostic, Dockerfile, Instruction, Rule, Run, Span, Statement, Word, port,
 };
 use crate::image::{ContainerConfig, DEFAULT_PATH};
 use crate::lower::outline::Argument;
@@ -47,9 +45,9 @@ pub(in crate::lower) fn declared(
 
 /// What the instructions of a stage have set so far.
 #[derive(Clone, Default)]
-struct State {
+pub(super) struct State {
     /// What ENV and ARG have set.
-    scope: Scope,
+    pub(super) scope: Scope,
     /// What ENV alone has set, which counts again in a stage above.
     env: Scope,
     /// The names of ARG, with and without values.
@@ -64,10 +62,10 @@ struct State {
     last: [Option<Span>; 3],
 }
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     file: &'a Dockerfile,
     plan: &'a Plan,
-    request: &'a Request,
+    pub(super) request: &'a Request,
     resolved: &'a BTreeMap<Wanted, ResolvedImage>,
     /// The states at the end of stages that others still stand on.
     done: Vec<Option<State>>,
@@ -103,7 +101,7 @@ impl<'a> Walk<'a> {
         walk
     }
 
-    fn add(&mut self, rule: Rule, at: Span, message: String) {
+    pub(super) fn add(&mut self, rule: Rule, at: Span, message: String) {
         self.found.push(Diagnostic::lint(rule, at, message));
     }
 
@@ -113,6 +111,10 @@ impl<'a> Walk<'a> {
         for (position, statement) in planned.instructions.iter().enumerate() {
             // A trigger stands in another stage or image: FROM is what makes it run.
             let at = if position < planned.triggers { planned.from } else { statement.span };
+            if position < planned.triggers && is_legacy(statement) {
+                let message = format!("write `=` in place of the blank in `{}`", statement.text);
+                self.add(Rule::LegacyKeyValueFormat, at, message);
+            }
             self.instruction(&mut state, statement, at);
             for (name, numbers) in sources(&statement.value) {
                 let base = self.plan.from(index, &name, numbers, at, self.request);
@@ -239,16 +241,20 @@ impl<'a> Walk<'a> {
     }
 
     /// Expands a word, and tells of names that nothing has set or declared.
-    fn expand(&mut self, state: &State, word: &Word, at: Span) -> String {
+    pub(super) fn expand(&mut self, state: &State, word: &Word, at: Span) -> String {
         let asked = ask(&state.scope, &word.text);
         self.undefined(state, asked, at).unwrap_or_else(|| word.text.clone())
     }
 
-    fn undefined(&mut self, state: &State, asked: Asked, at: Span) -> Option<String> {
+    pub(super) fn undefined(&mut self, state: &State, asked: Asked, at: Span) -> Option<String> {
         for name in asked.unknown.iter().filter(|_| state.known) {
             if !state.declared.contains(name) && !FOR_SCANS.contains(&name.as_str()) {
                 let names = state.scope.variables().iter().map(|(name, _)| name.as_str());
-                let hint = self.near.hint("$", name, names);
+                let hint = if self.plan.global.get(name).is_some() {
+                    format!(" (`ARG {name}` in this stage takes the global value)")
+                } else {
+                    self.near.hint("$", name, names)
+                };
                 let message = format!("nothing defines `${name}` before this{hint}");
                 self.add(Rule::UndefinedVar, at, message);
             }
@@ -295,62 +301,6 @@ impl<'a> Walk<'a> {
         if is_secret(name) {
             let message = format!("{keyword} `{name}` looks like a secret");
             self.add(Rule::SecretsUsedInArgOrEnv, at, message);
-        }
-    }
-
-    fn copy(&mut self, state: &State, copy: &Copy, at: Span) {
-        for word in copy.chown.iter().chain(&copy.chmod) {
-            self.expand(state, word, at);
-        }
-        let context = copy.from.is_none();
-        self.files(state, ("COPY", &copy.sources, context), &copy.destination, at);
-    }
-
-    fn add_files(&mut self, state: &State, add: &Add, at: Span) {
-        for word in add.chown.iter().chain(&add.chmod).chain(&add.checksum) {
-            self.expand(state, word, at);
-        }
-        self.files(state, ("ADD", &add.sources, true), &add.destination, at);
-    }
-
-    fn files(
-        &mut self,
-        state: &State,
-        (keyword, sources, context): (&str, &[Source], bool),
-        destination: &Word,
-        at: Span,
-    ) {
-        for source in sources {
-            match source {
-                Source::Path(word) => {
-                    let path = self.expand(state, word, at);
-                    if context && !is_remote(&path) {
-                        self.ignored(keyword, &path, at);
-                    }
-                }
-                Source::Heredoc(heredoc) => self.heredoc(state, heredoc, at),
-            }
-        }
-        self.expand(state, destination, at);
-    }
-
-    fn ignored(&mut self, keyword: &str, path: &str, at: Span) {
-        let Some((name, ignore)) = &self.request.ignore else {
-            return;
-        };
-        if let Some((line, pattern)) = left_out(ignore, path) {
-            let message = format!(
-                "{keyword} of `{path}`, which line {line} of {name} (`{pattern}`) excludes"
-            );
-            self.add(Rule::CopyIgnoredFile, at, message);
-        }
-    }
-
-    fn heredoc(&mut self, state: &State, heredoc: &Heredoc, at: Span) {
-        if heredoc.expand {
-            let text = heredoc.text();
-            let asked = asked(&state.scope, |lookup| expand::expand_heredoc(&text, lookup).ok());
-            self.undefined(state, asked, at);
         }
     }
 
@@ -411,9 +361,12 @@ impl State {
     }
 }
 
-/// Whether a source of ADD is no path of the context.
-fn is_remote(path: &str) -> bool {
-    path.contains("://") || path.starts_with("git@")
+/// Whether a blank stands between a key and its value. The parser tells this of instructions of the
+/// file, but knows no triggers.
+fn is_legacy(statement: &Statement) -> bool {
+    let mut words = statement.text.split_whitespace().skip(1);
+    matches!(statement.value, Instruction::Env(_) | Instruction::Label(_))
+        && words.next().is_some_and(|key| !key.contains('='))
 }
 
 /// Arguments that no instruction need declare: they speak to the builder.

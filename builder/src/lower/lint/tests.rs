@@ -19,7 +19,7 @@ fn image(reference: &str) -> ImageConfig {
         "shell" => config.config.shell = vec!["/bin/zsh".to_owned(), "-c".to_owned()],
         "triggers" => {
             config.config.on_build =
-                ["WORKDIR here", "CMD [\"a\"]", "USER $WHO"].map(Into::into).into();
+                ["WORKDIR here", "CMD [\"a\"]", "USER $WHO", "LABEL a b"].map(Into::into).into();
         }
         _ => {}
     }
@@ -103,6 +103,11 @@ rules! {
         not "FROM a AS b\nARG foo\nENV bar=1\nFROM b\nCOPY $foo $bar $PATH /\n",
             "FROM python\nARG V=$PYTHON_VERSION\n", "FROM missing\nUSER $WHO\nCMD a\n",
             "FROM a\nEXPOSE $PORT\nONBUILD USER $WHO\nCMD [\"$a\"]\n";
+    global_arguments_are_taken_over:
+        "ARG VERSION=1\nFROM a\nLABEL version=$VERSION\n" tells [
+            "UndefinedVar: nothing defines `$VERSION` before this (`ARG VERSION` in this stage takes \
+             the global value) (line 3)"];
+        not "ARG VERSION=1\nFROM a\nARG VERSION\nLABEL version=$VERSION\n";
     every_word_that_expands_is_looked_at:
         "FROM a\nLABEL $a=1\nCOPY --chown=$b <<E $c\n$d\nE\nADD --checksum=$e x /\nVOLUME $f\n\
          STOPSIGNAL $g\nRUN --mount=type=cache,target=$h i\n" tells [
@@ -151,6 +156,7 @@ rules! {
         "FROM triggers\nCMD [\"b\"]\n" tells [
             "WorkdirRelativePath: `here` is below whatever directory the base image has set (line 1)",
             "UndefinedVar: nothing defines `$WHO` before this (line 1)",
+            "LegacyKeyValueFormat: write `=` in place of the blank in `LABEL a b` (line 1)",
             "MultipleInstructionsDisallowed: CMD is lost: line 2 has another one (line 1)"];
         not "FROM a\nONBUILD WORKDIR here\n";
 }
