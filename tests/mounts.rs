@@ -168,6 +168,16 @@ fn caches_are_told_apart_by_id_seed_and_owner() {
         home.types(&format!("rbuild -t seeded --build-arg V={value} seeded")).ok();
         assert_eq!(in_image(&home, "seeded", "cat /out"), value);
     }
+    // A step that has a cache for itself waits neither for itself nor for one that waits for it.
+    let twice = |sharing: &str| {
+        let cache = |id: &str, target: &str| {
+            format!("--mount=type=cache,sharing={sharing},id={id},target={target}")
+        };
+        let mounts = [cache("own", "/a"), cache("own", "/b"), cache("more", "/c")].join(" ");
+        format!("FROM busybox\nRUN {mounts} touch /a/f && test -f /b/f && test ! -e /c/f\n")
+    };
+    home.builds("locked", &twice("locked")).ok();
+    home.builds("private", &twice("private")).ok();
     let file = "FROM busybox\nRUN --mount=type=cache,source=/x,target=/c true\n";
     let error = home.builds("app", file).fails(1);
     assert!(error.contains("\"/x\": not found"), "{error}");

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 
 use rbuild_cache::{Lock, Snapshot, Store};
-use rbuild_solver::op::{MountKind, Op, Sharing};
+use rbuild_solver::op::{Exec, MountKind, Op, Sharing};
 use rbuild_solver::{Graph, Task, What, Work};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, statat};
 use rustix::io::Errno;
@@ -71,8 +71,7 @@ impl World {
             let hint = "a new cache is empty: `source` is a path in what `from` names".to_owned();
             return Err(StepError::NotFound { path: path(), hint: Some(hint) });
         }
-        let (name, lock) = self.claim_cache(task, id, &cache_name(task, kind, id), *sharing)?;
-        all.locks.extend(lock);
+        let name = self.claim_cache(task, id, cache_name(task, kind, id), *sharing, all)?;
         let folder = self.store.root().join(CACHES).join(name);
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound if seed.is_some() => {
@@ -115,24 +114,66 @@ impl World {
         }
     }
 
-    /// Finds which folder serves a cache mount, by how it is shared.
+    /// Waits for the caches that a RUN wants for itself: in the order of their names, in which all
+    /// wait, so that no two wait for each other.
+    pub(super) fn lock_caches(
+        &self,
+        task: &Task,
+        exec: &Exec,
+        all: &mut Mounts,
+    ) -> Result<(), StepError> {
+        let locked = exec.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Cache { id, sharing: Sharing::Locked, .. } => {
+                Some((cache_name(task, &mount.kind, id), id))
+            }
+            _ => None,
+        });
+        let mut locked: Vec<_> = locked.collect();
+        locked.sort();
+        for (name, id) in locked {
+            self.claim_cache(task, id, name, Sharing::Locked, all)?;
+        }
+        Ok(())
+    }
+
+    /// Finds which folder serves a cache mount, by how it is shared; a RUN that has it for itself
+    /// gets it at every place where it is mounted.
     fn claim_cache(
+        &self,
+        task: &Task,
+        id: &str,
+        name: String,
+        sharing: Sharing,
+        all: &mut Mounts,
+    ) -> Result<String, StepError> {
+        if let Some((folder, _)) = all.claimed.get(&name) {
+            return Ok(folder.clone());
+        }
+        let Some((folder, lock)) = self.lock_cache(task, id, &name, sharing)? else {
+            return Ok(name);
+        };
+        all.claimed.insert(name, (folder.clone(), lock));
+        Ok(folder)
+    }
+
+    /// Locks the folder that serves a cache, unless it is shared.
+    fn lock_cache(
         &self,
         task: &Task,
         id: &str,
         name: &str,
         sharing: Sharing,
-    ) -> Result<(String, Option<Lock>), StepError> {
+    ) -> Result<Option<(String, Lock)>, StepError> {
         let failed = || StepError::store(format!("lock the cache folder `{id}`"));
         match sharing {
-            Sharing::Shared => Ok((name.to_owned(), None)),
+            Sharing::Shared => Ok(None),
             Sharing::Locked => {
                 let tell = |pid: u32| {
                     let on = format!("pid {pid}, which uses the cache `{id}`");
                     task.events.emit(task.step, What::Waiting { on });
                 };
                 let lock = self.store.lock_wait(&format!("cache {name}"), tell);
-                Ok((name.to_owned(), Some(lock.map_err(failed())?)))
+                Ok(Some((name.to_owned(), lock.map_err(failed())?)))
             }
             Sharing::Private => {
                 for number in 0_u32.. {
@@ -141,8 +182,8 @@ impl World {
                         number => format!("{name}.{number}"),
                     };
                     let lock = self.store.lock(&format!("cache {name}")).map_err(failed())?;
-                    if lock.is_some() {
-                        return Ok((name, lock));
+                    if let Some(lock) = lock {
+                        return Ok(Some((name, lock)));
                     }
                 }
                 Err(StepError::Other(format!("every copy of the cache `{id}` is in use")))

@@ -1,5 +1,6 @@
 //! What a RUN finds mounted over its root: files of other inputs, cache folders, secrets.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,8 +28,8 @@ pub(super) struct Mounts {
     staged: Vec<StagedLayer>,
     /// Views of whose files only one is mounted; closing a view unmounts it.
     views: Vec<OwnedFd>,
-    /// Cache folders that are in use by this RUN alone.
-    pub(super) locks: Vec<Lock>,
+    /// Cache folders that are in use by this RUN alone, by the names of their caches.
+    pub(super) claimed: BTreeMap<String, (String, Lock)>,
     /// Cache folders that are in use.
     pub(super) caches: Vec<OwnedFd>,
     /// What speaks for the SSH agents.
@@ -39,6 +40,7 @@ impl World {
     /// Prepares everything that a RUN wants mounted.
     pub(super) fn mounts(&self, task: &Task, exec: &Exec) -> Result<Mounts, StepError> {
         let mut all = Mounts::default();
+        self.lock_caches(task, exec, &mut all)?;
         for mount in &exec.mounts {
             let target = mount.target.clone();
             match &mount.kind {
