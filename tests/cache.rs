@@ -181,6 +181,31 @@ fn no_cache_runs_everything_again() {
 }
 
 #[test]
+fn it_counts_where_a_link_leads() {
+    let home = home();
+    let file = "FROM busybox\nCOPY one /one\nCOPY two /two\nCOPY link/f /f\n";
+    home.write("app/Dockerfile", file);
+    home.write("app/one/f", "one\n");
+    home.write("app/two/f", "two\n");
+    for name in ["one", "two"] {
+        home.types(&format!("ln -sfn {name} app/link && rbuild -t app app")).ok();
+        assert_eq!(home.types("rbuild run --rm app cat /f").ok(), name);
+    }
+}
+
+#[test]
+fn folders_count_where_they_are_kept() {
+    let home = home();
+    home.write("app/Dockerfile", "FROM busybox\nCOPY a/b /x/\nCOPY --parents a/b /y/\n");
+    home.write("app/a/b", "");
+    set_permissions(home.path("app/a"), Permissions::from_mode(0o755)).unwrap();
+    build(&home);
+    set_permissions(home.path("app/a"), Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(build(&home).ran, ["COPY --parents a/b /y/"]);
+    assert_eq!(home.types("rbuild run --rm app stat -c %a /y/a").ok(), "700");
+}
+
+#[test]
 fn an_argument_counts_where_it_is_used() {
     let home = home();
     home.write(

@@ -79,6 +79,8 @@ pub(crate) struct Folder {
     /// The paths and patterns that instructions use.
     used: OnceLock<Vec<String>>,
     tree: OnceLock<Arc<Tree>>,
+    /// How instructions come to what they use, known with the tree.
+    ways: OnceLock<ContentId>,
 }
 
 /// An ignore file, and the name by which hints call it.
@@ -120,6 +122,7 @@ impl Folder {
             stat_cache,
             used: OnceLock::new(),
             tree: OnceLock::new(),
+            ways: OnceLock::new(),
         })
     }
 
@@ -199,6 +202,10 @@ impl Folder {
         let tree = self.tree()?;
         let mut hasher = Hasher::new("context");
         hasher.id(tree.content().as_bytes());
+        // The tree does not hold the links and folders above what is used.
+        if let Some(ways) = self.ways.get() {
+            hasher.id(ways.as_bytes());
+        }
         let layer = Layer::Folder { name: self.name.clone() };
         Ok(Snapshot { content: hasher.content(), layers: Arc::new([layer]) })
     }
@@ -208,28 +215,33 @@ impl Folder {
         if let Some(tree) = self.tree.get() {
             return Ok(tree.clone());
         }
-        let tree = match self.roots() {
+        let (roots, ways) = self.roots();
+        let _ = self.ways.set(ways);
+        let tree = match roots {
             Some(roots) if roots.is_empty() => Tree::default(),
             roots => self.read_tree(&roots.unwrap_or_default())?,
         };
         Ok(self.tree.get_or_init(|| Arc::new(tree)).clone())
     }
 
-    /// The paths to walk: `None` is the whole folder, an empty list nothing.
-    fn roots(&self) -> Option<Vec<PathBuf>> {
-        let mut roots = Vec::new();
+    /// The paths to walk, and the ways by which instructions come to them: `None` is the whole
+    /// folder, an empty list nothing.
+    fn roots(&self) -> (Option<Vec<PathBuf>>, ContentId) {
+        let (mut roots, mut whole) = (Vec::new(), false);
+        let mut ways = Hasher::new("ways into the context");
         for pattern in self.used.get().map(Vec::as_slice).unwrap_or_default() {
             // What is missing becomes an error at the instruction that needs it.
             for found in self.find(pattern).unwrap_or_default() {
-                if found.real.as_os_str().is_empty() {
-                    return None;
-                }
+                ways.bytes(found.named.as_os_str().as_encoded_bytes());
+                ways.bytes(found.real.as_os_str().as_encoded_bytes());
+                let _ = hash_parents(&mut ways, Root { files: self.root(), of_root: true }, &found);
+                whole |= found.real.as_os_str().is_empty();
                 roots.push(found.real);
             }
         }
         roots.sort();
         roots.dedup_by(|later, kept| later.starts_with(&*kept));
-        Some(roots)
+        ((!whole).then_some(roots), ways.content())
     }
 
     fn read_tree(&self, roots: &[PathBuf]) -> Result<Tree, StepError> {
@@ -261,8 +273,10 @@ impl Folder {
     /// Names what a select uses.
     pub(crate) fn digest(&self, select: &Select) -> Result<ContentId, StepError> {
         let tree = self.tree()?;
+        let root = Root { files: self.root(), of_root: true };
         select_digest(
             select,
+            root,
             |pattern| self.find(pattern),
             |found| Ok(tree.subtree(&found.real).to_vec()),
         )
@@ -281,10 +295,19 @@ impl Folder {
     }
 }
 
+/// A tree from which files are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Root<'a> {
+    pub(crate) files: BorrowedFd<'a>,
+    /// Whether everything in it is taken to be root's.
+    pub(crate) of_root: bool,
+}
+
 /// Names the files that a select uses: what it matches, by the names under which COPY would write
 /// it, and the contents.
 pub(crate) fn select_digest(
     select: &Select,
+    root: Root<'_>,
     find: impl Fn(&str) -> Result<Vec<Match>, StepError>,
     nodes: impl Fn(&Match) -> Result<Vec<Node>, StepError>,
 ) -> Result<ContentId, StepError> {
@@ -296,11 +319,26 @@ pub(crate) fn select_digest(
             hasher.u64(found.len() as u64);
             for found in &found {
                 let nodes = nodes(found)?;
+                if *parents {
+                    hash_parents(&mut hasher, root, found)
+                        .map_err(StepError::file("look at the folders above a source"))?;
+                }
                 hash_match(&mut hasher, found, &nodes, *parents, &exclude);
             }
         }
     }
     Ok(hasher.content())
+}
+
+/// The folders that `--parents` keeps are made with their modes and owners.
+fn hash_parents(hasher: &mut Hasher, root: Root<'_>, found: &Match) -> io::Result<()> {
+    for (_, stat) in select::parents(root.files, found)? {
+        let owner = if root.of_root { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+        for fact in [stat.st_mode, owner.0, owner.1] {
+            hasher.u64(fact.into());
+        }
+    }
+    Ok(())
 }
 
 fn hash_match(

@@ -267,12 +267,7 @@ impl<'a> Target<'a> {
     fn make_parents(&self, source: &Source, found: &Found) -> io::Result<()> {
         let folder = self.folder().map_err(io::Error::other)?;
         self.make_destination(&folder)?;
-        let parts: Vec<_> = found.matched.named.components().collect();
-        for end in found.matched.pivot + 1..parts.len() {
-            let named: PathBuf = parts[..end].iter().collect();
-            let kept: PathBuf = parts[found.matched.pivot..end].iter().collect();
-            let real = select::resolve(source.root.as_fd(), &named)?;
-            let stat = rustix::fs::statat(&source.root, &real, AtFlags::SYMLINK_NOFOLLOW)?;
+        for (kept, stat) in select::parents(source.root.as_fd(), &found.matched)? {
             let own = if source.of_root { (0, 0) } else { (stat.st_uid, stat.st_gid) };
             let mode = stat.st_mode & 0o7777;
             let new = self.mode.as_ref().map_or(mode, |change| change.apply(mode, true));

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::build::steps::{begin, transferred};
 use crate::cdi::DeviceAccess;
-use crate::context::{Folder, select_digest};
+use crate::context::{Folder, Root, select_digest};
 use crate::error::StepError;
 use crate::lower::CONTEXT;
 use crate::registries::Registries;
@@ -190,7 +190,8 @@ impl World {
             .view(&snapshot.layers)
             .map_err(StepError::store("look into the files of an earlier stage"))?;
         let find = |pattern: &str| select::find_in(view.as_fd(), pattern);
-        select_digest(select, find, |found| {
+        let root = Root { files: view.as_fd(), of_root: false };
+        select_digest(select, root, find, |found| {
             let roots = [found.real.clone()];
             let whole = found.real.as_os_str().is_empty();
             let options = Options { roots: if whole { &[] } else { &roots }, ..Options::default() };

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, statat};
 
 use crate::error::StepError;
 
@@ -129,7 +129,7 @@ fn entries(root: BorrowedFd<'_>, folder: &Path) -> io::Result<Vec<OsString>> {
 }
 
 fn file_type(root: BorrowedFd<'_>, path: &Path) -> io::Result<FileType> {
-    let stat = rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    let stat = statat(root, path, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
@@ -192,6 +192,18 @@ fn follow(root: BorrowedFd<'_>, path: &Path, may_be_missing: bool) -> io::Result
         }
     }
     Ok(real)
+}
+
+/// The folders that `--parents` keeps of what a source names, from the top, and what they are.
+pub(crate) fn parents(root: BorrowedFd<'_>, found: &Match) -> io::Result<Vec<(PathBuf, Stat)>> {
+    let parts: Vec<_> = found.named.components().collect();
+    let ends = found.pivot + 1..parts.len();
+    ends.map(|end| {
+        let named: PathBuf = parts[..end].iter().collect();
+        let stat = statat(root, resolve(root, &named)?, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok((parts[found.pivot..end].iter().collect(), stat))
+    })
+    .collect()
 }
 
 /// The elements of a path, the last one first.
