@@ -347,10 +347,12 @@ pub(super) fn sources(instruction: &Instruction) -> Vec<(String, bool)> {
 }
 
 fn parse_trigger(text: &str, span: Span) -> Result<Rc<Statement>, Diagnostic> {
-    dockerfile::parse_instruction(text).map(Rc::new).map_err(|errors| {
+    let trigger = dockerfile::parse_instruction(text).map_err(|errors| {
         let reason = errors.first().map(|error| error.message.clone()).unwrap_or_default();
         Diagnostic::error(span, format!("the base image's trigger `{text}` is invalid: {reason}"))
-    })
+    })?;
+    // Its text stands in no file: FROM is what brings it in.
+    Ok(Rc::new(Statement { span, ..trigger }))
 }
 
 fn parse_platform(word: &Word, text: &str) -> Result<Platform, Diagnostic> {

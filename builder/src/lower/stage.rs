@@ -181,7 +181,12 @@ impl<'a> Lowering<'a> {
         let mut state = self.base(stage, &mut counter)?;
         for (position, statement) in stage.instructions.iter().enumerate() {
             let prefix = if position < stage.triggers { "ONBUILD " } else { "" };
-            self.instruction(index, &mut state, statement, prefix, &mut counter)?;
+            let done = self.instruction(index, &mut state, statement, prefix, &mut counter);
+            let foreign = position < stage.triggers && matches!(stage.base, Base::Image(_));
+            done.map_err(|error| match foreign {
+                true => Diagnostic { span: stage.from, ..error },
+                false => error,
+            })?;
         }
         Ok(state)
     }

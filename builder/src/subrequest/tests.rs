@@ -216,6 +216,27 @@ fn an_outline_has_what_the_steps_mount() {
 }
 
 #[test]
+fn what_a_trigger_of_an_image_does_is_at_from() {
+    let (source, tree, _) = parsed("ARG A\nFROM base\nRUN --mount=type=secret,id=own true\n");
+    let request = request(None);
+    let mut images = images(&tree, &request);
+    let triggers = |images: &mut BTreeMap<_, ResolvedImage>, text: &str| {
+        let image = images.values_mut().next().unwrap();
+        image.config.config.on_build = vec![text.to_owned()];
+    };
+    triggers(&mut images, "RUN --mount=type=secret,id=npm true");
+    let lowered = lower::lower(&tree, &request, &images).unwrap();
+    let outline = Outline::new(&source, &tree, &lowered, (0, Vec::new()));
+    assert_eq!(
+        serde_json::to_value(&outline.secrets).unwrap(),
+        json!([{ "name": "npm", "location": at(2) }, { "name": "own", "location": at(3) }])
+    );
+    triggers(&mut images, "STOPSIGNAL nonsense");
+    let error = lower::lower(&tree, &request, &images).unwrap_err();
+    assert_eq!(error.span.lines, (2, 2), "{error}");
+}
+
+#[test]
 fn what_can_be_asked_is_listed() {
     let listed = serde_json::to_value(requests()).unwrap();
     let names: Vec<_> = requests().iter().map(|request| request.name).collect();
