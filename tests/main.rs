@@ -25,6 +25,8 @@ mod crash;
 mod failure;
 /// Images in the store and at registries.
 mod images;
+/// When a registry is asked what a name stands for.
+mod lookup;
 /// What RUN finds mounted and lent.
 mod mounts;
 /// Sources and contexts that are elsewhere.

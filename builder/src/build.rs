@@ -25,7 +25,7 @@ use crate::registries::Registries;
 use crate::remote::Remotes;
 use crate::report::{Recorder, Report};
 use crate::secret::{SecretSource, Secrets};
-use crate::source;
+use crate::source::{self, Lookup};
 use crate::ssh::{Agents, SshSource};
 use run::Run;
 use steps::begin;
@@ -81,7 +81,7 @@ pub struct Build {
     secrets: Secrets,
     agents: Agents,
     devices: DeviceAccess,
-    pull: bool,
+    lookup: Lookup,
     jobs: usize,
     outputs: Vec<Output>,
     registries: Registries,
@@ -154,7 +154,7 @@ impl Build {
             secrets: Secrets::default(),
             agents: Agents::default(),
             devices: DeviceAccess::default(),
-            pull: false,
+            lookup: Lookup::default(),
             jobs: JOBS,
             outputs: Vec::new(),
             registries: Registries::new(),
@@ -211,10 +211,16 @@ impl Build {
         self
     }
 
-    /// Asks the registries for the base images though the store knows them.
-    pub fn pull(mut self, pull: bool) -> Self {
-        self.pull = pull;
+    /// Says when the registries are asked what the names of base images stand for; after an hour
+    /// where nothing is said.
+    pub fn lookup(mut self, lookup: Lookup) -> Self {
+        self.lookup = lookup;
         self
+    }
+
+    /// Asks the registries for the base images though the store knows them.
+    pub fn pull(self, pull: bool) -> Self {
+        if pull { self.lookup(Lookup::Always) } else { self }
     }
 
     /// Sets the network of RUN where the instruction names none.

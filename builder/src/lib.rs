@@ -52,7 +52,7 @@ pub use rbuild_solver::op::Network;
 pub use rbuild_solver::{CachedBy, Change, Event, Events, FileChange, Miss, StepId, Stream, What};
 pub use registries::{Credential, Mirror, Registries};
 pub use secret::SecretSource;
-pub use source::ResolvedImage;
+pub use source::{Lookup, ResolvedImage};
 pub use ssh::SshSource;
 
 /// Runs a future to its end, on an async runtime made for it.

@@ -65,6 +65,17 @@ impl Registries {
         self.with(|settings| settings.proxies = proxies)
     }
 
+    /// Asks nobody at all: what is not in the store is an error.
+    #[must_use]
+    pub fn offline(self, offline: bool) -> Self {
+        self.with(|settings| settings.offline = offline)
+    }
+
+    /// Whether nobody is asked.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.settings.offline
+    }
+
     /// Tries again, so often and so patiently.
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {

@@ -1,5 +1,7 @@
 //! Finding out what the name of an image stands for: in the store, else at its registry.
 
+use std::time::Duration;
+
 use rbuild_cache::hash::Hasher;
 use rbuild_cache::{Blob, Digest, ImageEntry, Layer, Snapshot, Store};
 use rbuild_registry::{CONFIG_LIMIT, Manifest, Reference};
@@ -7,7 +9,7 @@ use rbuild_registry::{CONFIG_LIMIT, Manifest, Reference};
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
 use crate::platform::Platform;
-use crate::registries::Registries;
+use crate::registries::{Registries, Retry};
 
 /// An image that is known down to its layers, whose files may be elsewhere still.
 #[derive(Debug, Clone)]
@@ -44,42 +46,94 @@ pub(crate) fn parse(text: &str) -> Result<Reference> {
     })
 }
 
-/// Finds an image for a platform; `pull` asks the registry though the store knows the name.
+/// When a registry is asked what the name of a base image stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// Always, though the store knows the name.
+    Always,
+    /// Where nobody was asked for so long. A name that was given here, by a build, `pull` or `load`,
+    /// is known for ever, and so is one with a digest.
+    After(Duration),
+}
+
+impl Default for Lookup {
+    /// After an hour.
+    fn default() -> Self {
+        Self::After(Duration::from_hours(1))
+    }
+}
+
+/// Finds an image for a platform, and tells what the user should know of it.
+///
+/// A registry that gives no answer does no harm where an older answer is known.
 pub(crate) async fn resolve(
     store: &Store,
     registries: &Registries,
     name: &str,
     platform: &Platform,
-    pull: bool,
-) -> Result<ResolvedImage> {
+    lookup: Lookup,
+) -> Result<(ResolvedImage, Option<String>)> {
     let reference = parse(name)?;
     let full = reference.to_string();
-    if !pull && let Some(image) = known(store, &full, platform)? {
-        return Ok(image);
+    let Lookup::After(time) = lookup else {
+        return Ok((fetch(store, registries, &reference, platform).await?, None));
+    };
+    if let Some(image) = named(store, &full, platform)? {
+        return Ok((image, None));
     }
-    fetch(store, registries, &reference, platform).await
+    let Some(memo) = remembered(store, &full, platform)? else {
+        return Ok((fetch(store, registries, &reference, platform).await?, None));
+    };
+    let age = jiff::Timestamp::now().as_second().saturating_sub(memo.entry.created);
+    let is_fresh = age < i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    if is_fresh || reference.digest().is_some() {
+        return Ok((memo, None));
+    }
+    // An old answer is better than a long wait.
+    let once = registries.clone().retry(Retry { count: 0, ..Retry::default() });
+    match fetch(store, &once, &reference, platform).await {
+        Ok(image) => Ok((image, None)),
+        Err(Error::Registry { source, .. }) if source.is_unanswered() => {
+            let told = match source.status() {
+                Some(status) => format!("the registry answered {status}"),
+                None => source.to_string(),
+            };
+            let since = since(age);
+            Ok((memo, Some(format!("using {} as of {since} ago: {told}", reference.familiar()))))
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// Finds an image in the store alone.
-pub(crate) fn known(
-    store: &Store,
-    full: &str,
-    platform: &Platform,
-) -> Result<Option<ResolvedImage>> {
-    let failed = || Error::store(format!("look up `{full}`"));
-    let named = store.image(full).map_err(failed())?;
-    let resolved = || store.resolved(&key(full, platform)).map_err(failed());
-    if let Some(entry) = named {
-        let config = read_config(store, &entry.config)?;
-        if config.platform() == *platform {
-            return Ok(Some(ResolvedImage { reference: shown(full, &entry), entry, config }));
-        }
+/// A span of seconds in its largest unit.
+fn since(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
-    let Some(entry) = resolved()? else {
-        return Ok(None);
-    };
+}
+
+/// An image that has the name here.
+fn named(store: &Store, full: &str, platform: &Platform) -> Result<Option<ResolvedImage>> {
+    let entry = store.image(full).map_err(Error::store(format!("look up `{full}`")))?;
+    let image = entry.map(|entry| resolved(store, full, entry)).transpose()?;
+    Ok(image.filter(|image| image.config.platform() == *platform))
+}
+
+/// What a registry said of the name when it was last asked.
+fn remembered(store: &Store, full: &str, platform: &Platform) -> Result<Option<ResolvedImage>> {
+    let memo = store.resolved(&key(full, platform));
+    let memo = memo.map_err(Error::store(format!("look up `{full}`")))?;
+    // It is no more than a memory: a part of it may have been cleared away.
+    let memo = memo.filter(|entry| store.has_blob(&entry.config));
+    memo.map(|entry| resolved(store, full, entry)).transpose()
+}
+
+fn resolved(store: &Store, full: &str, entry: ImageEntry) -> Result<ResolvedImage> {
     let config = read_config(store, &entry.config)?;
-    Ok(Some(ResolvedImage { reference: shown(full, &entry), entry, config }))
+    Ok(ResolvedImage { reference: shown(full, &entry), entry, config })
 }
 
 fn key(full: &str, platform: &Platform) -> String {

@@ -90,6 +90,12 @@ pub enum Error {
         /// How long the server asks to wait.
         retry_after: Option<Duration>,
     },
+    /// The settings say that nobody is to be asked.
+    #[error("cannot {task}: this is offline")]
+    Offline {
+        /// What was to be done.
+        task: Box<Task>,
+    },
     /// The server could not be reached, or the connection broke.
     #[error("cannot {task}: the connection failed")]
     Connection {
@@ -173,6 +179,7 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Status { hint, .. } | Self::Connection { hint, .. } => hint.as_deref(),
+            Self::Offline { .. } => Some("it is not in the store yet: leave out `--offline`"),
             _ => None,
         }
     }
@@ -193,6 +200,11 @@ impl Error {
     /// Whether the registry refuses the credential, or asks for one.
     pub fn is_denied(&self) -> bool {
         matches!(self.status(), Some(401 | 403))
+    }
+
+    /// Whether nothing is known but that the server could not be asked, or had no time.
+    pub fn is_unanswered(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Connection { .. } | Self::Offline { .. })
     }
 
     /// Whether trying the same again may help.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// The proxies between here and the registries; loopback is never asked through one.
     pub proxies: Proxies,
+    /// Whether nothing is asked at all: every request fails at once.
+    pub offline: bool,
     /// When a failed request is tried again.
     pub retry: Retry,
     /// What the client calls itself.
@@ -91,6 +93,7 @@ impl Default for Settings {
             trust: BTreeMap::new(),
             credentials: Arc::new(|_| None),
             proxies: Proxies::default(),
+            offline: false,
             retry: Retry::default(),
             user_agent: concat!("rbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
             parallel: 6,

@@ -185,16 +185,25 @@ impl Run {
         let (store, registries) = (&self.store, &self.build.registries);
         let image = if let Some(place) = layout.map(str::to_owned) {
             let store = store.clone();
-            blocking(move || layout::resolve(&store, &place, &platform)).await
+            let found = blocking(move || layout::resolve(&store, &place, &platform)).await;
+            found.map(|image| (image, None))
         } else {
             let name = &wanted.reference;
-            source::resolve(store, registries, name, &platform, self.build.pull).await
+            source::resolve(store, registries, name, &platform, self.build.lookup).await
         };
-        match &image {
-            Ok(_) => self.events.emit(step, What::Finished),
-            Err(error) => self.events.emit(step, What::Failed { error: error.to_string() }),
+        match image {
+            Ok((image, told)) => {
+                if let Some(text) = told {
+                    self.events.emit(step, What::Warning { text });
+                }
+                self.events.emit(step, What::Finished);
+                Ok(image)
+            }
+            Err(error) => {
+                self.events.emit(step, What::Failed { error: error.to_string() });
+                Err(error)
+            }
         }
-        image
     }
 
     /// The place of an image in a layout, if the caller has named that place: a Dockerfile alone

@@ -48,6 +48,9 @@ impl Remotes {
     }
 
     async fn checkout_unseen(&self, wanted: &GitCheckout) -> Result<(Fetched, How)> {
+        if self.registries.is_offline() {
+            return self.checked_out(wanted);
+        }
         let mut git = Git::new(&wanted.remote);
         if let Some(header) = self.git_authorization(&wanted.remote)? {
             git.authorize(&header);
@@ -75,6 +78,19 @@ impl Remotes {
             description: format!("{}#{}", redacted(&wanted.remote), revision.commit),
         };
         Ok((self.keep(staged, &version, began)?, How::Fetched))
+    }
+
+    /// A commit that is checked out here already; what a branch or tag names nobody knows offline.
+    fn checked_out(&self, wanted: &GitCheckout) -> Result<(Fetched, How)> {
+        let commit = wanted.reference.as_ref().filter(|name| is_commit(name));
+        let revision =
+            commit.map(|commit| Revision { commit: commit.clone(), name: None, tag: None });
+        let found = revision.map(|revision| self.find(key(wanted, &revision))).transpose()?;
+        let found = found.flatten().map(|(fetched, _)| (fetched, How::Known));
+        found.ok_or_else(|| Error::Git {
+            doing: format!("fetch `{}`", redacted(&wanted.remote)),
+            reason: "this is offline".to_owned(),
+        })
     }
 
     /// The value of the header that lets one in, from the secrets of the build.

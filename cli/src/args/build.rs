@@ -92,6 +92,9 @@ pub(crate) struct BuildArgs {
     /// Ask the registry for newer base images
     #[arg(long)]
     pub(crate) pull: bool,
+    /// Ask nobody: what is not in the store is an error
+    #[arg(long, conflicts_with = "pull")]
+    pub(crate) offline: bool,
     /// Run every step, even where its result is known
     #[arg(long)]
     pub(crate) no_cache: bool,

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource, Error};
+use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource, Error, Lookup};
 use serde_json::json;
 
 use super::{DONE, Outcome, Session, check, outputs, platform, print, tell};
@@ -106,7 +106,9 @@ fn mode(args: &BuildArgs) -> Result<Mode, Failure> {
 /// Tells the library what to build.
 fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     let (context, dockerfile) = sources(args)?;
-    let mut build = Build::new(context).dockerfile(dockerfile).registries(session.registries()?);
+    let mut build = Build::new(context)
+        .dockerfile(dockerfile)
+        .registries(session.registries()?.offline(args.offline));
     for tag in &args.tags {
         build = build.tag(tag);
     }
@@ -129,6 +131,9 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     }
     if let Some(platform) = platform(one_platform(&args.platforms)?)? {
         build = build.platform(platform);
+    }
+    if let Some(time) = session.config.tag_ttl()? {
+        build = build.lookup(Lookup::After(time));
     }
     build = build.pull(args.pull).no_cache(args.no_cache);
     build = build.no_cache_filter(args.no_cache_filter.clone());

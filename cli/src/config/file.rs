@@ -1,6 +1,8 @@
 //! The configuration file `config.toml`.
 //!
 //! ```toml
+//! tag-ttl = "1h"
+//!
 //! [registry."docker.io"]
 //! mirrors = ["127.0.0.1:5100"]
 //!
@@ -18,8 +20,10 @@ use super::{ConfigError, read_if_there};
 
 /// What a file says.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct File {
+    /// How old a registry's answer for a tag may be, such as `1h`.
+    pub(super) tag_ttl: Option<String>,
     registry: BTreeMap<String, Registry>,
 }
 

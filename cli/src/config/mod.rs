@@ -7,6 +7,7 @@ mod credentials;
 mod file;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rbuild::{Mirror, Registries};
 use thiserror::Error;
@@ -86,6 +87,21 @@ impl Config {
         Ok(registries.credentials(move |registry| {
             credentials::find(folder.as_deref()?, registry).ok().flatten()
         }))
+    }
+
+    /// How old the answer of a registry may be before it is asked again what a tag stands for,
+    /// where the user says so: `RBUILD_TAG_TTL=1h30m`, or `tag-ttl` in a file.
+    pub(crate) fn tag_ttl(&self) -> Result<Option<Duration>, ConfigError> {
+        const NAME: &str = "RBUILD_TAG_TTL";
+        let value = match variable(NAME) {
+            Some(value) => Some(value),
+            None => files()?.into_iter().find_map(|file| file.tag_ttl),
+        };
+        let parse = |value: String| {
+            rbuild::dockerfile::value::duration(&value)
+                .map_err(|_| ConfigError::Variable { name: NAME, value })
+        };
+        value.map(parse).transpose()
     }
 
     /// The folder of docker's `config.json`.

@@ -156,6 +156,9 @@ impl Endpoint {
         progress: Option<&Progress>,
         task: &Task,
     ) -> Result<Response> {
+        if self.shared.settings.offline {
+            return Err(Error::Offline { task: Box::new(task.clone()) });
+        }
         let patience = if progress.is_some() { UPLOAD_PATIENCE } else { 1 };
         let moved = || progress.map_or(0, |progress| progress.moved.load(Ordering::Relaxed));
         let sent = self.watch(request.send(), moved, self.stall() * patience, task).await?;
