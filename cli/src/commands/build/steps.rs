@@ -34,11 +34,11 @@ pub(super) fn sandbox(mut build: Build, args: &BuildArgs) -> Result<Build, Failu
         let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
         build = build.ulimit(name, limit(*soft), limit(*hard));
     }
-    allow(build, args)
+    Ok(allow(build, args))
 }
 
 /// What `--allow` gives leave for.
-fn allow(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
+fn allow(mut build: Build, args: &BuildArgs) -> Build {
     let mut devices = Grants::default();
     for what in &args.allow {
         match what {
@@ -50,7 +50,7 @@ fn allow(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
             Allow::Device { name, alias: Some(alias) } => devices.alias(alias, name),
         }
     }
-    Ok(build.allow_devices(devices))
+    build.allow_devices(devices)
 }
 
 /// What the steps that ask for it may use of the caller's.
