@@ -38,8 +38,8 @@ pub(crate) struct Context {
 
 /// One attempt at one graph.
 pub(crate) struct Attempt {
-    shared: Arc<Shared>,
-    context: Context,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) context: Context,
     /// What was known by definition, by the index of the vertex.
     pub(crate) known: Vec<Option<Outputs>>,
     /// Which vertices somebody asked for.
@@ -202,7 +202,11 @@ impl Attempt {
     }
 
     /// The contents of the selected part of a snapshot; nothing when nothing counts.
-    async fn part(&self, select: &Select, whole: &Snapshot) -> Result<Option<ContentId>, Error> {
+    pub(crate) async fn part(
+        &self,
+        select: &Select,
+        whole: &Snapshot,
+    ) -> Result<Option<ContentId>, Error> {
         match select {
             Select::All => return Ok(Some(whole.content)),
             Select::Nothing => return Ok(None),

@@ -16,6 +16,7 @@ pub mod op;
 mod plan;
 mod run;
 pub mod solve;
+mod used;
 pub mod worker;
 
 pub use error::Error;
@@ -24,4 +25,5 @@ pub use graph::{Edge, Graph, Vertex, VertexId, Work};
 pub use key::{content_of, scratch};
 pub use miss::{Change, FileChange, Miss};
 pub use solve::Solver;
+pub use used::Used;
 pub use worker::{Mode, Task, Worker};

@@ -31,7 +31,7 @@ pub(crate) struct Node {
     /// Whether it or something beneath it is made anew, so that its definition proves nothing.
     pub(crate) tainted: bool,
     /// What a source holds.
-    pin: Option<Outputs>,
+    pub(crate) pin: Option<Outputs>,
 }
 
 impl Node {
@@ -112,7 +112,8 @@ impl Plan {
         self.nodes.len()
     }
 
-    fn iter(&self) -> impl Iterator<Item = (usize, &Node)> {
+    /// The vertices that some target needs, with their indexes in the graph.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Node)> {
         self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)))
     }
 
@@ -212,7 +213,7 @@ async fn pin(
 }
 
 /// The result of a stack whose inputs are all known.
-fn stacked(vertex: &Vertex, known: &[Option<Outputs>]) -> Option<Outputs> {
+pub(crate) fn stacked(vertex: &Vertex, known: &[Option<Outputs>]) -> Option<Outputs> {
     let input =
         |(_, edge): (usize, &Edge)| known[edge.vertex.index()].as_ref()?.get(edge.output).cloned();
     let inputs: Vec<Snapshot> = vertex.inputs().map(input).collect::<Option<_>>()?;

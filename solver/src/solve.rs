@@ -14,6 +14,7 @@ use crate::flight::Flights;
 use crate::graph::{Graph, VertexId};
 use crate::plan::Plan;
 use crate::run::Found;
+use crate::used::Used;
 use crate::worker::{Mode, Worker};
 
 /// How often a graph is solved again since layers of known results are gone.
@@ -57,6 +58,21 @@ impl Solver {
         results.pop().ok_or(Error::NoTarget)
     }
 
+    /// Finds or makes the results of one vertex, and lists all that is then known of the steps
+    /// which feed it, whether anybody had to look at them or not.
+    pub async fn solve_and_list(
+        &self,
+        graph: &Graph,
+        target: VertexId,
+        mode: Mode,
+        events: &Events,
+    ) -> Result<(Outputs, Vec<Used>), Error> {
+        let (mut results, context) = self.solve_in(graph, &[target], mode, events).await?;
+        let context = Context { mode: Mode::Check, ..context };
+        let used = Arc::new(Attempt::new(&self.shared, &context).await?).used().await?;
+        Ok((results.pop().ok_or(Error::NoTarget)?, used))
+    }
+
     /// Finds or makes the results of several vertices at once, in the order of the targets.
     pub async fn solve_all(
         &self,
@@ -65,6 +81,16 @@ impl Solver {
         mode: Mode,
         events: &Events,
     ) -> Result<Vec<Outputs>, Error> {
+        self.solve_in(graph, targets, mode, events).await.map(|(results, _)| results)
+    }
+
+    async fn solve_in(
+        &self,
+        graph: &Graph,
+        targets: &[VertexId],
+        mode: Mode,
+        events: &Events,
+    ) -> Result<(Vec<Outputs>, Context), Error> {
         let plan = Plan::make(graph, targets, self.shared.worker.as_ref(), events).await?;
         let number = self.shared.builds.fetch_add(1, Ordering::Relaxed);
         let context = Context { plan: Arc::new(plan), mode, events: events.clone(), number };
@@ -83,7 +109,7 @@ impl Solver {
                         return Err(Error::Lost(layer));
                     }
                 }
-                result => return result,
+                result => return result.map(|results| (results, context)),
             }
             attempt += 1;
         }
