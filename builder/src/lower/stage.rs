@@ -183,10 +183,10 @@ impl<'a> Lowering<'a> {
             let prefix = if position < stage.triggers { "ONBUILD " } else { "" };
             let done = self.instruction(index, &mut state, statement, prefix, &mut counter);
             let foreign = position < stage.triggers && matches!(stage.base, Base::Image(_));
-            done.map_err(|error| match foreign {
-                true => Diagnostic { span: stage.from, ..error },
-                false => error,
-            })?;
+            let told = |error| {
+                if foreign { Diagnostic { span: stage.from, ..error } } else { error }
+            };
+            done.map_err(told)?;
         }
         Ok(state)
     }
