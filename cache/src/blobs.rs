@@ -8,22 +8,26 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::id::Digest;
+use crate::item::Item;
 use crate::store::Store;
 
-const FOLDER: &str = "blobs/sha256";
+pub(crate) const BLOBS: &str = "blobs/sha256";
 
 impl Store {
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root().join(FOLDER).join(digest.hex())
+    /// Where a blob lies.
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root().join(BLOBS).join(digest.hex())
     }
 
     /// Tells whether a blob is here.
     pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.uses(&Item::Blob(*digest));
         self.blob_path(digest).is_file()
     }
 
     /// Opens a blob for reading.
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
+        self.uses(&Item::Blob(*digest));
         let path = self.blob_path(digest);
         File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoBlob(*digest),
@@ -91,7 +95,8 @@ impl BlobWriter {
         check(self.expected, digest, self.size)?;
         let Unfinished { path, file } = &self.unfinished;
         file.sync_all().map_err(Error::file("write", path))?;
-        let place = self.store.folder(FOLDER)?.join(digest.hex());
+        let place = self.store.folder(BLOBS)?.join(digest.hex());
+        self.store.uses(&Item::Blob(digest));
         fs::rename(path, &place).map_err(Error::file("rename into", &place))?;
         Ok((digest, self.size))
     }
@@ -148,7 +153,7 @@ mod tests {
     fn leftovers(store: &Store) -> usize {
         let count =
             |folder: &str| fs::read_dir(store.root().join(folder)).map_or(0, Iterator::count);
-        count("tmp") + count(FOLDER)
+        count("tmp") + count(BLOBS)
     }
 
     #[test]

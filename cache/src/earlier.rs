@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::tree::{self, Node, StatCache};
 
 /// The file beside the files of a layer with their digests.
-const DIGESTS: &str = "digests";
+pub(crate) const DIGESTS: &str = "digests";
 /// From how many files on a layer is worth remembering.
 const MANY: usize = 64;
 

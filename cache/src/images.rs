@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::Digest;
+use crate::remove::list;
 use crate::snapshot::Layer;
 use crate::store::{Store, read_json, to_json};
 
@@ -88,21 +89,38 @@ impl Store {
 
     /// All names and their images, sorted by name.
     pub fn images(&self) -> Result<Vec<(String, ImageEntry)>> {
-        let folder = self.root().join(FOLDER);
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::file("list", &folder)(error)),
-        };
+        self.read_images(FOLDER)
+    }
+
+    /// All references that registries were asked for, and what they stood for then.
+    pub fn all_resolved(&self) -> Result<Vec<(String, ImageEntry)>> {
+        self.read_images(RESOLVED)
+    }
+
+    fn read_images(&self, folder: &str) -> Result<Vec<(String, ImageEntry)>> {
         let mut images = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(Error::file("list", &folder))?.path();
+        for path in list(&self.root().join(folder))? {
             if let Some(Named { name, image }) = read_json(&path)? {
                 images.push((name, image));
             }
         }
         images.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(images)
+    }
+
+    /// The files of names that are damaged.
+    pub(crate) fn damaged_names(&self) -> Result<Vec<PathBuf>> {
+        let mut damaged = Vec::new();
+        for folder in [FOLDER, RESOLVED] {
+            for path in list(&self.root().join(folder))? {
+                let named: Option<Named> = read_json(&path)?;
+                let place = named.map(|named| self.image_path(folder, &named.name));
+                if place.as_ref() != Some(&path) && path.exists() {
+                    damaged.push(path);
+                }
+            }
+        }
+        Ok(damaged)
     }
 }
 

@@ -143,6 +143,15 @@ impl Index {
         })
     }
 
+    /// All rows that are in order, with their values.
+    pub(crate) fn all(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        if self.shared.nothing_there() {
+            return Ok(Vec::new());
+        }
+        let rows = self.with(rows_of)?;
+        Ok(rows.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
     /// Writes rows, which are on disk once the session is closed.
     pub(crate) fn write(&self, changes: &[Change]) -> Result<()> {
         if changes.is_empty() {

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::id::{ContentId, Digest, LayerId};
+use crate::item::Item;
 use crate::records::SIZE;
 use crate::remove::remove_tree;
 use crate::snapshot::{Layer, Record};
@@ -27,8 +28,8 @@ pub(crate) const LAYERS: &str = "layers";
 pub(crate) const STAGED: &str = ".new-";
 pub(crate) const WORK: &str = "work";
 pub(crate) const RECORD: &str = "record.json";
-const DIFF_ID: &str = "diff-id";
-const DIFF_IDS: &str = "diff-ids";
+pub(crate) const DIFF_ID: &str = "diff-id";
+pub(crate) const DIFF_IDS: &str = "diff-ids";
 
 impl Store {
     /// Begins a new layer: an empty folder to be filled, by hand or as the upper of an overlay.
@@ -48,7 +49,10 @@ impl Store {
     /// The folder with the files of a layer, or `None` when it is not unpacked here.
     pub fn layer_path(&self, layer: &Layer) -> Option<PathBuf> {
         let id = match layer {
-            Layer::Made(id) => *id,
+            Layer::Made(id) => {
+                self.uses(&Item::Layer(*id));
+                *id
+            }
             Layer::Pulled { diff_id, .. } => self.unpacked(diff_id)?,
             Layer::Folder { .. } => return None,
         };
@@ -74,13 +78,18 @@ impl Store {
         if let Some(digest) = known.and_then(|text| text.trim_end().parse().ok()) {
             return Ok(digest);
         }
-        let mut hash = Hashed(Sha256::new());
-        let size = self.pack(&Layer::Made(id), &mut hash)?;
+        let (digest, size) = self.packed_digest(id)?;
         self.set_layer_note(&Layer::Made(id), SIZE, &size)?;
-        let digest = Digest::from_bytes(hash.0.finalize().into());
         self.replace(&folder.join(DIFF_ID), format!("{digest}\n").as_bytes(), false)?;
         self.link_diff_id(&digest, id)?;
         Ok(digest)
+    }
+
+    /// The digest of the tar of a layer's files as they are now, and its size in bytes.
+    pub(crate) fn packed_digest(&self, id: LayerId) -> Result<(Digest, u64)> {
+        let mut hash = Hashed(Sha256::new());
+        let size = self.pack(&Layer::Made(id), &mut hash)?;
+        Ok((Digest::from_bytes(hash.0.finalize().into()), size))
     }
 
     /// Writes the uncompressed tar of a layer, and returns its size in bytes.
@@ -108,9 +117,15 @@ impl Store {
 
     /// The layer that holds a diff id here.
     pub(crate) fn unpacked(&self, diff_id: &Digest) -> Option<LayerId> {
-        let target = fs::read_link(self.root().join(DIFF_IDS).join(diff_id.hex())).ok()?;
-        let id: LayerId = target.file_name()?.to_str()?.parse().ok()?;
+        let id = self.linked(diff_id)?;
+        self.uses(&Item::Layer(id));
         self.layer_folder(id).is_dir().then_some(id)
+    }
+
+    /// The layer at which a diff id points, here or not.
+    pub(crate) fn linked(&self, diff_id: &Digest) -> Option<LayerId> {
+        let target = fs::read_link(self.root().join(DIFF_IDS).join(diff_id.hex())).ok()?;
+        target.file_name()?.to_str()?.parse().ok()
     }
 
     /// Points a diff id at a committed layer, and returns the layer that holds it from now on:
@@ -234,6 +249,7 @@ impl StagedLayer {
         // The work folder stays until the next sweep: on some file systems every removed file makes
         // all that are created in the next minutes slow, and a step must not wait for it.
         let place = self.store.layer_folder(self.id);
+        self.store.uses(&Item::Layer(self.id));
         fs::rename(&self.folder, &place).map_err(Error::file("rename into", &place))?;
         self.committed = true;
         Ok(self.id)

@@ -5,6 +5,9 @@
 //! moment leaves either the whole thing or nothing that is ever looked at again.
 
 pub mod blobs;
+mod choice;
+pub mod claims;
+pub mod collect;
 pub mod copy;
 mod earlier;
 pub mod error;
@@ -15,6 +18,7 @@ pub mod id;
 pub mod images;
 mod imported;
 mod index;
+pub mod item;
 pub mod layers;
 pub mod lock;
 mod mount;
@@ -31,17 +35,27 @@ pub mod snapshot;
 pub mod store;
 pub mod tree;
 mod unpack;
+pub mod usage;
+pub mod verify;
+pub mod visit;
+mod weight;
 
 pub use blobs::BlobWriter;
+pub use claims::{Claim, Others, User};
+pub use collect::{Collected, Wish};
 pub use earlier::Earlier;
 pub use error::{Error, Result};
 pub use file_lists::ListedFile;
 pub use id::{ContentId, Digest, Key, LayerId};
 pub use images::ImageEntry;
 pub use imported::Imported;
+pub use item::Item;
 pub use layers::StagedLayer;
 pub use lock::Lock;
 pub use portable::{Packer, PartRow, Portable, PortableLayer};
 pub use snapshot::{Blob, Layer, Outputs, Part, Record, Snapshot};
 pub use store::Store;
 pub use unpack::unpack_into;
+pub use usage::{Entry, Usage};
+pub use verify::{Finding, Thing, Verified};
+pub use visit::Visit;

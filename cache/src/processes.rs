@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::Store;
 use crate::layers::LAYERS;
 use crate::results::tests::{key, step};
+use crate::{Store, User, Wish};
 
 /// This test program again, as another process in a folder of its own with a store in it.
 struct Other {
@@ -71,6 +71,13 @@ fn other_process() {
             println!("locked {}", lock.is_some());
             let _ = std::io::stdin().read(&mut [0]);
         }
+        "use" => {
+            let visit = store.enter().unwrap();
+            let found = store.find(&[key(0, 1)]).unwrap()[0].is_some();
+            println!("uses {found}");
+            let _ = std::io::stdin().read(&mut [0]);
+            drop(visit);
+        }
         "steps" => {
             for number in 0.. {
                 step(&store, number);
@@ -115,6 +122,25 @@ fn the_lock_of_a_killed_process_is_free() {
     });
     assert!(lock.is_ok());
     assert_eq!(holder, Some(pid));
+}
+
+#[test]
+fn what_a_killed_process_used_is_free() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store_in(&place);
+    step(&store, 1);
+    let mut other = Other::start(&place, "use");
+    assert_eq!(other.wait_for("uses"), "uses true");
+    let nobody = || Ok(Vec::new());
+    let wish = Wish { over: 0, keep: 0, matches: &|_| true, others: &nobody };
+    let collect = || store.collect(&wish).unwrap().removed.len();
+    assert_eq!(collect(), 0);
+    let usage = store.usage(&nobody, true).unwrap();
+    let users = &usage.entries[0].users;
+    assert!(matches!(&users[..], [User::Process { pid, .. }] if *pid == other.child.id()));
+    other.kill();
+    assert_eq!(collect(), 1);
+    assert!(store.find(&[key(0, 1)]).unwrap()[0].is_none());
 }
 
 #[test]

@@ -39,3 +39,7 @@ impl Store {
 
 /// The note with the size of a layer's tar in bytes.
 pub(crate) const SIZE: &str = "size.json";
+/// The note with the bytes that a layer takes on the disk.
+pub(crate) const WEIGHT: &str = "weight.json";
+/// The note with the compressed form of a layer that was made here.
+pub(crate) const COMPRESSED: &str = "blob.json";

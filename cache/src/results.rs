@@ -104,6 +104,37 @@ impl Store {
         self.index().remake()
     }
 
+    /// Forgets those results of which a layer is gone.
+    pub(crate) fn forget_lost(&self, keys: &[Key]) -> Result<()> {
+        let rows: Vec<_> = keys.iter().map(result_row).collect();
+        let found = self.index().read(&rows)?;
+        let is_whole = |value: &Vec<u8>| {
+            let outputs: Option<Outputs> = decode(value);
+            outputs.is_some_and(|outputs| self.has_layers(&outputs))
+        };
+        let lost =
+            keys.iter().zip(&found).filter(|(_, value)| !value.as_ref().is_none_or(is_whole));
+        self.forget(&lost.map(|(key, _)| *key).collect::<Vec<_>>())
+    }
+
+    /// Whether the layers that were made here are here.
+    fn has_layers(&self, outputs: &Outputs) -> bool {
+        outputs.iter().flat_map(|snapshot| snapshot.layers.iter()).all(|layer| match layer {
+            Layer::Made(id) => self.layer_folder(*id).is_dir(),
+            Layer::Pulled { .. } | Layer::Folder { .. } => true,
+        })
+    }
+
+    /// All results in the index by key; one that cannot be read has none.
+    pub(crate) fn all_results(&self) -> Result<Vec<(Key, Option<Outputs>)>> {
+        let rows = self.index().all()?;
+        let result = |(row, value): &(Vec<u8>, Vec<u8>)| {
+            let key: [u8; 32] = row.strip_prefix(b"k")?.try_into().ok()?;
+            Some((Key::from_bytes(key), decode(value)))
+        };
+        Ok(rows.iter().filter_map(result).collect())
+    }
+
     fn value<T: DeserializeOwned>(&self, row: Vec<u8>) -> Result<Option<T>> {
         let found = self.index().read(&[row])?;
         Ok(found.into_iter().flatten().next().and_then(|value| decode(&value)))

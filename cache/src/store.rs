@@ -78,7 +78,8 @@ impl Store {
     fn at(root: Root) -> Self {
         let index = Index::new(&root.path, rows_of_records);
         let (packing, unpacking) = (Turns::default(), Turns::default());
-        let inner = Arc::new(Inner { index, packing, unpacking, presence: Presence::default(), root });
+        let inner =
+            Arc::new(Inner { index, packing, unpacking, presence: Presence::default(), root });
         Self { inner, imported: Arc::default() }
     }
 
