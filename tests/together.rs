@@ -80,6 +80,28 @@ fn who_waits_goes_on_when_the_other_is_killed() {
 }
 
 #[test]
+fn eight_processes_run_each_step_once() {
+    const STEPS: usize = 10;
+    let home = home();
+    let step = |n: usize| {
+        format!("RUN --mount=type=cache,target=/c echo {n} >>/c/ran && echo {n} >/{n}\n")
+    };
+    let steps = (0..STEPS).map(step).collect::<String>();
+    home.write("app/Dockerfile", format!("FROM busybox\n{steps}"));
+    let builds: Vec<_> = (0..8).map(|n| home.starts(&format!("rbuild -q -t app{n} app"))).collect();
+    let images: Vec<_> = builds.into_iter().map(|build| build.wait().ok()).collect();
+    assert!(images.iter().all(|image| *image == images[0]), "{images:?}");
+    let file = "FROM busybox\nRUN --mount=type=cache,target=/c cp /c/ran /ran\n";
+    home.builds("ran", file).ok();
+    let ran = home.types("rbuild run --rm ran sort -n /ran").ok();
+    assert_eq!(
+        ran.lines().collect::<Vec<_>>(),
+        (0..STEPS).map(|n| n.to_string()).collect::<Vec<_>>()
+    );
+    assert_eq!(home.types("rbuild run --rm app7 cat /9").ok(), "9");
+}
+
+#[test]
 fn a_failed_step_ends_the_others() {
     let home = home();
     let gate = Gate::new();
