@@ -81,10 +81,10 @@ impl Place<'_> {
     pub(crate) fn excerpt(&self) -> String {
         let (first, last) = self.lines;
         let mut text = format!("{}:{first}\n{RULE}\n", self.file);
-        let shown = first.saturating_sub(AROUND)..=last.saturating_add(AROUND);
-        for (number, line) in self.numbered().filter(|(number, _)| shown.contains(number)) {
+        let around = first.saturating_sub(AROUND)..=last.saturating_add(AROUND);
+        for (number, line) in self.numbered().filter(|(number, _)| around.contains(number)) {
             let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-            let _ = writeln!(text, "{number:4} | {mark} {line}");
+            let _ = writeln!(text, "{number:4} | {mark} {}", shown(line, 0));
         }
         text.push_str(RULE);
         text.push('\n');
@@ -98,14 +98,19 @@ impl Place<'_> {
         let (_, line) = self.numbered().find(|(line, _)| *line == number)?;
         let width = number.to_string().len();
         let length = line.chars().count();
+        let end = if self.lines.1 > number { length + 1 } else { end.min(length + 1) };
+        // Of a long line, what stands around the words.
+        let cut = if length > SHOWN { start.saturating_sub(AROUND_WORDS) } else { 0 };
+        let line = shown(line, cut);
+        let end = end.saturating_sub(cut).min(line.chars().count() + 1);
+        let first = start.saturating_sub(cut);
         // A tab is as wide as the terminal makes it, so the marks below repeat it.
         let before: String = line
             .chars()
-            .take(start.saturating_sub(1))
+            .take(first.saturating_sub(1))
             .map(|character| if character == '\t' { '\t' } else { ' ' })
             .collect();
-        let end = if self.lines.1 > number { length + 1 } else { end.min(length + 1) };
-        let marks = "^".repeat(end.saturating_sub(start).max(1));
+        let marks = "^".repeat(end.saturating_sub(first).max(1));
         let mut text = format!("{:width$}--> {}:{number}:{start}\n", "", self.file);
         let _ = writeln!(text, "{:width$} |", "");
         let _ = writeln!(text, "{number} | {line}");
@@ -118,6 +123,21 @@ impl Place<'_> {
     }
 }
 
+/// How many characters of a line are shown, and how many of them before the words meant.
+const SHOWN: usize = 200;
+const AROUND_WORDS: usize = 80;
+
+/// A line of a file for a terminal, from a character on: not too long, and without what would move
+/// the cursor.
+fn shown(line: &str, from: usize) -> String {
+    let safe = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let mut text: String = line.chars().skip(from).take(SHOWN).map(safe).collect();
+    if line.chars().nth(from + SHOWN).is_some() {
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +146,23 @@ mod tests {
 
     fn place(lines: (usize, usize), columns: Option<(usize, usize)>) -> Place<'static> {
         Place { file: "Dockerfile", source: SOURCE, lines, columns }
+    }
+
+    #[test]
+    fn a_line_is_shown_as_far_as_it_helps_and_moves_no_cursor() {
+        let source = format!("RUN \u{1b}[2J\n{} wrong {}\n", "a".repeat(900), "b".repeat(60_000));
+        let place =
+            |line, columns| Place { file: "F", source: &source, lines: (line, line), columns };
+        let told = |place| Diagnostic { place: Some(place), ..Diagnostic::default() }.render();
+        assert!(told(place(1, Some((1, 4)))).contains("1 | RUN \u{fffd}[2J\n  | ^^^\n"));
+        assert!(!told(place(1, None)).contains('\u{1b}'));
+        let text = told(place(2, Some((902, 907))));
+        let lines: Vec<_> = text.lines().collect();
+        let at = lines[4].find('^').expect("marks");
+        assert_eq!(&lines[3][at..at + 5], "wrong");
+        assert!(lines[4].ends_with(" ^^^^^") && lines[3].chars().count() < 220, "{text}");
+        assert!(told(place(2, None)).len() < 2000);
+        assert!(told(place(2, Some((1, 60_000)))).len() < 2000);
     }
 
     #[test]
