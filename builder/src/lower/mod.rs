@@ -241,9 +241,9 @@ pub fn lower(
 ) -> Result<Lowered, Diagnostic> {
     let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
     let plan = plan::plan(file, request, &known)?;
+    let lowered = stage::Lowering::new(&plan, request, resolved).finish()?;
     let warnings = lint::find(file, Some(&plan), request, resolved);
     let strict = lint::check(file, request).is_some_and(|check| check.error);
-    let lowered = stage::Lowering::new(&plan, request, resolved).finish()?;
     Ok(Lowered { warnings, strict, ..lowered })
 }
 
