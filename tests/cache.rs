@@ -9,7 +9,7 @@ use rbuild_testkit::{Gate, Home, Ran};
 
 /// The names of the steps that ran, in the order of the Dockerfile; those of the builder's own
 /// and the base image are left out.
-fn ran(built: &Ran) -> Vec<String> {
+pub(crate) fn ran(built: &Ran) -> Vec<String> {
     let mut steps = Vec::new();
     let mut cached = Vec::new();
     for line in built.stderr.lines() {

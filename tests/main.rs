@@ -35,6 +35,8 @@ mod remote;
 mod road;
 /// Containers.
 mod run;
+/// Caches that travel between machines.
+mod share;
 /// Builds that run beside each other.
 mod together;
 /// What is said of why a step ran.

@@ -3,6 +3,7 @@
 mod check;
 mod prepare;
 mod run;
+mod shared;
 pub(crate) mod steps;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::registries::Registries;
 use crate::remote::Remotes;
 use crate::report::{Recorder, Report};
 use crate::secret::{SecretSource, Secrets};
+use crate::share::{CacheFrom, CacheTo};
 use crate::source::{self, Lookup};
 use crate::ssh::{Agents, SshSource};
 use run::Run;
@@ -84,6 +86,8 @@ pub struct Build {
     lookup: Lookup,
     jobs: usize,
     outputs: Vec<Output>,
+    cache_from: Vec<CacheFrom>,
+    cache_to: Vec<CacheTo>,
     registries: Registries,
     listener: Option<Listener>,
 }
@@ -157,6 +161,8 @@ impl Build {
             lookup: Lookup::default(),
             jobs: JOBS,
             outputs: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             registries: Registries::new(),
             listener: None,
         }
@@ -287,6 +293,19 @@ impl Build {
     /// store.
     pub fn output(mut self, output: Output) -> Self {
         self.outputs.push(output);
+        self
+    }
+
+    /// Takes results from a cache too; may be called again for more. A cache that cannot be read
+    /// stops no build.
+    pub fn cache_from(mut self, cache: CacheFrom) -> Self {
+        self.cache_from.push(cache);
+        self
+    }
+
+    /// Puts what the build knows into a cache; may be called again for more.
+    pub fn cache_to(mut self, cache: CacheTo) -> Self {
+        self.cache_to.push(cache);
         self
     }
 

@@ -386,6 +386,20 @@ impl Error {
         }
     }
 
+    /// Whether something that was to be fetched cannot be had as it was announced, for which the
+    /// machine is not to blame.
+    pub(crate) fn is_loss(&self) -> bool {
+        use rbuild_cache::Error::{NoBlob, ReadTar, Tar, WrongDigest, WrongSize};
+        match self {
+            Self::Registry { .. } | Self::Malformed { .. } | Self::Read { .. } => true,
+            Self::Store { source, .. } => matches!(
+                **source,
+                NoBlob(_) | ReadTar(_) | Tar(_) | WrongDigest { .. } | WrongSize { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// Makes the function that wraps an error of the store.
     pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(rbuild_cache::Error) -> Self {
         let doing = doing.into();

@@ -45,7 +45,15 @@ pub struct ImageConfig {
     /// The variant of the architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// The cache that the image brings along for those who build it elsewhere. It belongs to the
+    /// image alone: nobody who stands on the image takes it over.
+    #[serde(rename = "rbuild.cache.v1", skip_deserializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inline_cache: Option<serde_json::Value>,
 }
+
+/// The name of the field with the cache that an image brings along.
+pub(crate) const INLINE_CACHE: &str = "rbuild.cache.v1";
 
 /// The `config` object of an image config: defaults for its containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +215,7 @@ impl ImageConfig {
             os_version: None,
             rootfs: RootFs::default(),
             variant: platform.variant().map(str::to_owned),
+            inline_cache: None,
         }
     }
 

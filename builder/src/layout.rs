@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
-use rbuild_cache::{Digest, ImageEntry, Layer, StagedLayer, Store};
+use rbuild_cache::{Blob, Digest, ImageEntry, Layer, StagedLayer, Store};
 use rbuild_registry::{CONFIG_LIMIT, MANIFEST_LIMIT, select};
 use serde_json::Value;
 
@@ -24,7 +24,8 @@ use crate::worker::{fetch, select as paths};
 pub(crate) const SCHEME: &str = "oci-layout://";
 /// How many indexes lead to an image at most.
 const DEEPEST: usize = 4;
-const NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation with the name of an image in a layout.
+pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The place of an image: `PATH[:TAG][@DIGEST]`.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl<'a> Place<'a> {
 }
 
 /// A layout, in a folder or unpacked from an archive.
-struct Layout {
+pub(crate) struct Layout {
     name: String,
     folder: PathBuf,
     root: File,
@@ -72,7 +73,8 @@ pub(crate) fn resolve(store: &Store, place: &str, platform: &Platform) -> Result
 }
 
 impl Layout {
-    fn open(store: &Store, path: &Path) -> Result<Self> {
+    /// Opens a folder, or an archive.
+    pub(crate) fn open(store: &Store, path: &Path) -> Result<Self> {
         let failed = |source| Error::Read { path: path.to_owned(), source };
         let name = format!("{SCHEME}{}", path.display());
         let root = File::open(path).map_err(failed)?;
@@ -106,7 +108,7 @@ impl Layout {
     }
 
     /// Reads a small blob, which must be what its name says.
-    fn blob(&self, wanted: &Digest, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn blob(&self, wanted: &Digest, limit: u64) -> Result<Vec<u8>> {
         let bytes = self.read(&blob_path(wanted), limit)?;
         if digest(&bytes) != *wanted {
             return Err(Error::wrong_digest(format!("a blob of {}", self.name), wanted));
@@ -123,7 +125,7 @@ impl Layout {
     }
 
     /// The manifest or index of a tag; without one, `latest` or the only image that there is.
-    fn named(&self, tag: Option<&str>, platform: &Platform) -> Result<Digest> {
+    pub(crate) fn named(&self, tag: Option<&str>, platform: &Platform) -> Result<Digest> {
         let index: ImageIndex = self.json(&self.read("index.json", MANIFEST_LIMIT)?)?;
         let wanted = tag.unwrap_or("latest");
         let all = index.manifests().as_slice();
@@ -180,8 +182,8 @@ impl Layout {
                 // No registry is known to have it.
                 blob.from = None;
                 size += blob.size;
+                self.keep_blob(store, blob)?;
             }
-            self.keep_layer(store, layer)?;
         }
         let created = jiff::Timestamp::now().as_second();
         let entry =
@@ -189,10 +191,8 @@ impl Layout {
         Ok(ResolvedImage { reference, entry, config })
     }
 
-    fn keep_layer(&self, store: &Store, layer: &Layer) -> Result<()> {
-        let Layer::Pulled { blob, .. } = layer else {
-            return Ok(());
-        };
+    /// Copies the compressed bytes of a layer into the store.
+    fn keep_blob(&self, store: &Store, blob: &Blob) -> Result<()> {
         if store.has_blob(&blob.digest) {
             return Ok(());
         }
@@ -206,11 +206,16 @@ impl Layout {
     }
 }
 
+/// Copies the compressed bytes of a layer from the layout in a folder into the store.
+pub(crate) fn keep_blob(store: &Store, folder: &str, blob: &Blob) -> Result<()> {
+    Layout::open(store, Path::new(folder))?.keep_blob(store, blob)
+}
+
 fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}", digest.to_string().replacen(':', "/", 1))
 }
 
-fn parse(digest: &str) -> Result<Digest> {
+pub(crate) fn parse(digest: &str) -> Result<Digest> {
     digest.parse().map_err(|error: rbuild_cache::id::InvalidId| Error::Malformed {
         what: format!("`{digest}`"),
         reason: error.to_string(),

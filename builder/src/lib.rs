@@ -33,6 +33,7 @@ pub mod registries;
 mod remote;
 pub mod report;
 mod secret;
+mod share;
 mod source;
 mod ssh;
 pub mod subrequest;
@@ -52,6 +53,7 @@ pub use rbuild_solver::op::Network;
 pub use rbuild_solver::{CachedBy, Change, Event, Events, FileChange, Miss, StepId, Stream, What};
 pub use registries::{Credential, Mirror, Registries};
 pub use secret::SecretSource;
+pub use share::{CacheFrom, CacheMode, CachePlace, CacheTo};
 pub use source::{Lookup, ResolvedImage};
 pub use ssh::SshSource;
 

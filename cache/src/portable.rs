@@ -1,7 +1,7 @@
 //! What is known of steps as one document, for those who share it with other stores.
 //!
-//! It names results by their keys and layers by their digests, and holds no file, no value of a
-//! variable and no secret. The layers themselves travel beside it.
+//! It names results by their keys and layers by their digests. It holds no file and no text of a
+//! step, in which values of variables may stand. The layers themselves travel beside it.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,6 @@ use crate::snapshot::{Layer, Outputs, Snapshot};
 
 /// The version of the document that this code writes and reads.
 const VERSION: u32 = 1;
-/// The longest description of a step, in characters.
-const DESCRIPTION: usize = 200;
 
 /// Results of steps and digests of parts, without the layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +55,6 @@ pub(crate) struct PortableResult {
     pub(crate) keys: Vec<Key>,
     /// What each output holds, and the chain of its layers.
     pub(crate) outputs: Vec<(ContentId, Option<usize>)>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    description: String,
 }
 
 fn known_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -122,7 +118,6 @@ impl Packer {
         &mut self,
         keys: Vec<Key>,
         outputs: &Outputs,
-        description: &str,
         names: &HashMap<Layer, PortableLayer>,
     ) {
         let has_names = |output: &Snapshot| output.layers.iter().all(|it| names.contains_key(it));
@@ -131,8 +126,7 @@ impl Packer {
         }
         let outputs = outputs.iter().map(|output| (output.content, self.chain(output, names)));
         let outputs = outputs.collect();
-        let description = description.chars().take(DESCRIPTION).collect();
-        self.document.results.push(PortableResult { keys, outputs, description });
+        self.document.results.push(PortableResult { keys, outputs });
     }
 
     /// Adds the digest of a part.
@@ -148,11 +142,7 @@ impl Packer {
     }
 
     /// The number of the chain of an output's layers.
-    fn chain(
-        &mut self,
-        output: &Snapshot,
-        names: &HashMap<Layer, PortableLayer>,
-    ) -> Option<usize> {
+    fn chain(&mut self, output: &Snapshot, names: &HashMap<Layer, PortableLayer>) -> Option<usize> {
         let mut below = None;
         for layer in output.layers.iter() {
             let layers = &mut self.document.layers;

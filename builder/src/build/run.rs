@@ -22,6 +22,7 @@ use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
 use crate::remote::Remotes;
 use crate::report::Report;
+use crate::share::{CachePlace, Exports, Found, Solved, imported, inline};
 use crate::source::{self, ResolvedImage};
 use crate::worker::caches;
 use crate::worker::fetch::blocking;
@@ -62,7 +63,8 @@ impl Run {
     /// Goes the whole road.
     pub(super) async fn finish(self) -> Result<Built> {
         let request = self.request().await?;
-        let resolved = self.resolve(&request).await?;
+        let (resolved, found) = futures::join!(self.resolve(&request), self.import());
+        let resolved = resolved?;
         let lowered = lower::lower(&self.prepared.tree, &request, &known(&resolved))
             .map_err(|error| self.wrong(error))?;
         for warning in &lowered.warnings {
@@ -70,9 +72,9 @@ impl Run {
             self.events.emit(self.prepared.definition, What::Warning { text });
         }
         self.lint(&lowered)?;
-        let snapshot = self.solve(&lowered, &resolved).await?;
+        let solved = self.solve(&lowered, &resolved, found).await?;
         let sweep = self.sweep();
-        let built = self.export(lowered.config, snapshot, request.epoch).await;
+        let built = self.export(lowered.config, solved, request.epoch).await;
         // Nobody waits for the sweep of a build that failed; it is done by the next one.
         if let Some(sweep) = sweep {
             let _ = sweep.await;
@@ -218,21 +220,30 @@ impl Run {
         &self,
         lowered: &Lowered,
         resolved: &BTreeMap<Wanted, ResolvedImage>,
-    ) -> Result<Snapshot> {
+        found: Vec<Found>,
+    ) -> Result<Solved> {
         let folders = self.folders(lowered).await?;
         self.forget_caches(lowered).await?;
         let (world, bases) = self.world(lowered, resolved, folders);
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
-        let solver = Solver::new(self.store.clone(), worker);
-        let solved = solver.solve(&lowered.graph, lowered.target, Mode::Build, &self.events).await;
+        let layers: Vec<Layer> =
+            resolved.values().flat_map(|image| image.entry.layers.clone()).collect();
+        let store = self.store.clone().importing(imported(found, &layers));
+        let solver = Solver::new(store, worker);
+        let (graph, target) = (&lowered.graph, lowered.target);
+        let solved = if self.exports().is_empty() {
+            let outputs = solver.solve(graph, target, Mode::Build, &self.events).await;
+            outputs.map(|outputs| (outputs, Vec::new()))
+        } else {
+            solver.solve_and_list(graph, target, Mode::Build, &self.events).await
+        };
         for step in bases {
             world.end_base(step);
         }
-        match solved {
-            Ok(outputs) => Ok(outputs[0].clone()),
-            Err(error) => Err(self.failed(lowered, error)),
-        }
+        let (outputs, used) = solved.map_err(|error| self.failed(lowered, error))?;
+        let (snapshot, bases) = (outputs[0].clone(), layers.into_iter().collect());
+        Ok(Solved { snapshot, used, bases })
     }
 
     /// Takes away the caches of the steps that are to run as if for the first time.
@@ -315,15 +326,19 @@ impl Run {
     async fn export(
         self,
         mut config: ImageConfig,
-        snapshot: Snapshot,
+        solved: Solved,
         epoch: Option<i64>,
     ) -> Result<Built> {
         let step = begin(&self.events, "exporting to image".to_owned());
-        let layers = layers(&self.store, &snapshot).await?;
+        let layers = layers(&self.store, &solved.snapshot).await?;
         config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
         config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
         if let Some(epoch) = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok()) {
             config.date_back(epoch);
+        }
+        let exports = self.exports();
+        if exports.iter().any(|cache| cache.place == CachePlace::Inline) {
+            config.inline_cache = Some(inline(&self.store, &solved)?);
         }
         let config_bytes = config.to_json();
         let part = "exporting layers".to_owned();
@@ -332,7 +347,7 @@ impl Run {
             id: export::manifest::digest(&config_bytes),
             config_bytes,
             config,
-            snapshot,
+            snapshot: solved.snapshot.clone(),
             names: self.names,
             size: layers.iter().map(|layer| layer.size).sum(),
         };
@@ -351,6 +366,9 @@ impl Run {
             manifest = export::export(&exporter, &image, output).await?.or(manifest);
         }
         self.events.emit(step, What::Finished);
+        let Exporter { store, registries, .. } = &exporter;
+        let caches = Exports { store, registries, events: &self.events, solved: &solved };
+        caches.all(&exports).await?;
         Ok(Built {
             id: image.id,
             manifest,
@@ -389,7 +407,11 @@ async fn layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<LayerFacts>> {
     let facts = move |layer: &Layer| {
         let diff_id = store.diff_id(layer).map_err(Error::store("digest a layer"))?;
         let record = store.record(layer).map_err(Error::store("read the record of a layer"))?;
-        let created = record.and_then(|record| Timestamp::from_second(record.created).ok());
+        let seconds = match layer {
+            Layer::Pulled { blob, .. } => blob.created,
+            _ => record.map(|record| record.created),
+        };
+        let created = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         let size = store.layer_size(layer).map_err(Error::store("measure a layer"))?;
         let pulled = match layer {
             Layer::Pulled { blob, .. } => blob.size,

@@ -57,7 +57,7 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
 }
 
 /// OCI's name for a layer's media type; Docker's are translated.
-fn oci_layer(media_type: &str) -> &str {
+pub(crate) fn oci_layer(media_type: &str) -> &str {
     match media_type {
         "application/vnd.docker.image.rootfs.diff.tar.gzip" => LAYER_GZIP,
         "application/vnd.docker.image.rootfs.diff.tar.zstd" => {

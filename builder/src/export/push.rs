@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use futures::stream::{StreamExt, try_unfold};
+use futures::stream::{StreamExt, TryStreamExt, try_unfold};
 use rbuild_cache::{Blob, Digest, Layer, Store};
 use rbuild_registry::{Pushed, Reference};
 use rbuild_solver::{Events, StepId, What};
@@ -13,6 +13,7 @@ use super::{Exporter, Finished, compress, manifest};
 use crate::error::{Error, Result};
 use crate::registries::Registries;
 use crate::source;
+use crate::worker::fetch;
 
 /// Bytes of a blob that are read and sent at once.
 const CHUNK: usize = 256 << 10;
@@ -67,8 +68,8 @@ pub(crate) async fn push(
     events: &Events,
     step: StepId,
 ) -> Result<PushedImage> {
-    let layer = |layer| push_layer(store, registries, reference, layer, events, step);
-    let pushed = try_join_all(layers.iter().map(layer)).await?;
+    let push = |it| layer(store, registries, reference, it, events, step);
+    let pushed = try_join_all(layers.iter().map(push)).await?;
     let client = registries.client();
     let failed = || Error::registry(format!("push `{reference}`"));
     let config_bytes = Bytes::copy_from_slice(config);
@@ -92,8 +93,9 @@ pub(crate) async fn push(
     Ok(PushedImage { digest, size, layers })
 }
 
-/// Pushes one layer; one that came from the same registry is taken over there.
-async fn push_layer(
+/// Pushes one layer. One that came from the same registry is taken over there, and fetched only
+/// where that cannot be.
+pub(crate) async fn layer(
     store: &Store,
     registries: &Registries,
     reference: &Reference,
@@ -115,7 +117,7 @@ async fn push_layer(
     let origin = blob.from.as_deref().and_then(|from| source::parse(from).ok());
     let origin = origin.filter(|origin| origin.registry() == reference.registry());
     let here = store.has_blob(&blob.digest);
-    if !here && !client.has_blob(reference, &digest).await.map_err(failed())? {
+    if !here && origin.is_none() && !client.has_blob(reference, &digest).await.map_err(failed())? {
         compress::blob(store, registries, layer, events, Some(step)).await?;
     }
     let from = origin.as_ref().map(Reference::repository);
@@ -124,10 +126,28 @@ async fn push_layer(
         events.emit(step, What::Progress { part: digest.clone(), current, total, done });
     };
     tell(0, false);
-    let body = || file_stream(store.clone(), blob.digest);
+    let body = || content(store, registries, &blob, events, step);
     let how = client.push_blob(reference, &digest, blob.size, from, body).await.map_err(failed())?;
     tell(blob.size, true);
     Ok((blob, how))
+}
+
+/// The bytes of a blob, which is fetched only when they are asked for.
+fn content(
+    store: &Store,
+    registries: &Registries,
+    blob: &Blob,
+    events: &Events,
+    step: StepId,
+) -> rbuild_registry::Body {
+    let (store, registries, blob) = (store.clone(), registries.clone(), blob.clone());
+    let events = events.clone();
+    let stream = async move {
+        let fetched = fetch::blob(&store, &registries, &blob, &events, Some(step)).await;
+        fetched.map_err(io::Error::other)?;
+        Ok::<_, io::Error>(file_stream(store, blob.digest))
+    };
+    futures::stream::once(stream).try_flatten().boxed()
 }
 
 /// The bytes of a blob of the store, read as they are sent.

@@ -9,6 +9,7 @@ use rbuild_cache::{Blob, Digest, Layer, Lock, Store};
 use rbuild_solver::{Events, StepId, What};
 
 use crate::error::{Error, Result};
+use crate::layout;
 use crate::registries::Registries;
 use crate::source;
 
@@ -92,6 +93,10 @@ async fn download(
             reason: "it is not in the store, and no registry is known to have it".to_owned(),
         });
     };
+    if let Some(folder) = from.strip_prefix(layout::SCHEME) {
+        let (store, folder, blob) = (store.clone(), folder.to_owned(), blob.clone());
+        return blocking(move || layout::keep_blob(&store, &folder, &blob)).await;
+    }
     let reference = source::parse(from)?;
     let mut stream = registries.client().blob(&reference, &blob.digest.to_string(), blob.size, 0);
     let mut writer =

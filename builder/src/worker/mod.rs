@@ -107,11 +107,23 @@ impl LocalWorker {
         }
         let step = self.0.step_of(&missing[0]);
         self.0.fetch_begins(step);
-        fetch::layers(&self.0.store, &self.0.registries, &missing, &self.0.events, step)
-            .await
-            .map_err(|error| Error::failed(StepError::Fetch(Arc::new(error))))?;
+        futures::future::try_join_all(missing.iter().map(|layer| self.fetch_one(layer, step)))
+            .await?;
         self.0.fetch_ends(step);
         Ok(())
+    }
+
+    /// Fetches a layer; one of a result that is known from elsewhere can be made anew.
+    async fn fetch_one(&self, layer: &Layer, step: Option<StepId>) -> Result<(), Error> {
+        let World { store, registries, events, .. } = &*self.0;
+        let fetched = fetch::layers(store, registries, std::slice::from_ref(layer), events, step);
+        fetched.await.map_err(|error| {
+            if error.is_loss() && self.0.step_of(layer).is_none() {
+                tracing::warn!(%error, "a layer of a cache is gone");
+                return Error::Lost(layer.clone());
+            }
+            Error::failed(StepError::Fetch(Arc::new(error)))
+        })
     }
 }
 

@@ -31,7 +31,7 @@ fn document(store: &Store) -> Portable {
     let mut packer = Packer::default();
     for record in [one, two] {
         let keys = vec![record.definition, record.content];
-        packer.add(keys, &record.outputs, &record.description, &names);
+        packer.add(keys, &record.outputs, &names);
     }
     let id = |number| ContentId::from_bytes([number; 32]);
     packer.add_part((id(1), key(3, 3), id(2)));

@@ -30,8 +30,6 @@ impl Flags for BuildFlags {
         refused("annotation"),
         refused("attest"),
         ignored("builder"),
-        refused("cache-from"),
-        refused("cache-to"),
         refused("cgroup-parent"),
         refused("policy"),
         refused("resource"),
@@ -101,6 +99,14 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     pub(crate) no_cache_filter: Vec<String>,
+    /// Take results from this cache too: an image or cache in a registry, or
+    /// `type=local,src=FOLDER`
+    #[arg(long, value_name = "REF | type=TYPE,…", help_heading = "Shared cache")]
+    pub(crate) cache_from: Vec<String>,
+    /// Put results into a cache for other machines: `type=registry,ref=REF`,
+    /// `type=local,dest=FOLDER` or `type=inline`, and `mode=max` for those of all steps
+    #[arg(long, value_name = "REF | type=TYPE,…", help_heading = "Shared cache")]
+    pub(crate) cache_to: Vec<String>,
     /// Check the Dockerfile with the lint rules, and build nothing; the same as `--call=check`
     #[arg(long)]
     pub(crate) check: bool,

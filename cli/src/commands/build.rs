@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource, Error, Lookup};
 use serde_json::json;
 
-use super::{DONE, Outcome, Session, check, outputs, platform, print, tell};
+use super::{DONE, Outcome, Session, caches, check, outputs, platform, print, tell};
 use crate::args::{BuildArgs, Pair};
 use crate::config;
 use crate::failure::Failure;
@@ -34,6 +34,7 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         build = build.output(output.clone());
     }
     let mode = mode(args)?;
+    build = caches::share(build, args)?;
     let progress = Progress::start(mode, session.config.look());
     if let Some(call) = args.asked() {
         return check::run(call, build, &store, progress, path(args).as_deref());

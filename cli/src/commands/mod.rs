@@ -2,6 +2,7 @@
 //! becomes lines.
 
 mod build;
+mod caches;
 mod check;
 mod completion;
 mod exec;

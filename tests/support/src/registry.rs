@@ -95,6 +95,11 @@ impl Registry {
         self.shared.holds.store(holds, Ordering::Relaxed);
     }
 
+    /// Has a blob no more, which its manifests still name.
+    pub fn forget_blob(&self, repository: &str, name: &str) {
+        lock(&self.shared.content).forget_blob(repository, name);
+    }
+
     /// The bytes of a manifest, where there is one.
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<Vec<u8>> {
         lock(&self.shared.content).manifest(repository, reference).map(|(_, bytes)| bytes)

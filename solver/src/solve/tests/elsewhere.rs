@@ -29,7 +29,7 @@ fn packed(used: &[Used]) -> Portable {
     let names: HashMap<_, _> = layers.map(|layer| (layer.clone(), name(layer))).collect();
     let mut packer = Packer::default();
     for one in used {
-        packer.add(one.keys.clone(), &one.outputs, &one.description, &names);
+        packer.add(one.keys.clone(), &one.outputs, &names);
         one.parts.iter().for_each(|row| packer.add_part(*row));
     }
     packer.finish()

@@ -44,6 +44,10 @@ impl Content {
         self.manifests.get(&(repository.to_owned(), reference.to_owned())).cloned()
     }
 
+    pub(super) fn forget_blob(&mut self, repository: &str, name: &str) {
+        self.links.remove(&(repository.to_owned(), name.to_owned()));
+    }
+
     fn add_blob(&mut self, repository: &str, bytes: Vec<u8>) -> String {
         let name = digest(&bytes);
         self.links.insert((repository.to_owned(), name.clone()));

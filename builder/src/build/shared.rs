@@ -1,0 +1,29 @@
+//! The caches that a build takes from others and makes for them.
+
+use super::run::Run;
+use crate::share::{self, CacheMode, CachePlace, CacheTo, Found};
+
+/// The argument that asks for a cache in the image, as docker's builder does.
+const INLINE: &str = "BUILDKIT_INLINE_CACHE";
+
+impl Run {
+    /// Reads the caches that results may come from.
+    pub(super) async fn import(&self) -> Vec<Found> {
+        let build = &self.build;
+        let platform = &build.request.platform;
+        share::import(&self.store, &build.registries, &build.cache_from, platform, &self.events)
+            .await
+    }
+
+    /// The caches that are made, that in the image among them if an argument asks for it.
+    pub(super) fn exports(&self) -> Vec<CacheTo> {
+        let mut caches = self.build.cache_to.clone();
+        let is_on =
+            |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+        if self.build.request.arguments.get(INLINE).is_some_and(is_on) {
+            let place = CachePlace::Inline;
+            caches.push(CacheTo { place, mode: CacheMode::Min, ignore_error: false });
+        }
+        caches
+    }
+}

@@ -1,0 +1,212 @@
+//! Writing caches: the layers first, the document that speaks of them last.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::stream::StreamExt;
+use rbuild_cache::{Blob, Digest, Layer, Packer, Portable, PortableLayer, Snapshot, Store};
+use rbuild_registry::Reference;
+use rbuild_solver::{Events, StepId, Used, What};
+
+use super::{CacheMode, CachePlace, CacheTo, artifact, layout};
+use crate::build::steps::begin;
+use crate::error::{Error, Result, with_causes};
+use crate::export::manifest::{MANIFEST, digest};
+use crate::export::{compress, push};
+use crate::registries::Registries;
+use crate::source;
+use crate::worker::fetch::blocking;
+
+/// What became of a build.
+#[derive(Debug)]
+pub(crate) struct Solved {
+    /// The files of the image.
+    pub(crate) snapshot: Snapshot,
+    /// What is known of its steps, where somebody wants to know.
+    pub(crate) used: Vec<Used>,
+    /// The layers of the images that it stands on.
+    pub(crate) bases: HashSet<Layer>,
+}
+
+impl Solved {
+    /// The steps that go into a cache.
+    fn shared(&self, mode: CacheMode) -> impl Iterator<Item = &Used> {
+        let in_result = |layer: &Layer| self.snapshot.layers.contains(layer);
+        let is_shared = move |used: &&Used| {
+            let mut layers = used.outputs.iter().flat_map(|output| output.layers.iter());
+            mode == CacheMode::Max || layers.all(in_result)
+        };
+        self.used.iter().filter(is_shared)
+    }
+
+    /// The layers of the steps that go into a cache, without those of the images beneath.
+    fn layers(&self, mode: CacheMode) -> Vec<Layer> {
+        let mut seen = HashSet::new();
+        let outputs = self.shared(mode).flat_map(|used| used.outputs.iter());
+        let layers = outputs.flat_map(|output| output.layers.iter());
+        let layers = layers.filter(|layer| !self.bases.contains(layer) && seen.insert(*layer));
+        layers.cloned().collect()
+    }
+
+    /// The document, with these names for the layers; the others are called by their diff ids.
+    fn document(
+        &self,
+        store: &Store,
+        mode: CacheMode,
+        mut names: HashMap<Layer, PortableLayer>,
+    ) -> Result<Portable> {
+        for layer in &self.bases {
+            let name = PortableLayer { blob: None, created: None, ..name(store, layer, None)? };
+            names.insert(layer.clone(), name);
+        }
+        let mut packer = Packer::default();
+        for used in self.shared(mode) {
+            packer.add(used.keys.clone(), &used.outputs, &names);
+            used.parts.iter().for_each(|row| packer.add_part(*row));
+        }
+        Ok(packer.finish())
+    }
+}
+
+/// What a layer is called in a document.
+fn name(store: &Store, layer: &Layer, blob: Option<Digest>) -> Result<PortableLayer> {
+    let failed = || Error::store("describe a layer of the cache");
+    let created = match layer {
+        Layer::Pulled { blob, .. } => blob.created,
+        _ => store.record(layer).map_err(failed())?.map(|record| record.created),
+    };
+    Ok(PortableLayer { diff_id: store.diff_id(layer).map_err(failed())?, blob, created })
+}
+
+/// The document that an image brings along. It is the same however the image was built.
+pub(crate) fn inline(store: &Store, solved: &Solved) -> Result<serde_json::Value> {
+    let layers = solved.layers(CacheMode::Min);
+    let names = layers.into_iter().map(|layer| Ok((layer.clone(), name(store, &layer, None)?)));
+    let names = names.collect::<Result<_>>()?;
+    let document = solved.document(store, CacheMode::Min, names)?;
+    Ok(serde_json::to_value(document).expect("a document of texts and numbers is always json"))
+}
+
+/// What writing caches needs.
+#[derive(Debug)]
+pub(crate) struct Exports<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) registries: &'a Registries,
+    pub(crate) events: &'a Events,
+    pub(crate) solved: &'a Solved,
+}
+
+impl Exports<'_> {
+    /// Writes caches, all at once; those in images are written with the images.
+    pub(crate) async fn all(&self, caches: &[CacheTo]) -> Result<()> {
+        let exports = caches.iter().map(|cache| self.shown(cache));
+        join_all(exports).await.into_iter().collect()
+    }
+
+    /// Writes one cache as a step that is shown.
+    async fn shown(&self, cache: &CacheTo) -> Result<()> {
+        let kind = match &cache.place {
+            CachePlace::Inline => return Ok(()),
+            CachePlace::Registry(_) => "registry",
+            CachePlace::Local { .. } => "client directory",
+        };
+        let step = begin(self.events, format!("exporting cache to {kind}"));
+        let error = match self.export(cache, step).await {
+            Ok(()) => {
+                self.events.emit(step, What::Finished);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        self.events.emit(step, What::Failed { error: with_causes(&error) });
+        if cache.ignore_error { Ok(()) } else { Err(error) }
+    }
+
+    async fn export(&self, cache: &CacheTo, step: StepId) -> Result<()> {
+        let layers = self.solved.layers(cache.mode);
+        let place = match &cache.place {
+            CachePlace::Registry(name) => Some(source::parse(name)?),
+            _ => None,
+        };
+        let sent = layers.iter().map(|layer| self.layer(place.as_ref(), layer, step));
+        let sent: Vec<Option<Blob>> = join_all(sent).await.into_iter().collect::<Result<_>>()?;
+        let (mut names, mut blobs) = (HashMap::new(), Vec::new());
+        for (layer, blob) in layers.into_iter().zip(sent) {
+            let Some(blob) = blob else { continue };
+            names.insert(layer.clone(), name(self.store, &layer, Some(blob.digest))?);
+            blobs.push(blob);
+        }
+        let document = self.solved.document(self.store, cache.mode, names)?;
+        if document.is_empty() {
+            self.tell(step, "nothing to export".to_owned());
+            return Ok(());
+        }
+        // Two steps may have made the same files.
+        let mut seen = HashSet::new();
+        blobs.retain(|blob: &Blob| seen.insert(blob.digest));
+        let document = document.to_json();
+        self.tell(step, format!("writing config {}", digest(&document)));
+        let manifest = match (&cache.place, place) {
+            (_, Some(reference)) => self.push(&reference, &document, &blobs).await?,
+            (CachePlace::Local { folder, tag }, None) => {
+                let (store, folder, tag) = (self.store.clone(), folder.clone(), tag.clone());
+                blocking(move || layout::write(&store, &folder, &tag, &document, &blobs)).await?
+            }
+            _ => return Ok(()),
+        };
+        self.tell(step, format!("writing cache image manifest {manifest}"));
+        Ok(())
+    }
+
+    /// Sees to it that a layer is where the cache will be. One that was imported, and is gone from
+    /// where it was since, is left out.
+    async fn layer(
+        &self,
+        place: Option<&Reference>,
+        layer: &Layer,
+        step: StepId,
+    ) -> Result<Option<Blob>> {
+        let Self { store, registries, events, .. } = self;
+        let sent = match place {
+            Some(reference) => {
+                let pushed = push::layer(store, registries, reference, layer, events, step).await;
+                pushed.map(|(blob, _)| blob)
+            }
+            None => compress::blob(store, registries, layer, events, Some(step)).await,
+        };
+        match (layer, sent) {
+            (Layer::Pulled { .. }, Err(error)) if error.is_loss() => {
+                let text = format!("a layer is left out: {}", with_causes(&error));
+                events.emit(step, What::Warning { text });
+                Ok(None)
+            }
+            (_, sent) => sent.map(Some),
+        }
+    }
+
+    /// Pushes the document and its manifest, after the layers.
+    async fn push(
+        &self,
+        reference: &Reference,
+        document: &[u8],
+        layers: &[Blob],
+    ) -> Result<Digest> {
+        let failed = || Error::registry(format!("push the cache `{reference}`"));
+        let (client, bytes) = (self.registries.client(), Bytes::copy_from_slice(document));
+        let (name, size) = (digest(document).to_string(), document.len() as u64);
+        let body = || {
+            let bytes = bytes.clone();
+            futures::stream::once(async move { Ok(bytes) }).boxed()
+        };
+        client.push_blob(reference, &name, size, None, body).await.map_err(failed())?;
+        let manifest = artifact::manifest(document, layers);
+        let digest = digest(&manifest);
+        client.push_manifest(reference, MANIFEST, manifest.into()).await.map_err(failed())?;
+        Ok(digest)
+    }
+
+    fn tell(&self, step: StepId, part: String) {
+        self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
+    }
+}

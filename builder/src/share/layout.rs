@@ -1,0 +1,140 @@
+//! Caches in OCI image layouts on disk.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use oci_spec::image::ImageManifest;
+use rbuild_cache::{Blob, Digest, Store};
+use rbuild_registry::{CONFIG_LIMIT, MANIFEST_LIMIT};
+use serde_json::{Value, json};
+
+use super::artifact::{self, Found};
+use crate::error::{Error, Result};
+use crate::export::manifest::{INDEX, MANIFEST, digest};
+use crate::layout::{Layout, NAME, SCHEME, parse};
+use crate::platform::Platform;
+
+/// Reads a cache: the one of a digest, or of a tag.
+pub(super) fn read(
+    store: &Store,
+    folder: &Path,
+    tag: Option<&str>,
+    digest: Option<Digest>,
+    platform: &Platform,
+) -> Result<Found> {
+    let failed = |source| Error::Read { path: folder.to_owned(), source };
+    // Its layers may be wanted by a build that is started elsewhere.
+    let folder = std::path::absolute(folder).map_err(failed)?;
+    let layout = Layout::open(store, &folder)?;
+    let first = match digest {
+        Some(digest) => digest,
+        None => layout.named(tag, platform)?,
+    };
+    let bytes = layout.blob(&first, MANIFEST_LIMIT)?;
+    let what = format!("the cache in `{}`", folder.display());
+    let manifest: ImageManifest =
+        serde_json::from_slice(&bytes).map_err(Error::malformed(&*what))?;
+    let config = layout.blob(&parse(manifest.config().digest().as_ref())?, CONFIG_LIMIT)?;
+    artifact::read(&what, &manifest, &config, &format!("{SCHEME}{}", folder.display()))
+}
+
+/// Writes a cache whose blobs are in the store, in place of one of this tag.
+pub(super) fn write(
+    store: &Store,
+    folder: &Path,
+    tag: &str,
+    document: &[u8],
+    layers: &[Blob],
+) -> Result<Digest> {
+    let failed = |source| Error::Write { path: folder.to_owned(), source };
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(failed)?;
+    for blob in layers {
+        let mut bytes =
+            store.open_blob(&blob.digest).map_err(Error::store("read a layer of the cache"))?;
+        put_blob(&blobs, &blob.digest, blob.size, &mut bytes).map_err(failed)?;
+    }
+    let manifest = artifact::manifest(document, layers);
+    for bytes in [document, &manifest] {
+        let size = bytes.len() as u64;
+        put_blob(&blobs, &digest(bytes), size, &mut &*bytes).map_err(failed)?;
+    }
+    let version = json!({ "imageLayoutVersion": "1.0.0" }).to_string();
+    put(&folder.join("oci-layout"), &mut version.as_bytes()).map_err(failed)?;
+    let digest = digest(&manifest);
+    let index = index(folder, tag, &digest, manifest.len())?.to_string();
+    put(&folder.join("index.json"), &mut index.as_bytes()).map_err(failed)?;
+    Ok(digest)
+}
+
+/// Puts a blob into its place, unless one of its size is there.
+fn put_blob(folder: &Path, name: &Digest, size: u64, from: &mut dyn io::Read) -> io::Result<()> {
+    let path = folder.join(name.hex());
+    match fs::metadata(&path) {
+        Ok(there) if there.len() == size => Ok(()),
+        _ => put(&path, from),
+    }
+}
+
+/// Writes a file beside its place and renames it there.
+fn put(path: &Path, from: &mut dyn io::Read) -> io::Result<()> {
+    let aside = path.with_extension(format!("{}.partial", std::process::id()));
+    let written = File::create(&aside)
+        .and_then(|mut file| {
+            io::copy(from, &mut file)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&aside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
+
+/// The index of what is there, with one more manifest in place of any of its tag.
+fn index(folder: &Path, tag: &str, digest: &Digest, size: usize) -> Result<Value> {
+    let path = folder.join("index.json");
+    let index: Value = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(Error::malformed(format!("`{}`", path.display())))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => json!({}),
+        Err(source) => return Err(Error::Read { path, source }),
+    };
+    let mut manifests = index["manifests"].as_array().cloned().unwrap_or_default();
+    manifests.retain(|one| one["annotations"][NAME] != tag);
+    manifests.push(json!({
+        "mediaType": MANIFEST,
+        "digest": digest,
+        "size": size,
+        "annotations": { NAME: tag },
+    }));
+    Ok(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_stand_beside_each_other_under_their_tags() {
+        let (store, folder) = (Store::temporary().unwrap(), tempfile::tempdir().unwrap());
+        let layer = store.write_blob(b"layer").unwrap();
+        let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
+        let blob = Blob { digest: layer, size: 5, media_type, from: None, created: None };
+        let document = rbuild_cache::Packer::default().finish().to_json();
+        let write = |tag, layers: &[Blob]| write(&store, folder.path(), tag, &document, layers);
+        let first = write("latest", &[]).unwrap();
+        write("other", &[]).unwrap();
+        let second = write("latest", std::slice::from_ref(&blob)).unwrap();
+        assert_ne!(first, second);
+        let platform = crate::platform::host();
+        let read = |tag, digest| read(&store, folder.path(), tag, digest, &platform);
+        assert_eq!(read(None, None).unwrap().blobs[&layer].size, 5);
+        assert!(read(Some("other"), None).unwrap().blobs.is_empty());
+        assert!(read(None, Some(first)).unwrap().blobs.is_empty());
+        assert!(read(Some("none"), None).is_err());
+        let names = |path: &str| fs::read_dir(folder.path().join(path)).unwrap().count();
+        assert_eq!((names(""), names("blobs/sha256")), (3, 4));
+    }
+}

@@ -1,0 +1,88 @@
+//! Caches that travel: results of steps that other machines made, and those of this one for them.
+//!
+//! What travels is a document, which says what is known, and the layers it speaks of, as blobs. In a
+//! registry or a layout on disk they are an artifact (an OCI image manifest with a type of its own
+//! whose config is the document); in an image they are the image's own layers, and the document is
+//! a field of its config. A build that imports reads the document alone; a layer is fetched when a
+//! step mounts it.
+//!
+//! A document is as hostile as anything else from afar: it leads to no file and no address, only
+//! to layers that lie beside it or that the build has anyway. What it says about results is taken
+//! as true, so a cache is as trustworthy as those who may write to it.
+
+mod artifact;
+mod export;
+mod import;
+mod layout;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rbuild_cache::Digest;
+
+pub(crate) use export::{Exports, Solved, inline};
+pub(crate) use import::{Found, import, imported};
+
+/// A cache that a build takes results from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheFrom {
+    /// A cache in a registry, or an image there that brings its cache along.
+    Registry(String),
+    /// A cache in an OCI image layout on disk.
+    Local {
+        /// The folder.
+        folder: PathBuf,
+        /// Its name in the layout; `latest` where none is given.
+        tag: Option<String>,
+        /// Its digest, in place of a name.
+        digest: Option<Digest>,
+    },
+}
+
+/// A cache that a build writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheTo {
+    /// Where to.
+    pub place: CachePlace,
+    /// How much of the build.
+    pub mode: CacheMode,
+    /// Whether the build is good though the cache cannot be written.
+    pub ignore_error: bool,
+}
+
+/// Where a cache is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CachePlace {
+    /// Into the config of the image, whose layers it speaks of.
+    Inline,
+    /// To a registry, under this name.
+    Registry(String),
+    /// Into an OCI image layout on disk, beside what is there.
+    Local {
+        /// The folder.
+        folder: PathBuf,
+        /// Its name in the layout.
+        tag: String,
+    },
+}
+
+/// How much of a build goes into a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// The steps whose files are in the result.
+    #[default]
+    Min,
+    /// All steps.
+    Max,
+}
+
+impl fmt::Display for CacheFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(reference) => f.write_str(reference),
+            Self::Local { folder, .. } => write!(f, "local:{}", folder.display()),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `--cache-from` and `--cache-to`: caches that travel, spelled as buildx spells them.
+
+use std::path::PathBuf;
+
+use rbuild::{Build, CacheFrom, CacheMode, CachePlace, CacheTo};
+
+use crate::args::{BuildArgs, csv};
+use crate::failure::Failure;
+
+/// Tells the build about all of them.
+pub(super) fn share(mut build: Build, args: &BuildArgs) -> Result<Build, Failure> {
+    for text in &args.cache_from {
+        build = build.cache_from(from(text)?);
+    }
+    for text in &args.cache_to {
+        build = build.cache_to(to(text)?);
+    }
+    Ok(build)
+}
+
+/// The fields of one flag; what is asked for is taken out, and what is left is not known.
+struct Fields<'a> {
+    flag: &'static str,
+    text: &'a str,
+    fields: Vec<(String, String)>,
+}
+
+impl<'a> Fields<'a> {
+    fn parse(flag: &'static str, text: &'a str) -> Result<Self, Failure> {
+        // A lone reference is that of a registry.
+        if !text.contains('=') {
+            let fields = [("type", "registry"), ("ref", text)];
+            let fields = fields.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            return Ok(Self { flag, text, fields });
+        }
+        let mut this = Self { flag, text, fields: Vec::new() };
+        for (key, value) in csv(text).map_err(|error| this.wrong(&error.to_string()))? {
+            let value = value.ok_or_else(|| this.wrong(&format!("`{key}` has no value")))?;
+            this.fields.push((key.to_ascii_lowercase(), value));
+        }
+        Ok(this)
+    }
+
+    fn wrong(&self, reason: &str) -> Failure {
+        let hint = "the types are registry, local and inline";
+        Failure::usage(format!("cannot use `--{} {}`: {reason}", self.flag, self.text)).hint(hint)
+    }
+
+    /// Takes a field; of several the last one counts.
+    fn take(&mut self, key: &str) -> Option<String> {
+        let mut found = None;
+        self.fields.retain_mut(|(name, value)| {
+            let is_it = name == key;
+            if is_it {
+                found = Some(std::mem::take(value));
+            }
+            !is_it
+        });
+        found.filter(|value| !value.is_empty())
+    }
+
+    fn need(&mut self, key: &str) -> Result<String, Failure> {
+        self.take(key).ok_or_else(|| self.wrong(&format!("`{key}` is missing")))
+    }
+
+    fn truth(&mut self, key: &str, otherwise: bool) -> Result<bool, Failure> {
+        match self.take(key).as_deref() {
+            None => Ok(otherwise),
+            Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(other) => Err(self.wrong(&format!("`{key}={other}` is neither true nor false"))),
+        }
+    }
+
+    /// Takes a field that rbuild lets be what it is anyway, and nothing else.
+    fn only(&mut self, key: &str, values: &[&str]) -> Result<(), Failure> {
+        match self.take(key) {
+            Some(value) if !values.contains(&value.as_str()) => {
+                Err(self.wrong(&format!("`{key}={value}` is not supported yet")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn kind(&mut self) -> Result<String, Failure> {
+        self.need("type")
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        match self.fields.first() {
+            None => Ok(()),
+            Some((key, _)) => Err(self.wrong(&format!("`{key}` is not supported yet"))),
+        }
+    }
+}
+
+fn from(text: &str) -> Result<CacheFrom, Failure> {
+    let mut fields = Fields::parse("cache-from", text)?;
+    let cache = match fields.kind()?.as_str() {
+        "registry" => CacheFrom::Registry(fields.need("ref")?),
+        "local" => {
+            let digest = fields.take("digest").map(|digest| digest.parse());
+            let digest = digest.transpose().map_err(|error| {
+                let reason: &dyn std::error::Error = &error;
+                fields.wrong(&reason.to_string())
+            })?;
+            let folder = PathBuf::from(fields.need("src")?);
+            CacheFrom::Local { folder, tag: fields.take("tag"), digest }
+        }
+        other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
+    };
+    fields.end()?;
+    Ok(cache)
+}
+
+fn to(text: &str) -> Result<CacheTo, Failure> {
+    let mut fields = Fields::parse("cache-to", text)?;
+    let kind = fields.kind()?;
+    let mode = match fields.take("mode").as_deref() {
+        None | Some("min") => CacheMode::Min,
+        Some("max") if kind == "inline" => {
+            return Err(fields.wrong("an image has only the layers of its own steps: `mode=min`"));
+        }
+        Some("max") => CacheMode::Max,
+        Some(other) => return Err(fields.wrong(&format!("there is no mode `{other}`"))),
+    };
+    let ignore_error = fields.truth("ignore-error", false)?;
+    let place = match kind.as_str() {
+        "inline" => CachePlace::Inline,
+        "registry" => CachePlace::Registry(fields.need("ref")?),
+        "local" => {
+            let folder = PathBuf::from(fields.need("dest")?);
+            CachePlace::Local { folder, tag: fields.take("tag").unwrap_or("latest".to_owned()) }
+        }
+        other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
+    };
+    // It is an image manifest with OCI's media types, whose layers are compressed with gzip.
+    fields.only("image-manifest", &["true", "1"])?;
+    fields.only("oci-mediatypes", &["true", "1"])?;
+    fields.only("compression", &["gzip"])?;
+    fields.only("force-compression", &["false", "0"])?;
+    fields.end()?;
+    Ok(CacheTo { place, mode, ignore_error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(name: &str) -> CachePlace {
+        CachePlace::Registry(name.to_owned())
+    }
+
+    fn local(folder: &str, tag: &str) -> CachePlace {
+        CachePlace::Local { folder: folder.into(), tag: tag.to_owned() }
+    }
+
+    #[test]
+    fn caches_to_write_are_read_as_buildx_reads_them() {
+        use CacheMode::{Max, Min};
+        let table = [
+            ("host/app:cache", registry("host/app:cache"), Min, false),
+            ("type=registry,ref=a/b", registry("a/b"), Min, false),
+            ("type=registry,ref=a,mode=max,ignore-error=true", registry("a"), Max, true),
+            (
+                "type=registry,ref=a,image-manifest=true,oci-mediatypes=true,compression=gzip",
+                registry("a"),
+                Min,
+                false,
+            ),
+            ("type=local,dest=out", local("out", "latest"), Min, false),
+            ("type=local,dest=out,tag=x,mode=max", local("out", "x"), Max, false),
+            ("\"type=local\",\"dest=a,b\"", local("a,b", "latest"), Min, false),
+            ("type=inline", CachePlace::Inline, Min, false),
+            ("type=inline,mode=min", CachePlace::Inline, Min, false),
+        ];
+        for (text, place, mode, ignore_error) in table {
+            let expected = CacheTo { place, mode, ignore_error };
+            assert_eq!(to(text).ok(), Some(expected), "{text}");
+        }
+        let wrong = [
+            "type=registry",
+            "type=local",
+            "type=local,src=a",
+            "type=azblob,name=a",
+            "type=inline,mode=max",
+            "mode=max",
+            "type=registry,ref=a,mode=all",
+            "type=registry,ref=a,image-manifest=false",
+            "type=registry,ref=a,compression=estargz",
+            "type=registry,ref=a,ignore-error=maybe",
+            "type=registry,ref=a,x=y",
+            "type=registry,ref",
+        ];
+        for text in wrong {
+            assert!(to(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn caches_to_read_are_read_as_buildx_reads_them() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let local = |tag: Option<&str>, digest: Option<&str>| CacheFrom::Local {
+            folder: "in".into(),
+            tag: tag.map(str::to_owned),
+            digest: digest.map(|digest| digest.parse().unwrap()),
+        };
+        let by_digest = format!("type=local,src=in,digest={digest}");
+        let table = [
+            ("app", CacheFrom::Registry("app".to_owned())),
+            (
+                "type=registry,ref=host:5000/app:x",
+                CacheFrom::Registry("host:5000/app:x".to_owned()),
+            ),
+            ("type=local,src=in", local(None, None)),
+            ("type=local,src=in,tag=x", local(Some("x"), None)),
+            (&by_digest, local(None, Some(&digest))),
+        ];
+        for (text, expected) in table {
+            assert_eq!(from(text).ok(), Some(expected), "{text}");
+        }
+        for text in [
+            "type=local",
+            "type=inline",
+            "type=local,src=in,digest=x",
+            "type=registry,ref=a,mode=max",
+        ] {
+            assert!(from(text).is_err(), "{text}");
+        }
+    }
+}

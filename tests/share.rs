@@ -1,0 +1,301 @@
+//! Caches that travel: what one machine made, another one neither makes nor fetches.
+
+use std::fmt::Write;
+
+use crate::cache::ran;
+use crate::home;
+use rbuild_testkit::{Base, Home, Ran, Registry, digest};
+use serde_json::Value;
+
+/// A build with plain progress: the steps that ran, and what else there was.
+struct Built {
+    ran: Vec<String>,
+    id: String,
+    stderr: String,
+}
+
+fn build(home: &Home, flags: &str) -> Built {
+    let built: Ran = home.types(&format!("rbuild -t app --progress plain {flags} app"));
+    let (ran, stderr) = (ran(&built), built.stderr.clone());
+    Built { ran, id: built.ok(), stderr }
+}
+
+/// Two machines with the same files in `app`.
+fn two(dockerfile: &str) -> (Home, Home) {
+    let homes = (home(), home());
+    for home in [&homes.0, &homes.1] {
+        home.write("app/Dockerfile", dockerfile);
+        home.write("app/src/main", "main\n");
+    }
+    homes
+}
+
+/// A stage of many steps, and an image that takes one file of it.
+fn twenty_steps() -> String {
+    let mut file = "FROM busybox AS make\nCOPY src /src\n".to_owned();
+    for step in 1..16 {
+        writeln!(file, "RUN echo {step} >>/made").unwrap();
+    }
+    file += "ARG LAST=16\nRUN echo $LAST >>/made\nFROM busybox\nWORKDIR /app\nCOPY --from=make /made made\n\
+             RUN cat made /app/made >last\n";
+    file
+}
+
+/// The layers that a manifest in a registry names.
+fn layers(registry: &Registry, repository: &str) -> Vec<String> {
+    let manifest = registry.manifest(repository, "latest").unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    layers.map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The layers that were asked for, of a repository or the base image.
+fn fetched(registry: &Registry, layers: &[String]) -> Vec<String> {
+    let base = digest(&Base::get().layer);
+    let is_layer = |request: &String| {
+        let mut all = layers.iter().chain([&base]);
+        request.starts_with("GET") && all.any(|layer| request.contains(layer.as_str()))
+    };
+    registry.requests().into_iter().filter(is_layer).collect()
+}
+
+/// Demands that nothing ran and no layer was fetched.
+fn is_known(built: &Built, homes: [&Home; 2], layers: &[String]) {
+    assert_eq!(built.ran, [""; 0], "{}", built.stderr);
+    for home in homes {
+        assert_eq!(fetched(&home.registry, layers), [""; 0]);
+    }
+}
+
+#[test]
+fn a_cache_in_a_registry_is_used_without_a_layer() {
+    let (first, second) = two(&twenty_steps());
+    let cache = format!("{}/cache", first.registry.host());
+    let made = build(&first, &format!("--cache-to type=registry,ref={cache},mode=max"));
+    assert_eq!(made.ran.len(), 20, "{:?}", made.ran);
+    assert!(made.stderr.contains("exporting cache to registry"), "{}", made.stderr);
+    let layers = layers(&first.registry, "cache");
+    assert_eq!(layers.len(), 20, "that of the base is with the base");
+    first.registry.forget_requests();
+
+    let found = build(&second, &format!("--cache-from {cache}"));
+    assert!(found.stderr.contains(&format!("importing cache manifest from {cache}")));
+    is_known(&found, [&first, &second], &layers);
+    assert_eq!(found.id, made.id, "it is the same image");
+    let requests = first.registry.requests();
+    let of = |kind: &str| requests.iter().filter(|request| request.contains(kind)).count();
+    assert_eq!((of("/manifests/"), of("/blobs/")), (1, 1), "the document alone: {requests:?}");
+
+    // Pushed to where its layers are, it is taken over there.
+    let name = format!("{}/app", first.registry.host());
+    second.types(&format!("rbuild tag app {name} && rbuild push {name}")).ok();
+    let mounts = first.registry.requests().into_iter();
+    assert_eq!(mounts.filter(|request| request.starts_with("POST")).count(), 4, "base and config");
+    assert_eq!(fetched(&first.registry, &layers), [""; 0]);
+
+    // What was found stays known, and a container gets the files.
+    assert_eq!(build(&second, "").ran, [""; 0]);
+    let lines = second.types("rbuild run --rm app sh -c 'wc -l <last'").ok();
+    assert_eq!(lines, "32");
+    assert_eq!(fetched(&first.registry, &layers).len(), 3);
+}
+
+#[test]
+fn a_cache_in_a_folder_is_used_without_a_layer() {
+    let (first, second) = two(&twenty_steps());
+    let folder = first.path("shared").display().to_string();
+    let made = build(&first, &format!("--cache-to type=local,dest={folder},mode=max"));
+    let found = build(&second, &format!("--cache-from type=local,src={folder}"));
+    is_known(&found, [&second; 2], &[]);
+    assert_eq!(found.id, made.id);
+    assert!(!second.store().join("layers").exists(), "nothing was unpacked");
+
+    // A changed step gets the layers it stands on, and runs with what is above it alone.
+    let changed =
+        build(&second, &format!("--build-arg LAST=17 --cache-from type=local,src={folder}"));
+    assert_eq!(
+        changed.ran,
+        ["RUN echo 17 >>/made", "COPY --from=make /made made", "RUN cat made /app/made >last"]
+    );
+    assert_eq!(second.types("rbuild run --rm app tail -n 1 last").ok(), "17");
+
+    // Another tag stands beside, and a digest is a name as well.
+    let to = format!("--cache-to type=local,dest={folder},tag=other");
+    build(&second, &format!("--build-arg LAST=18 {to}"));
+    let index: Value = serde_json::from_str(&first.read("shared/index.json")).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    for which in [format!("digest={digest}"), "tag=latest".to_owned()] {
+        let third = home();
+        third.write("app/Dockerfile", twenty_steps());
+        third.write("app/src/main", "main\n");
+        let from = format!("--cache-from type=local,src={folder},{which}");
+        assert_eq!(build(&third, &from).ran, [""; 0]);
+    }
+}
+
+#[test]
+fn an_image_brings_its_cache_along() {
+    let (first, second) =
+        two("FROM busybox\nRUN echo 1 >/a\nCOPY src /src\nRUN cat /a /src/main >/b\n");
+    let name = format!("{}/app", first.registry.host());
+    let flags = "--cache-to type=inline --push -t";
+    let made = first.types(&format!("rbuild {flags} {name} app")).ok();
+    let layers = layers(&first.registry, "app");
+    first.registry.forget_requests();
+    let found = build(&second, &format!("--cache-from {name} --build-arg BUILDKIT_INLINE_CACHE=1"));
+    is_known(&found, [&first, &second], &layers);
+    assert_eq!(found.id, made, "with the same cache in it");
+    assert_ne!(build(&second, "").id, made, "without it, it is another image");
+
+    // It belongs to the image alone.
+    second.builds("above", "FROM app\nRUN echo 2 >/c\n").ok();
+    let config = second.types("rbuild save above | tar -xO --wildcards 'blobs/sha256/*'").ok();
+    assert!(!config.contains("rbuild.cache.v1"));
+    let config =
+        first.types(&format!("rbuild save {name} | tar -xO --wildcards 'blobs/sha256/*' ")).ok();
+    assert!(config.contains("rbuild.cache.v1"));
+}
+
+#[test]
+fn a_mode_says_how_much_travels() {
+    const FILE: &str = "FROM busybox AS make\nRUN echo 1 >/a\nRUN echo 2 >/b\n\
+                        FROM busybox\nCOPY --from=make /a /\nRUN cat /a\n";
+    let (first, second) = two(FILE);
+    let third = home();
+    let cache = |mode: &str| format!("{}/{mode}", first.registry.host());
+    for mode in ["min", "max"] {
+        build(&first, &format!("--cache-to type=registry,ref={},mode={mode}", cache(mode)));
+    }
+    assert_eq!(layers(&first.registry, "min").len(), 2);
+    assert_eq!(layers(&first.registry, "max").len(), 3, "two steps make the same file");
+    third.write("app/Dockerfile", FILE);
+    assert_eq!(build(&second, &format!("--cache-from {}", cache("min"))).ran, [""; 0]);
+    assert_eq!(build(&third, &format!("--cache-from {}", cache("max"))).ran, [""; 0]);
+    // A new use of the stage needs its steps.
+    let other = FILE.replace("/a /", "/b /").replace("cat /a", "cat /b");
+    for home in [&second, &third] {
+        home.write("app/Dockerfile", &other);
+    }
+    assert_eq!(build(&second, "").ran.len(), 4);
+    assert_eq!(build(&third, &format!("--cache-from {}", cache("max"))).ran.len(), 2);
+}
+
+#[test]
+fn a_part_that_was_digested_elsewhere_is_not_fetched_for_it() {
+    let file = "FROM busybox AS make\nRUN echo 1 >/a\nFROM busybox\nCOPY --from=make /a /b\n\
+                COPY --from=busybox /etc/passwd /c\n";
+    let (first, second) = two(file);
+    let cache = format!("{}/cache", first.registry.host());
+    build(&first, &format!("--cache-to type=registry,ref={cache},mode=max"));
+    // The stage has another definition, and its files are the same.
+    second.write("app/Dockerfile", file.replace("AS make\n", "AS make\nLABEL a=b\n"));
+    let layers = layers(&first.registry, "cache");
+    first.registry.forget_requests();
+    let found = build(&second, &format!("--cache-from {cache}"));
+    is_known(&found, [&first, &second], &layers);
+}
+
+#[test]
+fn a_cache_that_cannot_be_read_stops_no_build() {
+    let (first, second) = two("FROM busybox\nRUN echo 1 >/a\n");
+    let host = first.registry.host();
+    let garbled = first.path("garbled");
+    build(&first, &format!("--cache-to type=local,dest={}", garbled.display()));
+    let blobs = garbled.join("blobs/sha256");
+    for blob in std::fs::read_dir(&blobs).unwrap() {
+        std::fs::write(blob.unwrap().path(), "garbage").unwrap();
+    }
+    let flags = format!(
+        "--cache-from {host}/none --cache-from type=local,src=/none \
+         --cache-from type=local,src={} --cache-from busybox",
+        garbled.display()
+    );
+    let built = build(&second, &flags);
+    assert_eq!(built.ran, ["RUN echo 1 >/a"]);
+    assert_eq!(built.stderr.matches("ERROR: ").count(), 4, "{}", built.stderr);
+    assert!(built.stderr.contains("brings no cache along"), "{}", built.stderr);
+    assert_eq!(second.types("rbuild run --rm app cat /a").ok(), "1");
+}
+
+#[test]
+fn a_layer_that_is_gone_or_damaged_is_made_again() {
+    let (first, second) = two(&twenty_steps());
+    let third = home();
+    third.write("app/Dockerfile", twenty_steps());
+    third.write("app/src/main", "main\n");
+    let cache = format!("{}/cache", first.registry.host());
+    let folder = first.path("shared").display().to_string();
+    build(
+        &first,
+        &format!(
+            "--cache-to type=registry,ref={cache},mode=max \
+             --cache-to type=local,dest={folder},mode=max"
+        ),
+    );
+    let layers = layers(&first.registry, "cache");
+    first.registry.forget_blob("cache", &layers[3]);
+    let blob = layers[3].trim_start_matches("sha256:");
+    std::fs::write(first.path("shared/blobs/sha256").join(blob), "garbage").unwrap();
+    for (home, from) in [(&second, &*cache), (&third, &format!("type=local,src={folder}"))] {
+        let from = format!("--cache-from {from}");
+        assert_eq!(build(home, &from).ran, [""; 0], "nobody needed it");
+        // A step on top of it does: it is made again, with all that stand on it.
+        let again = build(home, &format!("{from} --build-arg LAST=17"));
+        assert_eq!(again.ran.len(), 16, "{}", again.stderr);
+        assert_eq!(again.ran[0], "RUN echo 3 >>/made");
+        assert_eq!(home.types("rbuild run --rm app tail -n 1 last").ok(), "17");
+    }
+}
+
+#[test]
+fn a_cache_goes_from_hand_to_hand() {
+    let (first, second) = two("FROM busybox\nRUN echo 1 >/a\nRUN echo 2 >/b\n");
+    let third = home();
+    third.write("app/Dockerfile", "FROM busybox\nRUN echo 1 >/a\nRUN echo 2 >/b\n");
+    let (one, two) = (first.registry.host(), second.registry.host());
+    build(&first, &format!("--cache-to {one}/one"));
+    // To another repository, to another registry, and to a folder.
+    let folder = second.path("shared").display().to_string();
+    let flags = format!(
+        "--cache-from {one}/one --cache-to {one}/two --cache-to {two}/three \
+         --cache-to type=local,dest={folder}"
+    );
+    assert_eq!(build(&second, &flags).ran, [""; 0]);
+    let expected = layers(&first.registry, "one");
+    assert_eq!(layers(&first.registry, "two"), expected);
+    assert_eq!(layers(&second.registry, "three"), expected);
+    drop(first);
+    let from = format!("--cache-from type=local,src={folder}");
+    assert_eq!(build(&third, &from).ran, [""; 0]);
+    assert_eq!(third.types("rbuild run --rm app cat /a /b").ok(), "1\n2");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_fails_the_build_unless_told_otherwise() {
+    let home = home();
+    home.write("app/Dockerfile", "FROM busybox\nRUN echo 1 >/a\n");
+    home.write("file", "");
+    let to = "--cache-to type=local,dest=file/none";
+    let error = home.types(&format!("rbuild -t app {to} app")).fails(3);
+    assert!(error.contains("cannot write `file/none`"), "{error}");
+    let built = build(&home, &format!("{to},ignore-error=true"));
+    assert!(built.stderr.contains("ERROR: cannot write `file/none`"), "{}", built.stderr);
+}
+
+#[test]
+fn no_value_of_a_variable_and_no_secret_travels_in_the_document() {
+    let home = home();
+    home.write("token", "hunter2-secret");
+    home.write(
+        "app/Dockerfile",
+        "FROM busybox AS make\nARG PASSWORD\n\
+         RUN --mount=type=secret,id=token cat /run/secrets/token && echo $PASSWORD | wc -c >/a\n\
+         FROM scratch\nCOPY --from=make /a /\n",
+    );
+    let to = "--cache-to type=local,dest=shared,mode=max";
+    build(&home, &format!("--build-arg PASSWORD=hunter3 --secret id=token,src=token {to}"));
+    let shared = home.types("find shared -type f -size -100k | xargs cat").ok();
+    assert!(shared.contains("diffId"), "the document is there: {shared}");
+    assert!(!shared.contains("hunter"), "{shared}");
+}
