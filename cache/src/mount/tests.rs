@@ -79,7 +79,8 @@ fn a_plain_pulled_layer_is_shown_without_a_mount() {
     let tar = tar.into_inner().unwrap();
     let diff_id = Digest::from_bytes(<sha2::Sha256 as sha2::Digest>::digest(&tar).into());
     let id = store.unpack(diff_id, &*tar).unwrap();
-    let blob = Blob { digest: diff_id, size: 0, media_type: String::new(), from: None, created: None };
+    let blob =
+        Blob { digest: diff_id, size: 0, media_type: String::new(), from: None, created: None };
     let view = store.view(&[Layer::Pulled { diff_id, blob }]).unwrap();
     assert_eq!(read(&view, "file"), "in");
     let folder = fs::canonicalize(format!("/proc/self/fd/{}", view.as_raw_fd())).unwrap();

@@ -395,7 +395,13 @@ fn the_digest_is_that_of_the_whole_stream() {
     let (store, id) = try_unpack(&tar);
     let layer = Layer::Pulled {
         diff_id: digest(&tar),
-        blob: Blob { digest: digest(b""), size: 0, media_type: String::new(), from: None, created: None },
+        blob: Blob {
+            digest: digest(b""),
+            size: 0,
+            media_type: String::new(),
+            from: None,
+            created: None,
+        },
     };
     let files = store.layer_folder(id.unwrap()).join("files");
     assert_eq!(store.layer_path(&layer), Some(files));
