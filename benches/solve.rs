@@ -40,7 +40,10 @@ fn layer(number: u64) -> Layer {
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     let digest = Digest::from_bytes(bytes);
     let media_type = "application/vnd.oci.image.layer.v1.tar+gzip".to_owned();
-    Layer::Pulled { diff_id: digest, blob: Blob { digest, size: 1, media_type, from: None } }
+    Layer::Pulled {
+        diff_id: digest,
+        blob: Blob { digest, size: 1, media_type, from: None, created: None },
+    }
 }
 
 fn exec(number: u64) -> Op {
@@ -55,6 +58,7 @@ fn exec(number: u64) -> Op {
         mounts: Vec::new(),
         network: Network::Default,
         insecure: false,
+        devices: Vec::new(),
         hostname: String::new(),
         extra_hosts: Vec::new(),
         shm_size: 0,
