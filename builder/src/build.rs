@@ -17,7 +17,7 @@ use rbuild_solver::{Event, Events};
 use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
 use crate::dockerfile::Diagnostic;
-use crate::error::{Result, Source};
+use crate::error::{Error, Result, Source};
 use crate::export::{self, Output};
 use crate::image::ImageConfig;
 use crate::lower::Request;
@@ -28,6 +28,7 @@ use crate::report::{Recorder, Report};
 use crate::secret::{SecretSource, Secrets};
 use crate::share::{CacheFrom, CacheTo};
 use crate::source::{self, Lookup};
+use crate::space::{self, Cap};
 use crate::ssh::{Agents, SshSource};
 use run::Run;
 use steps::begin;
@@ -84,6 +85,7 @@ pub struct Build {
     agents: Agents,
     devices: DeviceAccess,
     lookup: Lookup,
+    cache_max: Option<u64>,
     jobs: usize,
     outputs: Vec<Output>,
     cache_from: Vec<CacheFrom>,
@@ -159,6 +161,7 @@ impl Build {
             agents: Agents::default(),
             devices: DeviceAccess::default(),
             lookup: Lookup::default(),
+            cache_max: None,
             jobs: JOBS,
             outputs: Vec::new(),
             cache_from: Vec::new(),
@@ -315,6 +318,14 @@ impl Build {
         self
     }
 
+    /// Sets how many bytes the store may take. While the build runs, and at its end, whatever
+    /// nobody uses goes, the least valuable first: so it is exceeded by one step at most, unless
+    /// what is in use takes more. Without a cap nothing is removed.
+    pub fn cache_max(mut self, bytes: u64) -> Self {
+        self.cache_max = Some(bytes);
+        self
+    }
+
     /// Lets so many steps run at once.
     pub fn jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs.max(1);
@@ -334,8 +345,11 @@ impl Build {
     pub async fn run(self, store: &Store) -> Result<Built> {
         let recorder = Recorder::default();
         let run = self.start(store, &recorder).await?;
-        let report = run.report();
+        let (report, cap, events) = (run.report(), run.cap.clone(), run.events.clone());
         let built = Box::pin(run.finish()).await;
+        if let Some(cap) = cap {
+            space::end(cap, store, &events).await;
+        }
         let report = Report {
             ended: jiff::Timestamp::now().as_second(),
             image: built.as_ref().ok().map(|built| built.id.to_string()),
@@ -359,11 +373,13 @@ impl Build {
                 listener(event);
             }
         });
+        let visit = store.enter().map_err(Error::store("say that a build uses the store"))?;
+        let cap = self.cache_max.map(|max| Arc::new(Cap::new(max)));
         let names = self.names()?;
         let remotes = self.remotes(store, &events);
         let prepared = self.prepare(&remotes).await?;
         let (store, ran) = (store.clone(), Arc::default());
-        Ok(Run { build: self, store, events, remotes, prepared, names, ran })
+        Ok(Run { build: self, store, events, remotes, prepared, names, ran, cap, _visit: visit })
     }
 
     /// What fetches the sources that are elsewhere.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rbuild_cache::Digest;
 
 use crate::dockerfile::{Diagnostic, Kind, Span};
+use crate::space::{DiskFull, says_full};
 
 /// The result of the library's verbs.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -203,6 +204,14 @@ pub enum StepError {
         /// Why.
         source: Arc<rbuild_cache::Error>,
     },
+    /// The disk of the store was full.
+    #[error("{step}: {disk}")]
+    Full {
+        /// What could not be done.
+        step: Box<StepError>,
+        /// What is known of the disk.
+        disk: DiskFull,
+    },
     /// An image, or a source that is elsewhere, could not be fetched.
     #[error("{}", with_causes(.0))]
     Fetch(Arc<Error>),
@@ -215,6 +224,7 @@ impl StepError {
     /// What the user can give to the build that the step lacks.
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Full { disk, .. } => Some(disk.hint()),
             Self::Secret(id) => Some(format!(
                 "give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"
             )),
@@ -334,6 +344,10 @@ impl Error {
             Self::Step { source, .. } => match &**source {
                 StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
                 StepError::Fetch(error) => error.kind(),
+                StepError::Full { step, .. } => match &**step {
+                    StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
+                    _ => ErrorKind::Step(None),
+                },
                 _ => ErrorKind::Step(None),
             },
             Self::Container(_) => ErrorKind::Step(None),
@@ -373,6 +387,9 @@ impl Error {
             Self::Registry { source, .. } => source.hint().map(str::to_owned),
             Self::Git { reason, .. } => git_hint(reason).map(str::to_owned),
             Self::Container(source) => source.hint(),
+            error if says_full(error) => {
+                Some("the disk is full: `rbuild cache prune` makes space".to_owned())
+            }
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_cache::{Digest, ImageEntry, Layer, Store};
+use rbuild_cache::{Digest, ImageEntry, Layer, Store, Visit};
 use rbuild_registry::Reference;
 use rbuild_solver::{Events, StepId, What};
 
@@ -165,25 +165,30 @@ pub fn tag(store: &Store, image: &str, name: &str) -> Result<()> {
 pub(crate) fn set_name(store: &Store, name: &str, entry: &ImageEntry) -> Result<()> {
     let failed = || Error::store(format!("name the image `{name}`"));
     let old = store.image(name).map_err(failed())?;
+    // Before it loses its name: what has none for a moment might be removed.
+    if let Some(old) = old.filter(|old| old.config != entry.config)
+        && !has_other_name(store, &old.config, name)?
+    {
+        store.tag(&unnamed(&old.config), &old).map_err(failed())?;
+    }
     store.tag(name, entry).map_err(failed())?;
     store.untag(&unnamed(&entry.config)).map_err(failed())?;
-    match old.filter(|old| old.config != entry.config) {
-        Some(old) if !has_name(store, &old.config)? => keep_unnamed(store, &old),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Keeps an image that has no name.
 pub(crate) fn keep_unnamed(store: &Store, entry: &ImageEntry) -> Result<()> {
-    if has_name(store, &entry.config)? {
+    if has_other_name(store, &entry.config, "")? {
         return Ok(());
     }
     store.tag(&unnamed(&entry.config), entry).map_err(Error::store("keep the image"))
 }
 
-fn has_name(store: &Store, id: &Digest) -> Result<bool> {
+/// Whether an image has a name beside this one.
+fn has_other_name(store: &Store, id: &Digest, name: &str) -> Result<bool> {
     let all = store.images().map_err(Error::store("list the images"))?;
-    Ok(all.iter().any(|(name, entry)| entry.config == *id && !is_unnamed(name)))
+    let is_it = |other: &str| other != name && !is_unnamed(other);
+    Ok(all.iter().any(|(other, entry)| entry.config == *id && is_it(other)))
 }
 
 /// The entry under which an image without a name is kept: no reference can be spelt so.
@@ -238,6 +243,11 @@ pub fn remove(
     Ok(removed)
 }
 
+/// Says that this process uses the store: nothing of what it uses is removed meanwhile.
+fn enter(store: &Store) -> Result<Visit> {
+    store.enter().map_err(Error::store("say that the store is in use"))
+}
+
 /// Finds an image for a container: in the store, else pulled.
 ///
 /// # Errors
@@ -249,6 +259,7 @@ pub async fn obtain(
     platform: &Platform,
     events: &Events,
 ) -> Result<Found> {
+    let _visit = enter(store)?;
     let found = match find(store, text) {
         Err(Error::NoImage(_)) => {
             pull(store, registries, text, platform, events).await?;
@@ -286,6 +297,7 @@ pub async fn pull(
     platform: &Platform,
     events: &Events,
 ) -> Result<Pulled> {
+    let _visit = enter(store)?;
     let reference = source::parse(text)?;
     let name = reference.to_string();
     let step = events.plan(format!("pull {name}"), String::new(), Vec::new());
@@ -310,6 +322,7 @@ pub async fn push(
     text: &str,
     events: &Events,
 ) -> Result<PushedImage> {
+    let _visit = enter(store)?;
     let reference = source::parse(text)?;
     let name = reference.to_string();
     let entry = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
@@ -333,6 +346,7 @@ pub async fn push(
 /// # Errors
 /// What is no archive of images, is damaged, or cannot be kept.
 pub fn load(store: &Store, archive: impl std::io::Read) -> Result<Vec<String>> {
+    let _visit = enter(store)?;
     crate::load::load(store, archive)
 }
 
@@ -347,6 +361,7 @@ pub async fn save(
     to: &Destination,
     events: &Events,
 ) -> Result<()> {
+    let _visit = enter(store)?;
     let step = events.plan("save images".to_owned(), String::new(), Vec::new());
     let mut all = Vec::with_capacity(images.len());
     for text in images {

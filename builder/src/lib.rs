@@ -35,6 +35,7 @@ pub mod report;
 mod secret;
 mod share;
 mod source;
+pub mod space;
 mod ssh;
 pub mod subrequest;
 mod worker;

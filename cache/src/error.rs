@@ -146,6 +146,9 @@ pub enum Error {
         /// The path that was to be written.
         destination: PathBuf,
     },
+    /// Users of the store that it does not know could not be asked what they need.
+    #[error("cannot find out what is in use")]
+    Users(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The operating system gave no random bytes.
     #[error("the system gave no random bytes: {0}")]
     Random(getrandom::Error),

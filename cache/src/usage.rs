@@ -16,6 +16,7 @@ use crate::id::Key;
 use crate::item::Item;
 use crate::layers::DIFF_ID;
 use crate::records::{SIZE, WEIGHT};
+use crate::snapshot::Layer;
 use crate::store::{Store, read_json, to_json};
 use crate::visit::{now, seconds};
 use crate::weight::{Seen, weigh};
@@ -60,7 +61,7 @@ pub struct Entry {
     /// Whether it can go: nobody uses it, nor anything that stands on it.
     pub is_reclaimable: bool,
     /// The keys under which it is found.
-    pub(crate) keys: Vec<Key>,
+    pub keys: Vec<Key>,
 }
 
 impl Entry {
@@ -142,6 +143,12 @@ impl Store {
         let items = self.items()?;
         let weights = items.par_iter().map(|item| self.weight(item, in_use.contains(item)));
         Ok(weights.sum::<Result<u64>>()? + self.rest()?)
+    }
+
+    /// About how many bytes a layer that is here takes, its notes included.
+    pub fn layer_bytes(&self, layer: &Layer) -> Result<u64> {
+        let items = self.items_of(layer).into_iter();
+        items.map(|item| self.weight(&item, false)).sum()
     }
 
     /// The bytes that an item takes, measured now or noted before.

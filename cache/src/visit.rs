@@ -175,6 +175,11 @@ impl Store {
         let _ = rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
+    /// Whether no other process is at work in the store.
+    pub fn is_alone(&self) -> Result<bool> {
+        Ok(self.users()?.iter().all(|user| user.pid == std::process::id()))
+    }
+
     /// Who uses the store now.
     pub(crate) fn users(&self) -> Result<Vec<User>> {
         let paths = list(&self.root().join(USERS))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use rbuild_cache::{Digest, Layer, Snapshot, Store};
+use rbuild_cache::{Digest, Layer, Snapshot, Store, Visit};
 use rbuild_solver::op::Source;
 use rbuild_solver::{Events, Mode, Solver, StepId, What};
 use tokio::sync::Semaphore;
@@ -24,6 +24,7 @@ use crate::remote::Remotes;
 use crate::report::Report;
 use crate::share::{CachePlace, Exports, Found, Solved, imported, inline};
 use crate::source::{self, ResolvedImage};
+use crate::space::Cap;
 use crate::worker::caches;
 use crate::worker::fetch::blocking;
 use crate::worker::{Base, LocalWorker, World, image_key};
@@ -38,6 +39,10 @@ pub(super) struct Run {
     pub(super) names: Vec<String>,
     /// Whether any step had to run.
     pub(super) ran: Arc<AtomicBool>,
+    /// How much the store may take.
+    pub(super) cap: Option<Arc<Cap>>,
+    /// Nothing that this build uses is removed meanwhile.
+    pub(super) _visit: Visit,
 }
 
 impl Run {
@@ -170,6 +175,7 @@ impl Run {
             }
             let images = missing.iter().map(|wanted| self.resolve_one(wanted));
             let images = futures::future::try_join_all(images).await?;
+            images.iter().for_each(|image| self.store.uses_layers(&image.entry.layers));
             resolved.extend(missing.into_iter().zip(images));
         }
     }
@@ -287,6 +293,7 @@ impl Run {
             fetched: Mutex::default(),
             ran: self.ran.clone(),
         };
+            cap: self.cap.clone(),
         (world, steps)
     }
 

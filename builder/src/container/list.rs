@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::Timestamp;
-use rbuild_cache::{Digest, Store};
+use rbuild_cache::{Digest, Layer, Store};
 
 use super::error::{Error, Result};
 use super::names;
@@ -90,6 +90,17 @@ pub fn images_in_use(store: &Store) -> Result<Vec<(String, Digest)>> {
     for folder in names::all(store)? {
         if let Some(record) = folder.record()? {
             used.push((folder.id, record.image));
+        }
+    }
+    Ok(used)
+}
+
+/// The containers by id, with the images that they are made of, and the layers of these.
+pub(crate) fn layers_in_use(store: &Store) -> Result<Vec<(String, Digest, Vec<Layer>)>> {
+    let mut used = Vec::new();
+    for folder in names::all(store)? {
+        if let Some(record) = folder.record()? {
+            used.push((folder.id, record.image, record.layers));
         }
     }
     Ok(used)

@@ -47,6 +47,7 @@ pub use create::{Created, create};
 pub use error::{Error, Result};
 pub use exec::{ExecOptions, exec};
 pub use inspect::inspect;
+pub(crate) use list::layers_in_use;
 pub use list::{Listed, images_in_use, list, size};
 pub use log::LogStream;
 pub use logs::{LogOptions, logs};

@@ -68,6 +68,9 @@ impl Remotes {
         }
         let began = Instant::now();
         let folder = self.repository(wanted);
+        if let Some(name) = folder.file_name() {
+            self.store.uses_repository(&name.to_string_lossy());
+        }
         fetch(&git, &folder, wanted, &revision).await?;
         let staged = self.store.stage().map_err(Error::store("begin a layer"))?;
         let time = checkout::checkout(&git, &folder, wanted, &revision, &staged).await?;

@@ -72,6 +72,9 @@ impl World {
             return Err(StepError::NotFound { path: path(), hint: Some(hint) });
         }
         let name = self.claim_cache(task, id, cache_name(task, kind, id), *sharing, all)?;
+        self.store
+            .uses_cache_mount(&name, &format!("cache mount {id}"))
+            .map_err(StepError::store(format!("use the cache folder `{id}`")))?;
         let folder = self.store.root().join(CACHES).join(name);
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound if seed.is_some() => {

@@ -21,6 +21,7 @@ use super::mounts::Mounts;
 use super::{World, prune};
 use crate::cdi;
 use crate::error::StepError;
+use crate::space::is_full;
 
 /// Bytes of output that are read, and told, at once.
 const LOG_CHUNK: usize = 32 << 10;
@@ -38,7 +39,8 @@ impl World {
         let mut mounts = self.mounts(task, exec)?;
         let mut container = container(root, exec, &mut mounts);
         self.add_devices(exec, &mut container)?;
-        run_container(task, exec, container, kill)?;
+        run_container(task, exec, container, kill)
+            .map_err(|error| error.with_disk(&self.store, is_full(&self.store)))?;
         drop(mounts);
         let below = self.store.view(&base.layers).map_err(StepError::store("look at the base"))?;
         let upper =

@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use rbuild_cache::hash::Hasher;
 use rbuild_cache::tree::{Options, Tree};
 use rbuild_cache::{ContentId, Layer, Outputs, Record, Snapshot, StagedLayer, Store};
-use rbuild_solver::op::{Op, Select, Source};
+use rbuild_solver::op::{Mount, MountKind, Op, Select, Source};
 use rbuild_solver::{CachedBy, Error, FileChange, Mode, StepId, Task, What, Worker, content_of};
 use tokio::sync::Semaphore;
 
@@ -40,6 +40,7 @@ use crate::remote::{Fetched, Remotes};
 use crate::secret::Secrets;
 use crate::ssh::Agents;
 
+use crate::space::Cap;
 /// An image of the graph, and the step that shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Base {
@@ -76,6 +77,8 @@ pub(crate) struct World {
 
 /// A handle by which blocking threads share the world.
 #[derive(Debug, Clone)]
+    /// How much the store may take.
+    pub(crate) cap: Option<Arc<Cap>>,
 pub(crate) struct LocalWorker(pub(crate) Arc<World>);
 
 impl LocalWorker {
@@ -113,6 +116,9 @@ impl LocalWorker {
         Ok(())
     }
 
+        if let Some(cap) = &self.0.cap {
+            cap.forget();
+        }
     /// Fetches a layer; one of a result that is known from elsewhere can be made anew.
     async fn fetch_one(&self, layer: &Layer, step: Option<StepId>) -> Result<(), Error> {
         let World { store, registries, events, .. } = &*self.0;
@@ -265,6 +271,25 @@ impl Worker for LocalWorker {
             Source::Http(file) => self.0.remotes.file(file).await.map(pinned).map_err(unfetched),
             Source::Git(wanted) => {
                 self.0.remotes.checkout(wanted).await.map(pinned).map_err(unfetched)
+impl World {
+    /// Sees to it, after a step, that the store takes no more than it may.
+    fn keep_cap(&self, task: &Task, outputs: &Outputs) {
+        let Some(cap) = &self.cap else { return };
+        if matches!(&task.op, Op::Exec(exec) if exec.mounts.iter().any(is_cache)) {
+            cap.forget();
+        }
+        let layers = outputs.first().map(|output| &output.layers);
+        for text in layers.and_then(|l| l.last()).map_or(Vec::new(), |l| cap.after(&self.store, l))
+        {
+            task.events.emit(task.step, What::Warning { text });
+        }
+    }
+}
+
+fn is_cache(mount: &Mount) -> bool {
+    matches!(mount.kind, MountKind::Cache { .. })
+}
+
             }
             Source::Image { reference, platform } => {
                 let base = self.0.images.get(&image_key(reference, platform));
@@ -317,7 +342,9 @@ impl Worker for LocalWorker {
                     Op::Stack => Err(StepError::Other("a stack has no files".to_owned())),
                 };
                 drop(permit);
-                outputs
+                let outputs = outputs.map_err(|error| error.with_disk(&world.store, false))?;
+                world.keep_cap(&task, &outputs);
+                Ok(outputs)
             })
             .await;
         stop.disarm();

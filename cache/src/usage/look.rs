@@ -23,6 +23,9 @@ use crate::weight::{Seen, weigh};
 const APART: [&str; 7] =
     [LAYERS, "blobs", CACHE_MOUNTS, REPOSITORIES, STAT_CACHES, "containers", "volumes"];
 
+/// How the name of a cache mount ends that is being made.
+const UNFINISHED: &str = ".new";
+
 /// What is known of the places from which layers came.
 #[derive(Default)]
 struct Origins {
@@ -90,7 +93,12 @@ impl Store {
         };
         let mut items = of(LAYERS, &|name| name.parse().ok().map(Item::Layer))?;
         items.extend(of(BLOBS, &|name| format!("sha256:{name}").parse().ok().map(Item::Blob))?);
-        items.extend(of(CACHE_MOUNTS, &|name| Some(Item::CacheMount(name)))?);
+        // What is being seeded is no cache yet.
+        let mount = |name: String| {
+            let is_unfinished = name.ends_with(UNFINISHED);
+            Some(Item::CacheMount(name)).filter(|_| !is_unfinished)
+        };
+        items.extend(of(CACHE_MOUNTS, &mount)?);
         items.extend(of(REPOSITORIES, &|name| Some(Item::Repository(name)))?);
         items.extend(of(STAT_CACHES, &|name| Some(Item::StatCache(name)))?);
         Ok(items)
