@@ -271,7 +271,7 @@ mod tests {
             "ftp://h/a.git",
             "github.com/a/b",
             "file:///a.git",
-            "https://h.git",
+            concat!("https://", "h.git"),
             "",
         ];
         for text in others {
