@@ -101,7 +101,13 @@ impl Solver {
                 context.plan.report_cached(&this.known, events);
             }
             let targets = context.plan.targets().iter().map(|target| this.solve(*target));
-            match try_join_all(targets).await {
+            let worker = &self.shared.worker;
+            let delivered = async {
+                let results = try_join_all(targets).await?;
+                try_join_all(results.iter().map(|outputs| worker.deliver(outputs))).await?;
+                Ok(results)
+            };
+            match delivered.await {
                 Err(Error::Lost(layer)) if attempt < ATTEMPTS => {
                     tracing::info!(?layer, attempt, "a layer of a known result is gone");
                     // Another build that shared the work may have forgotten it before this one.

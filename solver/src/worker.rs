@@ -1,4 +1,4 @@
-//! What the solver asks of the world: three verbs, and one to explain.
+//! What the solver asks of the world: three verbs, one to deliver, and one to explain.
 
 use async_trait::async_trait;
 use rbuild_cache::{ContentId, Key, Outputs, Part, Snapshot};
@@ -59,6 +59,12 @@ pub trait Worker: Send + Sync + 'static {
     /// Runs an op. The layer it makes is committed, with its record beside it, before it returns;
     /// dropping the future stops the work and leaves nothing behind.
     async fn run(&self, task: Task) -> Result<Outputs, Error>;
+
+    /// Sees to it that a result of a whole build can be had where it is wanted. A layer that can't
+    /// be is [`Error::Lost`], and is made again.
+    async fn deliver(&self, _outputs: &Outputs) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Names the files that an op uses and that are not as they were when it ran last at its place.
     /// Nothing where that is not known.

@@ -291,9 +291,10 @@ impl Run {
             jobs: Arc::new(Semaphore::new(self.build.jobs)),
             events: self.events.clone(),
             fetched: Mutex::default(),
+            wanted: self.build.outputs.clone(),
             ran: self.ran.clone(),
-        };
             cap: self.cap.clone(),
+        };
         (world, steps)
     }
 

@@ -7,6 +7,7 @@ mod archive;
 pub(crate) mod caches;
 mod changes;
 mod copy;
+mod deliver;
 mod exec;
 pub(crate) mod fetch;
 mod files;
@@ -34,13 +35,14 @@ use crate::build::steps::{begin, transferred};
 use crate::cdi::DeviceAccess;
 use crate::context::{Folder, Root, select_digest};
 use crate::error::StepError;
+use crate::export::Output;
 use crate::lower::CONTEXT;
 use crate::registries::Registries;
 use crate::remote::{Fetched, Remotes};
 use crate::secret::Secrets;
+use crate::space::Cap;
 use crate::ssh::Agents;
 
-use crate::space::Cap;
 /// An image of the graph, and the step that shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Base {
@@ -71,14 +73,16 @@ pub(crate) struct World {
     pub(crate) events: rbuild_solver::Events,
     /// The steps whose image had to be fetched, and whether that is done.
     pub(crate) fetched: Mutex<BTreeMap<StepId, bool>>,
+    /// Where the result goes.
+    pub(crate) wanted: Vec<Output>,
     /// Whether any step had to run.
     pub(crate) ran: Arc<AtomicBool>,
+    /// How much the store may take.
+    pub(crate) cap: Option<Arc<Cap>>,
 }
 
 /// A handle by which blocking threads share the world.
 #[derive(Debug, Clone)]
-    /// How much the store may take.
-    pub(crate) cap: Option<Arc<Cap>>,
 pub(crate) struct LocalWorker(pub(crate) Arc<World>);
 
 impl LocalWorker {
@@ -112,24 +116,18 @@ impl LocalWorker {
         self.0.fetch_begins(step);
         futures::future::try_join_all(missing.iter().map(|layer| self.fetch_one(layer, step)))
             .await?;
+        if let Some(cap) = &self.0.cap {
+            cap.forget();
+        }
         self.0.fetch_ends(step);
         Ok(())
     }
 
-        if let Some(cap) = &self.0.cap {
-            cap.forget();
-        }
     /// Fetches a layer; one of a result that is known from elsewhere can be made anew.
     async fn fetch_one(&self, layer: &Layer, step: Option<StepId>) -> Result<(), Error> {
         let World { store, registries, events, .. } = &*self.0;
         let fetched = fetch::layers(store, registries, std::slice::from_ref(layer), events, step);
-        fetched.await.map_err(|error| {
-            if error.is_loss() && self.0.step_of(layer).is_none() {
-                tracing::warn!(%error, "a layer of a cache is gone");
-                return Error::Lost(layer.clone());
-            }
-            Error::failed(StepError::Fetch(Arc::new(error)))
-        })
+        fetched.await.map_err(|error| self.0.lost(layer, error))
     }
 }
 
@@ -189,6 +187,16 @@ impl World {
     fn step_of(&self, layer: &Layer) -> Option<StepId> {
         let has = |base: &&Base| base.snapshot.layers.contains(layer);
         self.images.values().find(has).map(|base| base.step)
+    }
+
+    /// What it means that a layer could not be fetched: one that another machine made can be made
+    /// here.
+    fn lost(&self, layer: &Layer, error: crate::Error) -> Error {
+        if error.is_loss() && self.step_of(layer).is_none() {
+            tracing::warn!(%error, "a layer of a cache is gone");
+            return Error::Lost(layer.clone());
+        }
+        unfetched(error)
     }
 
     /// The folder of a snapshot that is one.
@@ -263,14 +271,6 @@ impl World {
     }
 }
 
-#[async_trait]
-impl Worker for LocalWorker {
-    async fn pin(&self, source: &Source) -> Result<Snapshot, Error> {
-        match source {
-            Source::Scratch => Ok(rbuild_solver::scratch()),
-            Source::Http(file) => self.0.remotes.file(file).await.map(pinned).map_err(unfetched),
-            Source::Git(wanted) => {
-                self.0.remotes.checkout(wanted).await.map(pinned).map_err(unfetched)
 impl World {
     /// Sees to it, after a step, that the store takes no more than it may.
     fn keep_cap(&self, task: &Task, outputs: &Outputs) {
@@ -290,6 +290,14 @@ fn is_cache(mount: &Mount) -> bool {
     matches!(mount.kind, MountKind::Cache { .. })
 }
 
+#[async_trait]
+impl Worker for LocalWorker {
+    async fn pin(&self, source: &Source) -> Result<Snapshot, Error> {
+        match source {
+            Source::Scratch => Ok(rbuild_solver::scratch()),
+            Source::Http(file) => self.0.remotes.file(file).await.map(pinned).map_err(unfetched),
+            Source::Git(wanted) => {
+                self.0.remotes.checkout(wanted).await.map(pinned).map_err(unfetched)
             }
             Source::Image { reference, platform } => {
                 let base = self.0.images.get(&image_key(reference, platform));
@@ -352,6 +360,10 @@ fn is_cache(mount: &Mount) -> bool {
             self.0.remember_files(&uses);
         }
         outputs
+    }
+
+    async fn deliver(&self, outputs: &Outputs) -> Result<(), Error> {
+        self.have(outputs).await
     }
 
     async fn changes(&self, task: &Task) -> Vec<FileChange> {

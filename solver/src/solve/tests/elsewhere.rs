@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rbuild_cache::{Imported, Layer, Packer, Portable, PortableLayer, Store};
 
@@ -110,6 +111,20 @@ async fn a_part_is_not_fetched_to_be_digested_again() {
     let target = graph.copy(base, made, "out");
     new.build(&graph, target).await;
     assert_eq!(new.log(), ["digest"], "that of the context");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_cannot_be_delivered_is_made_again() {
+    let (first, used) = first().await;
+    let new = new_machine(&first, &used);
+    let mut graph = Graph::new();
+    let target = staged(&mut graph);
+    first.toy.lose(used[3].outputs[0].layers.last().unwrap());
+    new.build(&graph, target).await;
+    assert_eq!(new.log(), [""; 0], "nobody wants the files");
+    new.toy.delivers.store(true, Ordering::Relaxed);
+    new.build(&graph, target).await;
+    assert!(new.log().contains(&"run write last 1".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
