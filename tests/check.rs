@@ -187,7 +187,7 @@ fn an_outline_lists_what_a_target_takes() {
     let home = app("# TAG is the release\nARG TAG=latest\nFROM busybox:$TAG AS base\n\
          # app is the program\nFROM base AS app\nARG LEVEL=2\n\
          RUN --mount=type=secret,id=npm,required=true --mount=type=ssh true\n\
-         RUN --mount=type=cache,target=/root/.cache true\n");
+         RUN --mount=type=cache,target=/var/cache true\n");
     assert_eq!(
         home.types("rbuild --call=outline app").ok(),
         "TARGET:      app\n\
@@ -200,7 +200,7 @@ fn an_outline_lists_what_a_target_takes() {
          SSH       REQUIRED\n\
          default   \n\n\
          CACHE\n\
-         /root/.cache"
+         /var/cache"
     );
     let line = "rbuild --call=outline,format=json --build-arg LEVEL=3 --target base app";
     let outline = json(&home.types(line).ok());
