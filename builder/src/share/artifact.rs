@@ -116,7 +116,8 @@ mod tests {
             from: None,
             created: Some(3),
         };
-        let found = read_again(&manifest(&document(), &[blob.clone()]), &document()).unwrap();
+        let found = read_again(&manifest(&document(), std::slice::from_ref(&blob)), &document());
+        let found = found.unwrap();
         let expected =
             Blob { from: Some("host/cache:latest".to_owned()), created: None, ..blob.clone() };
         assert_eq!(found.blobs, HashMap::from([(blob.digest, expected)]));

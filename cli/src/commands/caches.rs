@@ -19,13 +19,13 @@ pub(super) fn share(mut build: Build, args: &BuildArgs) -> Result<Build, Failure
 }
 
 /// The fields of one flag; what is asked for is taken out, and what is left is not known.
-struct Fields<'a> {
+struct Asked<'a> {
     flag: &'static str,
     text: &'a str,
     fields: Vec<(String, String)>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Asked<'a> {
     fn parse(flag: &'static str, text: &'a str) -> Result<Self, Failure> {
         // A lone reference is that of a registry.
         if !text.contains('=') {
@@ -95,7 +95,7 @@ impl<'a> Fields<'a> {
 }
 
 fn from(text: &str) -> Result<CacheFrom, Failure> {
-    let mut fields = Fields::parse("cache-from", text)?;
+    let mut fields = Asked::parse("cache-from", text)?;
     let cache = match fields.kind()?.as_str() {
         "registry" => CacheFrom::Registry(fields.need("ref")?),
         "local" => {
@@ -114,7 +114,7 @@ fn from(text: &str) -> Result<CacheFrom, Failure> {
 }
 
 fn to(text: &str) -> Result<CacheTo, Failure> {
-    let mut fields = Fields::parse("cache-to", text)?;
+    let mut fields = Asked::parse("cache-to", text)?;
     let kind = fields.kind()?;
     let mode = match fields.take("mode").as_deref() {
         None | Some("min") => CacheMode::Min,
