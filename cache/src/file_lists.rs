@@ -5,10 +5,10 @@
 //! end, then for each file, in the order of the paths, the length of the path as a `u32`
 //! (little-endian), the path, and sixteen bytes of its digest; all of it compressed with zstd.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ContentId;
 use crate::store::Store;
 
@@ -58,27 +58,28 @@ impl Store {
     /// # Errors
     /// A store that cannot be written.
     pub fn remember_files(&self, place: &str, files: &[ListedFile]) -> Result<()> {
-        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1)
-            .expect("a buffer in memory takes everything");
-        let mut write = |bytes: &[u8]| {
-            encoder.write_all(bytes).expect("a buffer in memory takes everything");
-        };
-        write(MAGIC);
-        for file in files {
-            let length = u32::try_from(file.path.len()).expect("paths are short");
-            write(&length.to_le_bytes());
-            write(&file.path);
-            write(&file.digest);
-        }
-        let bytes = encoder.finish().expect("a buffer in memory takes everything");
         self.folder(FOLDER)?;
-        self.replace(&self.file_list(place), &bytes, false)
+        let path = self.file_list(place);
+        let bytes = encode(files).map_err(Error::file("encode", &path))?;
+        self.replace(&path, &bytes, false)
     }
 
     fn file_list(&self, place: &str) -> PathBuf {
         let name = blake3::hash(place.as_bytes()).to_hex();
         self.root().join(FOLDER).join(&name.as_str()[..32])
     }
+}
+
+fn encode(files: &[ListedFile]) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1)?;
+    encoder.write_all(MAGIC)?;
+    for file in files {
+        let length = u32::try_from(file.path.len()).map_err(io::Error::other)?;
+        encoder.write_all(&length.to_le_bytes())?;
+        encoder.write_all(&file.path)?;
+        encoder.write_all(&file.digest)?;
+    }
+    encoder.finish()
 }
 
 fn decode(mut rest: &[u8]) -> Option<Vec<ListedFile>> {

@@ -30,7 +30,7 @@ pub enum Error {
     /// A layer of an input can be had no more; the solver forgets the results that hold it and
     /// solves again, and gives this error only where that does not help.
     #[error("a layer is gone: {0:?}")]
-    Lost(Layer),
+    Lost(Box<Layer>),
     /// A step would have to run, which [`Mode::Check`](crate::Mode::Check) forbids.
     #[error("`{description}` is not cached")]
     Miss {

@@ -175,7 +175,9 @@ impl Run {
             }
             let images = missing.iter().map(|wanted| self.resolve_one(wanted));
             let images = futures::future::try_join_all(images).await?;
-            images.iter().for_each(|image| self.store.uses_layers(&image.entry.layers));
+            for image in &images {
+                self.store.uses_layers(&image.entry.layers);
+            }
             resolved.extend(missing.into_iter().zip(images));
         }
     }

@@ -194,7 +194,7 @@ impl World {
     fn lost(&self, layer: &Layer, error: crate::Error) -> Error {
         if error.is_loss() && self.step_of(layer).is_none() {
             tracing::warn!(%error, "a layer of a cache is gone");
-            return Error::Lost(layer.clone());
+            return Error::Lost(Box::new(layer.clone()));
         }
         unfetched(error)
     }

@@ -283,7 +283,7 @@ async fn a_lost_layer_of_a_source_is_told() {
     let base = graph.image("base");
     let target = graph.exec(&["join", "all"], &[base]);
     let error = machine.begin(&graph, target).end().await.unwrap_err();
-    assert!(matches!(error, Error::Lost(lost) if lost == layer));
+    assert!(matches!(error, Error::Lost(lost) if *lost == layer));
 }
 
 #[tokio::test(start_paused = true)]

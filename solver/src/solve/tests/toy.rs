@@ -148,7 +148,7 @@ impl Toy {
                 continue;
             }
             if !self.registry.layers.lock().unwrap().contains_key(layer) {
-                return Err(Error::Lost(layer.clone()));
+                return Err(Error::Lost(Box::new(layer.clone())));
             }
             here.insert(layer.clone());
             self.say("fetch".to_owned());
