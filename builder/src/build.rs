@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rbuild_cache::{Digest, Layer, Store};
+use rbuild_cache::{Claim, Digest, Layer, Store, User};
 use rbuild_solver::{Event, Events};
 
 use crate::cdi::{DeviceAccess, Grants};
@@ -133,6 +133,13 @@ impl Built {
     }
 
     /// Pushes the image under another name, with the registries of the build.
+    /// What the image needs of the store.
+    fn claim(&self) -> Claim {
+        let user = User::Image(self.id.to_string());
+        let blobs = self.manifest.into_iter().chain([self.id]).collect();
+        Claim { user, layers: self.layers.to_vec(), blobs }
+    }
+
     ///
     /// # Errors
     /// A name that is none, or a registry that refuses.
@@ -348,7 +355,8 @@ impl Build {
         let (report, cap, events) = (run.report(), run.cap.clone(), run.events.clone());
         let built = Box::pin(run.finish()).await;
         if let Some(cap) = cap {
-            space::end(cap, store, &events).await;
+            let made = built.as_ref().ok().map(Built::claim);
+            space::end(cap, store, &events, made).await;
         }
         let report = Report {
             ended: jiff::Timestamp::now().as_second(),

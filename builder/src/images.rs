@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rbuild_cache::images::UNNAMED;
 use rbuild_cache::{Digest, ImageEntry, Layer, Store, Visit};
 use rbuild_registry::Reference;
 use rbuild_solver::{Events, StepId, What};
@@ -150,7 +151,9 @@ fn by_id(all: &[(String, ImageEntry)], text: &str) -> Result<ImageEntry> {
 /// # Errors
 /// An image that is not there, or a name that is none.
 pub fn tag(store: &Store, image: &str, name: &str) -> Result<()> {
+    let _visit = enter(store)?;
     let found = find(store, image)?;
+    store.uses_layers(&found.entry.layers);
     let reference = source::parse(name)?;
     if reference.digest().is_some() {
         return Err(Error::Reference {
@@ -193,11 +196,11 @@ fn has_other_name(store: &Store, id: &Digest, name: &str) -> Result<bool> {
 
 /// The entry under which an image without a name is kept: no reference can be spelt so.
 fn unnamed(id: &Digest) -> String {
-    format!("<none>@{id}")
+    format!("{UNNAMED}{id}")
 }
 
 fn is_unnamed(name: &str) -> bool {
-    name.starts_with("<none>@")
+    name.starts_with(UNNAMED)
 }
 
 /// Removes a name of an image, and the image with its last name.

@@ -4,13 +4,14 @@ mod cap;
 mod filter;
 mod full;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rbuild_cache::{Claim, Others, Store, Wish};
 pub use rbuild_cache::{Entry, Finding, Item, Thing, Usage, User, Verified};
 
 pub(crate) use cap::Cap;
-pub use filter::Filter;
+pub use filter::{Filter, kind};
 pub use full::DiskFull;
 pub(crate) use full::{is_full, says_full};
 
@@ -35,6 +36,8 @@ pub struct Prune {
     pub max_used: Option<u64>,
     /// Bytes of the disk that are to be free.
     pub min_free: Option<u64>,
+    /// Only these.
+    pub only: Option<BTreeSet<Item>>,
 }
 
 /// What was removed, or would be.
@@ -82,6 +85,8 @@ impl Prune {
 
     fn matches(&self, entry: &Entry) -> bool {
         let is_wanted = self.all || !entry.is_pulled || entry.is_stranded;
+        let is_wanted =
+            is_wanted && self.only.as_ref().is_none_or(|only| only.contains(&entry.item));
         is_wanted && self.filters.iter().all(|filter| filter.passes(entry))
     }
 }
@@ -104,7 +109,7 @@ pub fn would_prune(store: &Store, prune: &Prune) -> Result<Pruned> {
     let others = containers(store);
     let keep = prune.keep(usage.total(), free(store)?);
     let matches = |entry: &Entry| prune.matches(entry);
-    let wish = Wish { over: keep, keep, matches: &matches, others: &others };
+    let wish = Wish { over: keep, keep, matches: &matches, unnamed: false, others: &others };
     let entries: Vec<Entry> = usage.would_go(&wish).into_iter().cloned().collect();
     let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
     Ok(Pruned { entries, left: usage.total() - bytes })
@@ -120,7 +125,7 @@ pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned> {
     let others = containers(store);
     let keep = prune.keep(store.weigh().map_err(failed())?, free(store)?);
     let matches = |entry: &Entry| prune.matches(entry);
-    let wish = Wish { over: keep, keep, matches: &matches, others: &others };
+    let wish = Wish { over: keep, keep, matches: &matches, unnamed: false, others: &others };
     let collected = store.collect(&wish).map_err(failed())?;
     Ok(Pruned { entries: collected.removed, left: collected.left.total() })
 }
@@ -138,7 +143,8 @@ pub fn why_kept(store: &Store, id: &str) -> Result<WhyKept> {
     };
     let above = usage.above(&entry.item).into_iter().filter(|above| !above.users.is_empty());
     let above = above.cloned().collect();
-    let everything = Wish { over: 0, keep: 0, matches: &|_| true, others: &|| Ok(Vec::new()) };
+    let everything =
+        Wish { over: 0, keep: 0, matches: &|_| true, unnamed: true, others: &|| Ok(Vec::new()) };
     let order = usage.would_go(&everything);
     let rank = order.iter().position(|other| other.item == entry.item);
     Ok(WhyKept { entry, above, rank, of: order.len() })
@@ -154,10 +160,10 @@ pub fn verify(store: &Store, repair: bool) -> Result<Verified> {
     store.verify(&others, repair).map_err(Error::store("verify the store"))
 }
 
-/// Enforces a cap at the end of a build, which uses nothing any more.
-pub(crate) async fn end(cap: Arc<Cap>, store: &Store, events: &Events) {
+/// Enforces a cap at the end of a build, which uses nothing any more but the image that it made.
+pub(crate) async fn end(cap: Arc<Cap>, store: &Store, events: &Events, made: Option<Claim>) {
     let store = store.clone();
-    let warning = tokio::task::spawn_blocking(move || cap.at_end(&store)).await;
+    let warning = tokio::task::spawn_blocking(move || cap.at_end(&store, made.as_ref())).await;
     if let Ok(Some(text)) = warning {
         let step = begin(events, "[internal] cut the store back".to_owned());
         events.emit(step, What::Warning { text });

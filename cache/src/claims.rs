@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::id::Digest;
-use crate::images::ImageEntry;
+use crate::images::{ImageEntry, UNNAMED};
 use crate::item::Item;
 use crate::snapshot::Layer;
 use crate::store::Store;
 
 /// Somebody for whom things stay in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum User {
     /// The image with this name.
@@ -26,6 +26,13 @@ pub enum User {
         /// Since when, in seconds since 1970.
         since: i64,
     },
+}
+
+impl User {
+    /// Whether it is an image without a name.
+    pub fn is_unnamed(&self) -> bool {
+        matches!(self, Self::Image(name) if name.starts_with(UNNAMED))
+    }
 }
 
 /// What one user needs.
@@ -57,9 +64,10 @@ impl Held {
         known.chain(&self.everything).cloned().collect()
     }
 
-    /// Whether an item stays.
-    pub(crate) fn holds(&self, item: &Item) -> bool {
-        !self.everything.is_empty() || self.users.contains_key(item)
+    /// Whether an item stays, though images without a name give way where `unnamed` says so.
+    pub(crate) fn holds(&self, item: &Item, unnamed: bool) -> bool {
+        let mut users = self.users.get(item).into_iter().flatten();
+        !self.everything.is_empty() || users.any(|user| !(unnamed && user.is_unnamed()))
     }
 
     fn add(&mut self, item: Item, user: &User) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock};
 use rustix::io::Errno;
 
-use crate::claims::Others;
+use crate::claims::{Others, User};
 use crate::error::{Error, Result};
 use crate::id::{Digest, LayerId};
 use crate::item::Item;
@@ -34,6 +34,8 @@ pub struct Wish<'a> {
     pub keep: u64,
     /// What may be removed.
     pub matches: &'a dyn Fn(&Entry) -> bool,
+    /// Whether images that have no name give way; one that loses something is removed.
+    pub unnamed: bool,
     /// The claims of users that the store does not know.
     pub others: &'a Others<'a>,
 }
@@ -58,7 +60,7 @@ impl Usage {
         if total <= over {
             return Vec::new();
         }
-        self.choose(wish.matches, total.saturating_sub(wish.keep))
+        self.choose(wish.matches, wish.unnamed, total.saturating_sub(wish.keep))
     }
 }
 
@@ -74,7 +76,7 @@ impl Store {
             let chosen = left.chosen(wish, over);
             let chosen: Vec<&Entry> =
                 chosen.into_iter().map(|place| &left.entries[place]).collect();
-            let gone = self.remove_items(&chosen, wish.others)?;
+            let gone = self.remove_items(&chosen, wish)?;
             if gone.is_empty() {
                 return Ok(Collected { removed, left });
             }
@@ -84,17 +86,17 @@ impl Store {
     }
 
     /// Removes things but those that somebody uses by now.
-    fn remove_items(&self, chosen: &[&Entry], others: &Others<'_>) -> Result<Vec<Entry>> {
+    fn remove_items(&self, chosen: &[&Entry], wish: &Wish<'_>) -> Result<Vec<Entry>> {
         let mut aside = Vec::with_capacity(chosen.len());
         for entry in chosen {
             if let Some(moved) = self.set_aside(&entry.item)? {
                 aside.push((*entry, moved));
             }
         }
-        let held = self.held(others)?;
+        let held = self.held(wish.others)?;
         let mut wanted: HashSet<&Item> = HashSet::new();
         for (entry, _) in &aside {
-            if held.holds(&entry.item) {
+            if held.holds(&entry.item, wish.unnamed) {
                 wanted.insert(&entry.item);
                 wanted.extend(&entry.below);
             }
@@ -110,6 +112,13 @@ impl Store {
         }
         let keys: Vec<_> = gone.iter().flat_map(|entry| entry.keys.iter().copied()).collect();
         self.forget_lost(&keys)?;
+        let lost: HashSet<&User> =
+            gone.iter().flat_map(|entry| &entry.users).filter(|user| user.is_unnamed()).collect();
+        for user in lost {
+            if let User::Image(name) = user {
+                self.untag(name)?;
+            }
+        }
         Ok(gone)
     }
 

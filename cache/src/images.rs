@@ -35,6 +35,9 @@ struct Named {
     image: ImageEntry,
 }
 
+/// How the name begins under which an image is kept that has none: no reference can be spelt so.
+pub const UNNAMED: &str = "<none>@";
+
 const FOLDER: &str = "images";
 const RESOLVED: &str = "resolved";
 

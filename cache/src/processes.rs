@@ -132,7 +132,7 @@ fn what_a_killed_process_used_is_free() {
     let mut other = Other::start(&place, "use");
     assert_eq!(other.wait_for("uses"), "uses true");
     let nobody = || Ok(Vec::new());
-    let wish = Wish { over: 0, keep: 0, matches: &|_| true, others: &nobody };
+    let wish = Wish { over: 0, keep: 0, matches: &|_| true, unnamed: false, others: &nobody };
     let collect = || store.collect(&wish).unwrap().removed.len();
     assert_eq!(collect(), 0);
     let usage = store.usage(&nobody, true).unwrap();

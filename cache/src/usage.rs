@@ -105,8 +105,16 @@ impl Usage {
         self.entries.iter().filter(|entry| entry.below.contains(item)).collect()
     }
 
-    /// What to drop of that which `matches`, in this order, until `need` bytes are free.
-    pub(crate) fn choose(&self, matches: &dyn Fn(&Entry) -> bool, need: u64) -> Vec<usize> {
+    /// What to drop of that which `matches`, in this order, until `need` bytes are free. Images
+    /// without a name give way where `unnamed` says so.
+    pub(crate) fn choose(
+        &self,
+        matches: &dyn Fn(&Entry) -> bool,
+        unnamed: bool,
+        need: u64,
+    ) -> Vec<usize> {
+        let is_held =
+            |entry: &Entry| entry.users.iter().any(|user| !(unnamed && user.is_unnamed()));
         let now = now();
         let places: std::collections::HashMap<&Item, usize> =
             self.entries.iter().enumerate().map(|(place, entry)| (&entry.item, place)).collect();
@@ -118,7 +126,7 @@ impl Usage {
                 value(entry.cost_ms, entry.bytes, now - entry.last_used)
             },
             below: entry.below.iter().filter_map(|item| places.get(item).copied()).collect(),
-            stays: !entry.users.is_empty() || !matches(entry),
+            stays: is_held(entry) || !matches(entry),
         };
         let candidates: Vec<Candidate> = self.entries.iter().map(candidate).collect();
         choose(&candidates, need)

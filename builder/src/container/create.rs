@@ -28,6 +28,9 @@ pub struct Created {
 /// Makes a container of an image.
 pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Result<Created> {
     sandbox::check(&options)?;
+    // Until the container's record says so.
+    let _visit = store.enter()?;
+    store.uses_layers(&image.layers);
     let anonymous = volumes::name_all(&mut options, &image.config.config)?;
     let (tty, remove, notes) = (options.tty, options.remove, notes(&options));
     let wanted = options.name.take();

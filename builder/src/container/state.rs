@@ -26,7 +26,7 @@ pub enum Status {
 
 impl Status {
     /// Whether a monitor has to be there.
-    pub(crate) fn is_alive(self) -> bool {
+    pub fn is_alive(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Restarting)
     }
 }

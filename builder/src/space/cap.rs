@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rbuild_cache::{Layer, Store, Wish};
+use rbuild_cache::{Claim, Layer, Store, Wish};
 
 use super::{containers, size};
 
@@ -68,14 +68,14 @@ impl Cap {
                 store.weigh()?
             }
         };
-        warnings.extend(self.enforce(store, total, &mut known)?);
+        warnings.extend(self.enforce(store, total, &mut known, None)?);
         Ok(warnings)
     }
 
-    /// Enforces the cap once a build uses nothing any more.
-    pub(crate) fn at_end(&self, store: &Store) -> Option<String> {
+    /// Enforces the cap once a build uses nothing any more but the image that it has made.
+    pub(crate) fn at_end(&self, store: &Store, made: Option<&Claim>) -> Option<String> {
         let mut known = self.known();
-        let enforced = store.weigh().and_then(|total| self.enforce(store, total, &mut known));
+        let enforced = store.weigh().and_then(|total| self.enforce(store, total, &mut known, made));
         enforced.unwrap_or_else(|error| Some(failed(&error)))
     }
 
@@ -84,14 +84,18 @@ impl Cap {
         store: &Store,
         total: u64,
         known: &mut Known,
+        made: Option<&Claim>,
     ) -> rbuild_cache::Result<Option<String>> {
         known.total = Some(total);
         if total <= self.max {
             return Ok(None);
         }
-        let others = containers(store);
+        let containers = containers(store);
+        let others =
+            || containers().map(|claims| claims.into_iter().chain(made.cloned()).collect());
         let keep = self.max / 10 * LEFT;
-        let wish = Wish { over: self.max, keep, matches: &|_| true, others: &others };
+        let wish =
+            Wish { over: self.max, keep, matches: &|_| true, unnamed: true, others: &others };
         let left = store.collect(&wish)?.left;
         let total = left.total();
         known.total = Some(total);

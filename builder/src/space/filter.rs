@@ -125,7 +125,7 @@ impl Filter {
 }
 
 /// The kind of a thing by `BuildKit`'s names.
-pub(crate) fn kind(entry: &Entry) -> &'static str {
+pub fn kind(entry: &Entry) -> &'static str {
     match entry.item {
         Item::Layer(_) => "regular",
         Item::Blob(_) => "internal",

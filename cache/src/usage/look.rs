@@ -78,7 +78,7 @@ impl Store {
             self.count_shared_once(&mut entries)?;
         }
         let mut usage = Usage { entries, rest: self.rest()? };
-        for place in usage.choose(&|_| true, u64::MAX) {
+        for place in usage.choose(&|_| true, false, u64::MAX) {
             usage.entries[place].is_reclaimable = true;
         }
         Ok(usage)

@@ -128,7 +128,7 @@ fn a_layer_whose_base_is_gone_is_worth_nothing() {
     let three = make(&store, 3, 100, &[]);
     assert!(entry(&store, &item(&two)).is_stranded);
     let usage = store.usage(&nobody, true).unwrap();
-    let chosen = usage.choose(&|_| true, 1);
+    let chosen = usage.choose(&|_| true, false, 1);
     assert_eq!(usage.entries[chosen[0]].item, item(&two));
     assert_ne!(item(&two), item(&three));
 }

@@ -110,6 +110,10 @@ pub(crate) struct BuildArgs {
     /// Check the Dockerfile with the lint rules, and build nothing; the same as `--call=check`
     #[arg(long)]
     pub(crate) check: bool,
+    /// Let the store take no more than this: what is worth least goes, while the build runs
+    /// [env: RBUILD_CACHE_MAX]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) cache_max: Option<Size>,
     /// Ask something in place of a build: `check`, `outline`, `targets` or `subrequests.describe`
     #[arg(long, value_name = "METHOD[,format=text|json|sarif][,ignorestatus=BOOL]")]
     pub(crate) call: Option<Call>,

@@ -3,9 +3,10 @@
 use clap::Subcommand;
 
 use super::{
-    BuildArgs, Command, CreateArgs, ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, InspectArgs,
-    KillArgs, LoadArgs, LogsArgs, NamesArgs, PruneArgs, PsArgs, PullArgs, PushArgs, RmArgs,
-    RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs,
+    BuildArgs, Cache, CachePruneArgs, Command, CreateArgs, DfArgs, DuArgs, ExecArgs, FormatArgs,
+    HistoryArgs, ImagesArgs, InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PruneArgs,
+    PsArgs, PullArgs, PushArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs,
+    SystemPruneArgs, TagArgs,
 };
 
 /// `rbuild image ...`
@@ -73,8 +74,8 @@ pub(crate) enum Container {
 pub(crate) enum Builder {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
-    /// Remove what no image needs
-    Prune(PruneArgs),
+    /// Remove cache that nobody uses
+    Prune(CachePruneArgs),
 }
 
 /// `rbuild buildx ...`
@@ -83,23 +84,23 @@ pub(crate) enum Buildx {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<BuildArgs>),
-    /// Remove what no image needs
-    Prune(PruneArgs),
+    /// Remove cache that nobody uses
+    Prune(CachePruneArgs),
     /// Show the version
     Version(FormatArgs),
-    /// Show how much the store holds
-    Du(FormatArgs),
+    /// Show what the store takes
+    Du(DuArgs),
 }
 
 /// `rbuild system ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum System {
-    /// Show how much the store holds
-    Df(FormatArgs),
+    /// Show what images, containers and the cache take
+    Df(DfArgs),
     /// Show the machine and the store
     Info(FormatArgs),
-    /// Remove what no image needs
-    Prune(PruneArgs),
+    /// Remove containers, images and cache that nobody uses
+    Prune(SystemPruneArgs),
 }
 
 impl Image {
@@ -146,9 +147,9 @@ impl Buildx {
     pub(super) fn plain(self) -> Command {
         match self {
             Self::Build(args) => Command::Build(args),
-            Self::Prune(_) => Command::SystemPrune,
+            Self::Prune(args) => Command::BuildxPrune(args),
             Self::Version(args) => Command::Version(args),
-            Self::Du(_) => Command::DiskUsage,
+            Self::Du(args) => Command::Cache(Cache::Du(args)),
         }
     }
 }

@@ -8,6 +8,7 @@
 #![expect(clippy::struct_field_names, reason = "a field is named as its flag")]
 
 mod build;
+mod cache;
 mod call;
 mod container;
 mod foreign;
@@ -26,6 +27,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::BuildArgs;
+pub(crate) use cache::{Cache, CachePruneArgs, DuArgs, VerifyArgs, WhyKeptArgs};
 pub(crate) use call::{Call, Format, Method};
 pub(crate) use container::{
     ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StartArgs, StopArgs,
@@ -36,7 +38,9 @@ pub(crate) use image::{
     RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
-pub(crate) use system::{BuildxArgs, CompletionArgs, FormatArgs, InspectArgs, ManArgs, WhyArgs};
+pub(crate) use system::{
+    BuildxArgs, CompletionArgs, DfArgs, FormatArgs, InspectArgs, ManArgs, SystemPruneArgs, WhyArgs,
+};
 pub(crate) use values::{Allow, Pair, Pull, SecretFlag, SecretSource, Size, SshFlag, Ulimit, csv};
 
 const EXAMPLES: &str = "\
@@ -167,6 +171,9 @@ pub(crate) enum Command {
     /// Verbs on containers
     #[command(subcommand)]
     Container(Container),
+    /// Verbs on what the store takes
+    #[command(subcommand)]
+    Cache(Cache),
     /// The build verb as `docker builder` has it
     #[command(subcommand)]
     Builder(Builder),
@@ -189,12 +196,15 @@ pub(crate) enum Command {
     /// Remove containers that have stopped
     #[command(skip)]
     ContainerPrune(PruneArgs),
-    /// Remove what no image needs
+    /// Remove containers, images and cache that nobody uses
     #[command(skip)]
-    SystemPrune,
-    /// Show how much the store holds
+    SystemPrune(SystemPruneArgs),
+    /// Remove cache that nobody uses, and end as `buildx prune` does
     #[command(skip)]
-    DiskUsage,
+    BuildxPrune(CachePruneArgs),
+    /// Show what images, containers and the cache take
+    #[command(skip)]
+    DiskUsage(DfArgs),
 }
 
 impl Command {
@@ -205,9 +215,10 @@ impl Command {
             Self::Container(verb) => verb.plain(),
             Self::Builder(Builder::Build(args)) => Self::Build(args),
             Self::Buildx(args) => args.verb.plain(),
-            Self::System(System::Df(_)) => Self::DiskUsage,
+            Self::System(System::Df(args)) => Self::DiskUsage(args),
             Self::System(System::Info(args)) => Self::Info(args),
-            Self::Builder(Builder::Prune(_)) | Self::System(System::Prune(_)) => Self::SystemPrune,
+            Self::System(System::Prune(args)) => Self::SystemPrune(args),
+            Self::Builder(Builder::Prune(args)) => Self::Cache(Cache::Prune(args)),
             plain => plain,
         }
     }

@@ -30,6 +30,34 @@ pub(crate) struct FormatArgs {
     pub(crate) format: Option<String>,
 }
 
+/// What `rbuild system df` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DfArgs {
+    /// List the cache too
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// `table`, `json` or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+}
+
+/// What `rbuild system prune` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SystemPruneArgs {
+    /// Also images that have a name but no container, and what was pulled for bases
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Don't ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Only what was not used, or not made, for so long: `until=24h`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// Also volumes
+    #[arg(long)]
+    pub(crate) volumes: bool,
+}
+
 /// What `rbuild inspect` understands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {

@@ -139,8 +139,14 @@ fn groups_mirror_the_verbs() {
     assert!(matches!(command("docker image ls"), Command::Images(_)));
     assert!(matches!(command("docker image list"), Command::Images(_)));
     assert!(matches!(command("docker image rm x"), Command::Rmi(_)));
-    assert!(matches!(command("docker system df"), Command::DiskUsage));
-    assert!(matches!(command("docker builder prune -af"), Command::SystemPrune));
+    assert!(matches!(command("docker system df -v"), Command::DiskUsage(_)));
+    assert!(matches!(command("docker system prune -af --volumes"), Command::SystemPrune(_)));
+    let prune = "docker builder prune -af --filter until=24h --keep-storage 10GB";
+    let Command::Cache(Cache::Prune(args)) = command(prune) else { panic!() };
+    assert_eq!(args.reserved_space, Some(Size(10 << 30)));
+    let prune = "docker buildx prune --all --force --max-used-space 1g --min-free-space 5g";
+    assert!(matches!(command(prune), Command::BuildxPrune(CachePruneArgs { all: true, .. })));
+    assert!(matches!(command("docker buildx du --verbose"), Command::Cache(Cache::Du(_))));
     assert!(matches!(command("docker stop -t -1 x"), Command::Stop(_)));
     assert!(matches!(command("docker logs -ft --tail 5 x"), Command::Logs(_)));
     let Command::Inspect(args) = command("docker image inspect -f {{.Id}} x") else { panic!() };

@@ -2,9 +2,11 @@
 //! becomes lines.
 
 mod build;
+mod cache;
 mod caches;
 mod check;
 mod completion;
+mod df;
 mod exec;
 mod history;
 mod images;
@@ -32,9 +34,10 @@ use std::time::SystemTime;
 
 use rbuild::{Platform, Registries, Store};
 
-use crate::args::Command;
+use crate::args::{Cache, Command};
 use crate::config::{self, Config};
 use crate::failure::Failure;
+use images::has_label;
 
 /// The result of a verb; its value is the exit code.
 pub(crate) type Outcome = Result<u8, Failure>;
@@ -103,20 +106,19 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Man(args) => man::run(&args),
         Command::ImagePrune(args) => prune::images(&args, session),
         Command::ContainerPrune(args) => prune::containers(&args, session),
-        Command::SystemPrune => {
-            Err(absent("prune", "`rbuild image prune` and `rbuild container prune` are there"))
-        }
-        Command::DiskUsage => Err(absent("df", "`rbuild images` shows the size of each image")),
+        Command::Cache(Cache::Du(args)) => cache::du(&args, session),
+        Command::Cache(Cache::Prune(args)) => prune::cache(&args, session),
+        Command::Cache(Cache::WhyKept(args)) => cache::why_kept(&args, session),
+        Command::Cache(Cache::Verify(args)) => cache::verify(&args, session),
+        Command::BuildxPrune(args) => prune::buildx(&args, session),
+        Command::SystemPrune(args) => prune::system(&args, session),
+        Command::DiskUsage(args) => df::run(&args, session),
         Command::Image(_)
         | Command::Container(_)
         | Command::Builder(_)
         | Command::Buildx(_)
         | Command::System(_) => unreachable!("`plain` has undone the groups"),
     }
-}
-
-fn absent(verb: &str, hint: &str) -> Failure {
-    Failure::usage(format!("`{verb}` is not supported yet")).hint(hint)
 }
 
 /// Prints a result: on standard output, and at once.

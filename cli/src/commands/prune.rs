@@ -1,13 +1,67 @@
-//! `image prune` and `container prune`: removes what nobody will miss.
+//! `cache prune`, `image prune`, `container prune` and `system prune`: removes what nobody will
+//! miss.
 
-use rbuild::{Digest, container, images};
+use std::collections::BTreeSet;
 
-use super::{DONE, Outcome, Session, confirm, print, tell};
-use crate::args::PruneArgs;
+use rbuild::space::{self, Item, Prune, Pruned, User};
+use rbuild::{Digest, Store, container, images};
+
+use super::cache::{filters, listed, verbose};
+use super::{DONE, Outcome, Session, confirm, has_label, now, print};
+use crate::args::{CachePruneArgs, PruneArgs, SystemPruneArgs};
 use crate::failure::Failure;
+use crate::table::size;
+
+/// How the last line of a prune begins, as docker's verbs have it.
+const RECLAIMED: &str = "Total reclaimed space: ";
+const BUILDX: &str = "Total:\t";
+
+/// `cache prune` and `builder prune`.
+pub(super) fn cache(args: &CachePruneArgs, session: &Session) -> Outcome {
+    cache_with(args, session, RECLAIMED)
+}
+
+/// `buildx prune`, which has another last line.
+pub(super) fn buildx(args: &CachePruneArgs, session: &Session) -> Outcome {
+    cache_with(args, session, BUILDX)
+}
+
+fn cache_with(args: &CachePruneArgs, session: &Session, total: &str) -> Outcome {
+    let bytes = |size: Option<crate::args::Size>| size.map(|size| size.0);
+    let prune = Prune {
+        all: args.all,
+        filters: filters(&args.filter)?,
+        reserved: bytes(args.reserved_space),
+        max_used: bytes(args.max_used_space),
+        min_free: bytes(args.min_free_space),
+        only: None,
+    };
+    let store = session.store()?;
+    let what = if args.all { "and what was pulled for bases" } else { "but what was pulled" };
+    let question = format!("This removes all of the cache that nobody uses, {what}. Go on?");
+    if !args.dry_run && !args.force && !confirm(&question) {
+        return Ok(DONE);
+    }
+    let pruned = if args.dry_run {
+        space::would_prune(&store, &prune)?
+    } else {
+        space::prune(&store, &prune)?
+    };
+    let entries: Vec<_> = pruned.entries.iter().collect();
+    if args.verbose {
+        print(&entries.iter().map(|entry| verbose(entry)).collect::<String>())?;
+    } else if !entries.is_empty() {
+        print(&listed(&entries, false)?)?;
+    }
+    let total = if args.dry_run { "Total that would be reclaimed: " } else { total };
+    print(&format!("{total}{}\n", size(pruned.bytes())))?;
+    Ok(DONE)
+}
 
 pub(super) fn containers(args: &PruneArgs, session: &Session) -> Outcome {
-    refuse_filters(args)?;
+    if !args.filter.is_empty() {
+        return Err(Failure::unsupported("filter"));
+    }
     if args.all {
         return Err(Failure::usage("containers have no `--all`: those that have stopped go"));
     }
@@ -15,40 +69,129 @@ pub(super) fn containers(args: &PruneArgs, session: &Session) -> Outcome {
     if !args.force && !confirm(question) {
         return Ok(DONE);
     }
-    let removed = container::prune(&session.store()?)?;
-    let lines: String = removed.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
-    print(&format!("Deleted Containers:\n{lines}"))?;
+    let bytes = remove_containers(&session.store()?)?;
+    print(&format!("{RECLAIMED}{}\n", size(bytes)))?;
     Ok(DONE)
 }
 
 pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
-    refuse_filters(args)?;
     let what = if args.all { "that no container uses" } else { "that have no name" };
     if !args.force && !confirm(&format!("This removes all images {what}. Go on?")) {
         return Ok(DONE);
     }
-    let store = session.store()?;
-    let used: Vec<Digest> =
-        container::images_in_use(&store)?.into_iter().map(|(_, image)| image).collect();
-    let mut text = "Deleted Images:\n".to_owned();
-    for image in images::list(&store)? {
-        if used.contains(&image.id) || (image.name.is_some() && !args.all) {
-            continue;
-        }
-        let name = image.name.clone().unwrap_or_else(|| image.id.to_string());
-        images::remove(&store, &name, false, &|_| None)?;
-        text.extend(["deleted: ", &name, "\n"]);
-    }
-    print(&text)?;
-    // What steps and processes that died have left is in nobody's way but takes space.
-    store.sweep().map_err(|source| rbuild::Error::Store {
-        doing: "clear up after dead processes".to_owned(),
-        source: Box::new(source),
-    })?;
-    tell("note: their layers stay in the cache, which is not cut back yet\n");
+    let bytes = remove_images(&session.store()?, args.all, &args.filter)?;
+    print(&format!("{RECLAIMED}{}\n", size(bytes)))?;
     Ok(DONE)
 }
 
-fn refuse_filters(args: &PruneArgs) -> Result<(), Failure> {
-    if args.filter.is_empty() { Ok(()) } else { Err(Failure::unsupported("filter")) }
+pub(super) fn system(args: &SystemPruneArgs, session: &Session) -> Outcome {
+    if args.volumes {
+        return Err(Failure::unsupported("volumes"));
+    }
+    let what = if args.all { "all images that no container uses" } else { "images without a name" };
+    let question = format!(
+        "This removes all containers that have stopped, {what}, and all of the cache that nobody \
+         uses. Go on?"
+    );
+    if !args.force && !confirm(&question) {
+        return Ok(DONE);
+    }
+    let store = session.store()?;
+    // Of the filters, `until` means the same for all.
+    let spans: Vec<String> =
+        args.filter.iter().filter(|text| text.starts_with("until=")).cloned().collect();
+    if spans.len() < args.filter.len() {
+        return Err(Failure::usage("the one filter of `system prune` is `until=SPAN`"));
+    }
+    let mut bytes = if spans.is_empty() { remove_containers(&store)? } else { 0 };
+    bytes += remove_images(&store, args.all, &spans)?;
+    let prune = Prune { all: args.all, filters: filters(&spans)?, ..Prune::default() };
+    let pruned = space::prune(&store, &prune)?;
+    deleted("build cache objects", pruned.entries.iter().map(|entry| entry.item.to_string()))?;
+    print(&format!("{RECLAIMED}{}\n", size(bytes + pruned.bytes())))?;
+    Ok(DONE)
+}
+
+/// Prints a list of what was removed, unless it is empty.
+fn deleted(what: &str, names: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let lines: String = names.map(|name| name + "\n").collect();
+    if lines.is_empty() { Ok(()) } else { print(&format!("Deleted {what}:\n{lines}\n")) }
+}
+
+/// Removes the containers that have stopped; returns the bytes of what they had written.
+fn remove_containers(store: &Store) -> Result<u64, Failure> {
+    let stopped = container::list(store, true)?;
+    let sizes: Vec<(String, u64)> = stopped
+        .into_iter()
+        .map(|known| (container::size(store, &known.id).unwrap_or(0), known.id))
+        .map(|(bytes, id)| (id, bytes))
+        .collect();
+    let removed = container::prune(store)?;
+    let bytes = sizes.iter().filter(|(id, _)| removed.contains(id)).map(|(_, bytes)| bytes).sum();
+    deleted("Containers", removed.into_iter())?;
+    Ok(bytes)
+}
+
+/// Removes images that are not in use, and what only they needed of what was pulled; what steps
+/// made stays in the cache. Returns the bytes that this frees.
+fn remove_images(store: &Store, all: bool, filter: &[String]) -> Result<u64, Failure> {
+    let used: Vec<Digest> =
+        container::images_in_use(store)?.into_iter().map(|(_, image)| image).collect();
+    let filters = super::filters(filter)?;
+    let before = space::usage(store)?;
+    let mut gone = BTreeSet::new();
+    let mut lines = Vec::new();
+    for image in images::list(store)? {
+        if used.contains(&image.id) || (image.name.is_some() && !all) {
+            continue;
+        }
+        if !passes(store, &image, &filters)? {
+            continue;
+        }
+        let name = image.name.clone().unwrap_or_else(|| image.id.to_string());
+        gone.insert(image.name.clone().unwrap_or_else(|| format!("<none>@{}", image.id)));
+        images::remove(store, &name, false, &|_| None)?;
+        lines.push(format!("deleted: {name}"));
+    }
+    deleted("Images", lines.into_iter())?;
+    let is_theirs = |user: &User| matches!(user, User::Image(name) if gone.contains(name));
+    let only: BTreeSet<Item> = before
+        .entries
+        .into_iter()
+        .filter(|entry| entry.is_pulled && entry.users.iter().any(is_theirs))
+        .map(|entry| entry.item)
+        .collect();
+    let pruned: Pruned =
+        space::prune(store, &Prune { all: true, only: Some(only), ..Prune::default() })?;
+    Ok(pruned.bytes())
+}
+
+/// Whether an image passes docker's filters of `image prune`.
+fn passes(
+    store: &Store,
+    image: &images::Listed,
+    filters: &[(&str, &str)],
+) -> Result<bool, Failure> {
+    for (key, value) in filters {
+        let labels = || {
+            let found = images::find(store, &image.id.to_string());
+            found.map(|found| found.config.config.labels).unwrap_or_default()
+        };
+        let passes = match *key {
+            "dangling" => matches!(*value, "true" | "1") == image.name.is_none(),
+            "label" => has_label(&labels(), value),
+            "label!" => !has_label(&labels(), value),
+            "until" => {
+                let span = rbuild::dockerfile::value::duration(value).map_err(|_| {
+                    Failure::usage(format!("`until={value}` is no span of time such as `24h`"))
+                })?;
+                now() - image.created >= i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+            }
+            _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
+        };
+        if !passes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -3,6 +3,9 @@
 //! ```toml
 //! tag-ttl = "1h"
 //!
+//! [cache]
+//! max = "20GB"
+//!
 //! [registry."docker.io"]
 //! mirrors = ["127.0.0.1:5100"]
 //!
@@ -25,6 +28,15 @@ pub(super) struct File {
     /// How old a registry's answer for a tag may be, such as `1h`.
     pub(super) tag_ttl: Option<String>,
     registry: BTreeMap<String, Registry>,
+    pub(super) cache: Cache,
+}
+
+/// What a file says of the store.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cache {
+    /// How much it may take, such as `20GB`.
+    pub(super) max: Option<String>,
 }
 
 /// What a file says of one registry.
@@ -75,6 +87,10 @@ mod tests {
         let file = File::read(&path).unwrap().unwrap();
         assert_eq!(file.registry["docker.io"].mirrors, ["a", "b"]);
         std::fs::write(&path, "[registry.\"docker.io\"]\nmirror = [\"a\"]\n").unwrap();
+        std::fs::write(&path, "[cache]\nmax = \"20GB\"\n").unwrap();
+        let file = File::read(&path).unwrap().unwrap();
+        assert_eq!(file.cache.max.as_deref(), Some("20GB"));
+        std::fs::write(&path, "[cache]\nmaximum = 20\n").unwrap();
         let error = File::read(&path).unwrap_err();
         assert!(error.to_string().contains("is no valid configuration"), "{error}");
     }

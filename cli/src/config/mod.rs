@@ -12,7 +12,7 @@ use std::time::Duration;
 use rbuild::{Mirror, Registries};
 use thiserror::Error;
 
-use crate::args::Global;
+use crate::args::{Global, Size};
 use crate::progress::{Look, Mode};
 
 pub(crate) use credentials::{CredentialError, forget, keep};
@@ -102,6 +102,23 @@ impl Config {
                 .map_err(|_| ConfigError::Variable { name: NAME, value })
         };
         value.map(parse).transpose()
+    }
+
+    /// How many bytes the store may take, where the user says so: what was typed, else
+    /// `RBUILD_CACHE_MAX`, else `max` below `[cache]` in a file. 0 is no cap.
+    pub(crate) fn cache_max(&self, typed: Option<Size>) -> Result<Option<u64>, ConfigError> {
+        const NAME: &str = "RBUILD_CACHE_MAX";
+        let parse = |value: String| {
+            value.parse::<Size>().map_err(|_| ConfigError::Variable { name: NAME, value })
+        };
+        let found = match (typed, variable(NAME)) {
+            (Some(typed), _) => Some(typed),
+            (None, Some(value)) => Some(parse(value)?),
+            (None, None) => {
+                files()?.into_iter().find_map(|file| file.cache.max).map(parse).transpose()?
+            }
+        };
+        Ok(found.map(|size| size.0).filter(|bytes| *bytes > 0))
     }
 
     /// The folder of docker's `config.json`.
