@@ -26,6 +26,22 @@ fn independent_stages_run_at_the_same_time() {
 }
 
 #[test]
+fn no_more_steps_run_at_once_than_jobs_says() {
+    let home = home();
+    let step = "RUN --mount=type=cache,target=/c mkdir /c/mine && ls -lR /bin >/x && rmdir /c/mine";
+    let mut file = String::new();
+    for stage in 0..6 {
+        writeln!(file, "FROM busybox AS s{stage}\n{step} && echo {stage}").unwrap();
+    }
+    file += "FROM scratch\n";
+    for stage in 0..6 {
+        writeln!(file, "COPY --from=s{stage} /x /{stage}").unwrap();
+    }
+    home.write("app/Dockerfile", file);
+    home.types("rbuild --jobs 1 app").ok();
+}
+
+#[test]
 fn equal_steps_of_one_build_run_once() {
     let home = home();
     let gate = Gate::new();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rbuild_cache::{Claim, Digest, Layer, Store, User};
 use rbuild_solver::{Event, Events};
+use tokio::sync::Semaphore;
 
 use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
@@ -33,7 +34,7 @@ use crate::ssh::{Agents, SshSource};
 use run::Run;
 use steps::begin;
 
-/// Steps that run at once where the caller does not say: more than cores, since many wait.
+/// RUN steps that run at once where the caller does not say: more than cores, since many wait.
 const JOBS: usize = 16;
 
 /// Where the Dockerfile is.
@@ -132,7 +133,6 @@ impl Built {
         self.id
     }
 
-    /// Pushes the image under another name, with the registries of the build.
     /// What the image needs of the store.
     fn claim(&self) -> Claim {
         let user = User::Image(self.id.to_string());
@@ -140,6 +140,7 @@ impl Built {
         Claim { user, layers: self.layers.to_vec(), blobs }
     }
 
+    /// Pushes the image under another name, with the registries of the build.
     ///
     /// # Errors
     /// A name that is none, or a registry that refuses.
@@ -333,9 +334,10 @@ impl Build {
         self
     }
 
-    /// Lets so many steps run at once.
+    /// Lets so many RUN steps run at once; 0 is no limit. Fetching and copying have limits of their
+    /// own.
     pub fn jobs(mut self, jobs: usize) -> Self {
-        self.jobs = jobs.max(1);
+        self.jobs = if jobs == 0 { Semaphore::MAX_PERMITS } else { jobs };
         self
     }
 

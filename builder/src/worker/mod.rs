@@ -26,7 +26,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use rbuild_cache::hash::Hasher;
 use rbuild_cache::tree::{Options, Tree};
-use rbuild_cache::{ContentId, Layer, Outputs, Record, Snapshot, StagedLayer, Store};
+use rbuild_cache::{Blob, ContentId, Layer, Outputs, Record, Snapshot, StagedLayer, Store};
 use rbuild_solver::op::{Mount, MountKind, Op, Select, Source};
 use rbuild_solver::{CachedBy, Error, FileChange, Mode, StepId, Task, What, Worker, content_of};
 use tokio::sync::Semaphore;
@@ -68,11 +68,13 @@ pub(crate) struct World {
     pub(crate) secrets: Secrets,
     pub(crate) agents: Agents,
     pub(crate) devices: DeviceAccess,
-    /// As many steps run at once as there are permits.
+    /// As many RUN steps run at once as there are permits.
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) events: rbuild_solver::Events,
     /// The steps whose image had to be fetched, and whether that is done.
     pub(crate) fetched: Mutex<BTreeMap<StepId, bool>>,
+    /// What other machines had in their cache mounts, by the names of the folders.
+    pub(crate) mounts: HashMap<String, Vec<Blob>>,
     /// Where the result goes.
     pub(crate) wanted: Vec<Output>,
     /// Whether any step had to run.
@@ -337,7 +339,14 @@ impl Worker for LocalWorker {
     async fn run(&self, task: Task) -> Result<Outputs, Error> {
         self.0.ran.store(true, Ordering::Relaxed);
         self.fetch(&task.inputs).await?;
-        let permit = self.0.jobs.clone().acquire_owned().await.map_err(|_| Error::Canceled)?;
+        self.fetch_caches(&task).await;
+        let permit = match &task.op {
+            Op::Exec(_) => {
+                let permit = self.0.jobs.clone().acquire_owned().await;
+                Some(permit.map_err(|_| Error::Canceled)?)
+            }
+            _ => None,
+        };
         let kill = exec::Kill::new();
         let stop = kill.on_drop();
         let uses = task.clone();

@@ -93,6 +93,9 @@ pub(crate) struct BuildArgs {
     /// Ask nobody: what is not in the store is an error
     #[arg(long, conflicts_with = "pull")]
     pub(crate) offline: bool,
+    /// Let so many RUN steps run at once; 0 is no limit
+    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    pub(crate) jobs: usize,
     /// Run every step, even where its result is known
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -107,13 +110,13 @@ pub(crate) struct BuildArgs {
     /// `type=local,dest=FOLDER` or `type=inline`, and `mode=max` for those of all steps
     #[arg(long, value_name = "REF | type=TYPE,…", help_heading = "Shared cache")]
     pub(crate) cache_to: Vec<String>,
-    /// Check the Dockerfile with the lint rules, and build nothing; the same as `--call=check`
-    #[arg(long)]
-    pub(crate) check: bool,
     /// Let the store take no more than this: what is worth least goes, while the build runs
     /// [env: RBUILD_CACHE_MAX]
     #[arg(long, value_name = "SIZE")]
     pub(crate) cache_max: Option<Size>,
+    /// Check the Dockerfile with the lint rules, and build nothing; the same as `--call=check`
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Ask something in place of a build: `check`, `outline`, `targets` or `subrequests.describe`
     #[arg(long, value_name = "METHOD[,format=text|json|sarif][,ignorestatus=BOOL]")]
     pub(crate) call: Option<Call>,

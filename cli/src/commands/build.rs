@@ -140,6 +140,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
         build = build.cache_max(bytes);
     }
     build = build.pull(args.pull).no_cache(args.no_cache);
+    build = build.jobs(args.jobs);
     build = build.no_cache_filter(args.no_cache_filter.clone());
     for Pair { name, value } in &args.contexts {
         build = build.named_context(name, named_context(name, value.as_deref())?);
