@@ -323,3 +323,40 @@ fn an_image_whose_layers_are_gone_elsewhere_is_made_here() {
     pushed.ok();
     assert_eq!(second.types(&format!("rbuild run --rm {host}/app cat /a /b")).ok(), "1\n2");
 }
+
+#[test]
+fn cache_mounts_travel_and_only_what_changed_is_sent_again() {
+    const STEP: &str = "FROM busybox\nRUN --mount=type=cache,target=/c --mount=type=cache,id=own,target=/d \
+                        echo STEP && ls /c /d >/seen; touch /c/STEP /d/STEP; \
+                        test -e /c/big || head -c 16000000 /dev/urandom >/c/big\n";
+    let (first, second) = two(&STEP.replace("STEP", "one"));
+    let cache = format!("{}/cache", first.registry.host());
+    let to = format!("--cache-to type=registry,ref={cache},mounts=/c");
+    build(&first, &to);
+    let chunks = layers(&first.registry, "cache").len() - 1;
+    assert!(chunks > 2, "{chunks}");
+    first.registry.forget_requests();
+
+    // What is known needs no mount.
+    let from = format!("--cache-from {cache}");
+    assert_eq!(build(&second, &from).ran, [""; 0]);
+    assert_eq!(fetched(&first.registry, &layers(&first.registry, "cache")), [""; 0]);
+    // A step that runs finds what was there, of the one that travelled.
+    second.write("app/Dockerfile", STEP.replace("STEP", "two"));
+    first.registry.forget_requests();
+    build(&second, &format!("{from} {}", to.replace("mounts=/c", "mounts=all")));
+    assert_eq!(second.types("rbuild run --rm app cat /seen").ok(), "/c:\nbig\none\n\n/d:");
+    let requests = first.registry.requests();
+    let sent = requests.iter().filter(|request| request.starts_with("POST")).count();
+    assert!(sent < chunks, "the layer, the document, and the chunk that has changed: {sent}");
+    let last = layers(&first.registry, "cache").len() - 1;
+    assert!(last >= chunks, "{last}");
+
+    // A chunk that is gone leaves a step without the cache, not a build without an end.
+    let third = home();
+    third.write("app/Dockerfile", STEP.replace("STEP", "three"));
+    first.registry.forget_blob("cache", layers(&first.registry, "cache").last().unwrap());
+    let built = build(&third, &from);
+    assert!(built.stderr.contains("cache mount `own` is empty"), "{}", built.stderr);
+    assert_eq!(third.types("rbuild run --rm app cat /seen").ok(), "/c:\nbig\none\ntwo\n\n/d:");
+}

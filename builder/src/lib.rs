@@ -54,7 +54,7 @@ pub use rbuild_solver::op::Network;
 pub use rbuild_solver::{CachedBy, Change, Event, Events, FileChange, Miss, StepId, Stream, What};
 pub use registries::{Credential, Mirror, Registries};
 pub use secret::SecretSource;
-pub use share::{CacheFrom, CacheMode, CachePlace, CacheTo};
+pub use share::{CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo};
 pub use source::{Lookup, ResolvedImage};
 pub use ssh::SshSource;
 

@@ -52,7 +52,7 @@ pub use imported::Imported;
 pub use item::Item;
 pub use layers::StagedLayer;
 pub use lock::Lock;
-pub use portable::{Packer, PartRow, Portable, PortableLayer};
+pub use portable::{Packer, PartRow, Portable, PortableLayer, PortableMount};
 pub use snapshot::{Blob, Layer, Outputs, Part, Record, Snapshot};
 pub use store::Store;
 pub use unpack::unpack_into;

@@ -28,6 +28,8 @@ pub struct Portable {
     pub(crate) results: Vec<PortableResult>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) parts: Vec<PartRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<PortableMount>,
 }
 
 /// The digest of a part of a tree: of which tree, which part, and what it holds.
@@ -46,6 +48,15 @@ pub struct PortableLayer {
     /// When the step that made it ended, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
+}
+
+/// The folder of a cache mount, as a tar in pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortableMount {
+    /// The name of the folder.
+    pub name: String,
+    /// The pieces, in order; each is compressed by itself.
+    pub chunks: Vec<Digest>,
 }
 
 /// The result of one step.
@@ -86,9 +97,14 @@ impl Portable {
         &self.layers
     }
 
+    /// The cache mounts.
+    pub fn mounts(&self) -> &[PortableMount] {
+        &self.mounts
+    }
+
     /// Whether nothing can be found in it.
     pub fn is_empty(&self) -> bool {
-        self.results.is_empty()
+        self.results.is_empty() && self.mounts.is_empty()
     }
 }
 
@@ -102,12 +118,15 @@ pub struct Packer {
 
 impl Default for Packer {
     fn default() -> Self {
-        let (layers, chains, results, parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self {
-            document: Portable { version: VERSION, layers, chains, results, parts },
-            layers: HashMap::new(),
-            chains: HashMap::new(),
-        }
+        let document = Portable {
+            version: VERSION,
+            layers: Vec::new(),
+            chains: Vec::new(),
+            results: Vec::new(),
+            parts: Vec::new(),
+            mounts: Vec::new(),
+        };
+        Self { document, layers: HashMap::new(), chains: HashMap::new() }
     }
 }
 
@@ -132,6 +151,11 @@ impl Packer {
     /// Adds the digest of a part.
     pub fn add_part(&mut self, row: PartRow) {
         self.document.parts.push(row);
+    }
+
+    /// Adds a cache mount.
+    pub fn add_mount(&mut self, mount: PortableMount) {
+        self.document.mounts.push(mount);
     }
 
     /// Ends the document.

@@ -22,7 +22,7 @@ use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
 use crate::remote::Remotes;
 use crate::report::Report;
-use crate::share::{CachePlace, Exports, Found, Solved, imported, inline};
+use crate::share::{CachePlace, Exports, Found, Solved, chunks, imported, inline};
 use crate::source::{self, ResolvedImage};
 use crate::space::Cap;
 use crate::worker::caches;
@@ -232,7 +232,8 @@ impl Run {
     ) -> Result<Solved> {
         let folders = self.folders(lowered).await?;
         self.forget_caches(lowered).await?;
-        let (world, bases) = self.world(lowered, resolved, folders);
+        let (mut world, bases) = self.world(lowered, resolved, folders);
+        world.mounts = chunks(&found);
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let layers: Vec<Layer> =
@@ -251,7 +252,7 @@ impl Run {
         }
         let (outputs, used) = solved.map_err(|error| self.failed(lowered, error))?;
         let (snapshot, bases) = (outputs[0].clone(), layers.into_iter().collect());
-        Ok(Solved { snapshot, used, bases })
+        Ok(Solved { snapshot, used, bases, graph: lowered.graph.clone() })
     }
 
     /// Takes away the caches of the steps that are to run as if for the first time.
@@ -293,6 +294,7 @@ impl Run {
             jobs: Arc::new(Semaphore::new(self.build.jobs)),
             events: self.events.clone(),
             fetched: Mutex::default(),
+            mounts: HashMap::new(),
             wanted: self.build.outputs.clone(),
             ran: self.ran.clone(),
             cap: self.cap.clone(),

@@ -1,7 +1,7 @@
 //! The caches that a build takes from others and makes for them.
 
 use super::run::Run;
-use crate::share::{self, CacheMode, CachePlace, CacheTo, Found};
+use crate::share::{self, CacheMode, CacheMounts, CachePlace, CacheTo, Found};
 
 /// The argument that asks for a cache in the image, as docker's builder does.
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
@@ -22,7 +22,8 @@ impl Run {
             |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
         if self.build.request.arguments.get(INLINE).is_some_and(is_on) {
             let place = CachePlace::Inline;
-            caches.push(CacheTo { place, mode: CacheMode::Min, ignore_error: false });
+            let (mode, mounts) = (CacheMode::Min, CacheMounts::None);
+            caches.push(CacheTo { place, mode, mounts, ignore_error: false });
         }
         caches
     }

@@ -111,6 +111,18 @@ pub(crate) async fn layer(
         Some(blob) => blob,
         None => compress::blob(store, registries, layer, events, Some(step)).await?,
     };
+    self::blob(store, registries, reference, blob, events, step).await
+}
+
+/// Pushes the compressed bytes of a layer, or another blob.
+pub(crate) async fn blob(
+    store: &Store,
+    registries: &Registries,
+    reference: &Reference,
+    blob: Blob,
+    events: &Events,
+    step: StepId,
+) -> Result<(Blob, Pushed)> {
     let client = registries.client();
     let digest = blob.digest.to_string();
     let failed = || Error::registry(format!("push the layer {digest} to `{reference}`"));
@@ -118,7 +130,7 @@ pub(crate) async fn layer(
     let origin = origin.filter(|origin| origin.registry() == reference.registry());
     let here = store.has_blob(&blob.digest);
     if !here && origin.is_none() && !client.has_blob(reference, &digest).await.map_err(failed())? {
-        compress::blob(store, registries, layer, events, Some(step)).await?;
+        fetch::blob(store, registries, &blob, events, Some(step)).await?;
     }
     let from = origin.as_ref().map(Reference::repository);
     let tell = |current, done| {

@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use futures::stream::StreamExt;
-use rbuild_cache::{Blob, Digest, Layer, Packer, Portable, PortableLayer, Snapshot, Store};
+use futures::stream::{StreamExt, TryStreamExt};
+use rbuild_cache::{
+    Blob, Digest, Layer, Packer, Portable, PortableLayer, PortableMount, Snapshot, Store,
+};
 use rbuild_registry::Reference;
-use rbuild_solver::{Events, StepId, Used, What};
+use rbuild_solver::{Events, Graph, StepId, Used, What};
 
-use super::{CacheMode, CachePlace, CacheTo, artifact, layout};
+use super::{CacheMode, CachePlace, CacheTo, artifact, layout, mounts};
 use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
 use crate::export::manifest::{MANIFEST, digest};
@@ -17,6 +19,9 @@ use crate::export::{compress, push};
 use crate::registries::Registries;
 use crate::source;
 use crate::worker::fetch::blocking;
+
+/// How many chunks of a cache mount are sent at the same time.
+const AT_ONCE: usize = 8;
 
 /// What became of a build.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Solved {
     pub(crate) used: Vec<Used>,
     /// The layers of the images that it stands on.
     pub(crate) bases: HashSet<Layer>,
+    /// Its steps.
+    pub(crate) graph: Graph,
 }
 
 impl Solved {
@@ -55,12 +62,14 @@ impl Solved {
         store: &Store,
         mode: CacheMode,
         mut names: HashMap<Layer, PortableLayer>,
+        mounts: Vec<PortableMount>,
     ) -> Result<Portable> {
         for layer in &self.bases {
             let name = PortableLayer { blob: None, created: None, ..name(store, layer, None)? };
             names.insert(layer.clone(), name);
         }
         let mut packer = Packer::default();
+        mounts.into_iter().for_each(|mount| packer.add_mount(mount));
         for used in self.shared(mode) {
             packer.add(used.keys.clone(), &used.outputs, &names);
             used.parts.iter().for_each(|row| packer.add_part(*row));
@@ -84,7 +93,7 @@ pub(crate) fn inline(store: &Store, solved: &Solved) -> Result<serde_json::Value
     let layers = solved.layers(CacheMode::Min);
     let names = layers.into_iter().map(|layer| Ok((layer.clone(), name(store, &layer, None)?)));
     let names = names.collect::<Result<_>>()?;
-    let document = solved.document(store, CacheMode::Min, names)?;
+    let document = solved.document(store, CacheMode::Min, names, Vec::new())?;
     Ok(serde_json::to_value(document).expect("a document of texts and numbers is always json"))
 }
 
@@ -137,7 +146,14 @@ impl Exports<'_> {
             names.insert(layer.clone(), name(self.store, &layer, Some(blob.digest))?);
             blobs.push(blob);
         }
-        let document = self.solved.document(self.store, cache.mode, names)?;
+        let mut mounts = Vec::new();
+        for folder in mounts::wanted(self.store, &self.solved.graph, &cache.mounts) {
+            let chunks = self.mount(place.as_ref(), &folder, step).await?;
+            let digests = chunks.iter().map(|chunk| chunk.digest).collect();
+            mounts.push(PortableMount { name: folder.name, chunks: digests });
+            blobs.extend(chunks);
+        }
+        let document = self.solved.document(self.store, cache.mode, names, mounts)?;
         if document.is_empty() {
             self.tell(step, "nothing to export".to_owned());
             return Ok(());
@@ -157,6 +173,24 @@ impl Exports<'_> {
         };
         self.tell(step, format!("writing cache image manifest {manifest}"));
         Ok(())
+    }
+
+    /// Sees to it that a cache mount is where the cache will be: the chunks that are not there yet.
+    async fn mount(
+        &self,
+        place: Option<&Reference>,
+        folder: &mounts::Folder,
+        step: StepId,
+    ) -> Result<Vec<Blob>> {
+        let Self { store, registries, events, .. } = self;
+        self.tell(step, format!("preparing cache mount {}", folder.id));
+        let (from, folder) = ((*store).clone(), folder.clone());
+        let chunks = blocking(move || mounts::chunks(&from, &folder)).await?;
+        let Some(reference) = place else { return Ok(chunks) };
+        let sent = futures::stream::iter(chunks)
+            .map(|chunk| push::blob(store, registries, reference, chunk, events, step))
+            .buffered(AT_ONCE);
+        sent.map_ok(|(blob, _)| blob).try_collect().await
     }
 
     /// Sees to it that a layer is where the cache will be. One that was imported, and is gone from

@@ -69,6 +69,21 @@ async fn registry(registries: &Registries, name: &str, platform: &Platform) -> R
     artifact::read(&what, &image, &config, &full)
 }
 
+/// The chunks of the cache mounts that were found, by the names of their folders; the first cache
+/// that has one counts.
+pub(crate) fn chunks(found: &[Found]) -> HashMap<String, Vec<Blob>> {
+    let mut all = HashMap::new();
+    for Found { document, blobs } in found {
+        for mount in document.mounts() {
+            let chunks = mount.chunks.iter().map(|chunk| blobs.get(chunk).cloned());
+            if let Some(chunks) = chunks.collect() {
+                all.entry(mount.name.clone()).or_insert(chunks);
+            }
+        }
+    }
+    all
+}
+
 /// What was found, ready to be asked. The layers of `bases`, the images that a build stands on, are
 /// those of the images.
 pub(crate) fn imported(found: Vec<Found>, bases: &[Layer]) -> Vec<Arc<Imported>> {

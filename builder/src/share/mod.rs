@@ -14,6 +14,7 @@ mod artifact;
 mod export;
 mod import;
 mod layout;
+pub(crate) mod mounts;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use rbuild_cache::Digest;
 
 pub(crate) use export::{Exports, Solved, inline};
-pub(crate) use import::{Found, import, imported};
+pub(crate) use import::{Found, chunks, import, imported};
 
 /// A cache that a build takes results from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct CacheTo {
     pub place: CachePlace,
     /// How much of the build.
     pub mode: CacheMode,
+    /// Which cache mounts of its steps.
+    pub mounts: CacheMounts,
     /// Whether the build is good though the cache cannot be written.
     pub ignore_error: bool,
 }
@@ -76,6 +79,18 @@ pub enum CacheMode {
     Min,
     /// All steps.
     Max,
+}
+
+/// Which of the folders of `RUN --mount=type=cache` go into a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CacheMounts {
+    /// None.
+    #[default]
+    None,
+    /// All that steps of the build mount.
+    All,
+    /// Those with these ids, which are the targets of mounts that have no id.
+    Only(Vec<String>),
 }
 
 impl fmt::Display for CacheFrom {

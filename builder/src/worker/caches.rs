@@ -1,21 +1,24 @@
 //! The folders of `RUN --mount=type=cache`, which outlive a build.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rbuild_cache::{Lock, Snapshot, Store};
+use futures::future::try_join_all;
+use rbuild_cache::{Blob, Lock, Snapshot, Store};
 use rbuild_solver::op::{Exec, MountKind, Op, Sharing};
 use rbuild_solver::{Graph, Task, What, Work};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, statat};
 use rustix::io::Errno;
 
-use super::World;
 use super::mounts::{Mounts, is_root, relative};
-use crate::error::StepError;
+use super::{LocalWorker, World, fetch};
+use crate::error::{StepError, with_causes};
+use crate::share::mounts;
 
 const CACHES: &str = "cache-mounts";
 
@@ -24,6 +27,9 @@ const UNFINISHED: &str = ".new";
 
 /// How often a cache is opened again that another build takes away meanwhile.
 const TRIES: usize = 16;
+
+/// How many chunks of a cache are fetched at the same time.
+const AT_ONCE: usize = 8;
 
 /// Takes away the caches that steps of a graph use which are to run as if for the first time.
 ///
@@ -55,7 +61,73 @@ pub(crate) fn forget(store: &Store, graph: &Graph) -> rbuild_cache::Result<()> {
     Ok(())
 }
 
+/// The folders of the caches that a graph uses and that are here: the ids and names, without the
+/// copies of those that no two steps share.
+pub(crate) fn folders(store: &Store, graph: &Graph) -> Vec<(String, String)> {
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    for (_, vertex) in graph.iter() {
+        let Work::Op { op: Op::Exec(exec), .. } = &vertex.work else { continue };
+        for mount in &exec.mounts {
+            if let MountKind::Cache { id, .. } = &mount.kind {
+                ids.insert(hash(id), id.clone());
+            }
+        }
+    }
+    let entries = fs::read_dir(store.root().join(CACHES)).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| !name.contains('.'))?;
+            let id = ids.get(name.split('-').next().unwrap_or_default())?;
+            Some((id.clone(), name))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The folder of a cache by its name.
+pub(crate) fn path(store: &Store, name: &str) -> PathBuf {
+    store.root().join(CACHES).join(name)
+}
+
+impl LocalWorker {
+    /// Fetches the caches of other machines that a RUN would find empty. What cannot be fetched is
+    /// told, and the RUN does without.
+    pub(super) async fn fetch_caches(&self, task: &Task) {
+        let Op::Exec(exec) = &task.op else { return };
+        let World { store, registries, events, mounts, .. } = &*self.0;
+        for mount in exec.mounts.iter() {
+            let MountKind::Cache { id, .. } = &mount.kind else { continue };
+            let name = cache_name(task, &mount.kind, id);
+            let Some(chunks) = mounts.get(&name).filter(|_| !path(store, &name).exists()) else {
+                continue;
+            };
+            let get = |chunk| fetch::blob(store, registries, chunk, events, Some(task.step));
+            for some in chunks.chunks(AT_ONCE) {
+                let Err(error) = try_join_all(some.iter().map(get)).await else { continue };
+                let text = format!("the cache mount `{id}` is empty: {}", with_causes(&error));
+                task.events.emit(task.step, What::Warning { text });
+                break;
+            }
+        }
+    }
+}
+
 impl World {
+    /// Fills a new cache with what another machine had in it; tells whether there was such.
+    fn restore_cache(&self, folder: &Path, aside: &Path) -> bool {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_here = |chunk: &Blob| self.store.has_blob(&chunk.digest);
+        let Some(chunks) = self.mounts.get(name).filter(|chunks| chunks.iter().all(is_here)) else {
+            return false;
+        };
+        let restored = mounts::restore(&self.store, chunks, aside);
+        if let Err(error) = &restored {
+            tracing::warn!(%error, name, "a cache mount is not taken over");
+        }
+        restored.is_ok()
+    }
+
     /// Opens the folder of a cache mount, which is made and seeded when it is new.
     pub(super) fn cache_folder(
         &self,
@@ -105,9 +177,16 @@ impl World {
         let end = format!("{}.{}{UNFINISHED}", std::process::id(), task.step.0);
         let aside = folder.with_extension(end);
         let _ = fs::remove_dir_all(&aside);
-        fs::DirBuilder::new().mode(*mode).create(&aside)?;
-        if let Some(seed) = seed {
-            self.seed_cache(&task.inputs[*seed], source, &aside)?;
+        let make = || fs::DirBuilder::new().mode(*mode).create(&aside);
+        make()?;
+        let is_restored = self.restore_cache(folder, &aside);
+        if !is_restored {
+            // Half of a cache is none.
+            fs::remove_dir_all(&aside)?;
+            make()?;
+        }
+        if let Some(seed) = seed.filter(|_| !is_restored) {
+            self.seed_cache(&task.inputs[seed], source, &aside)?;
         }
         fs::set_permissions(&aside, fs::Permissions::from_mode(*mode))?;
         chown(&aside, Some(*uid), Some(*gid))?;

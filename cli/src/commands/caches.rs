@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rbuild::{Build, CacheFrom, CacheMode, CachePlace, CacheTo};
+use rbuild::{Build, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo};
 
 use crate::args::{BuildArgs, csv};
 use crate::failure::Failure;
@@ -82,6 +82,19 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Takes the ids of cache mounts, apart by semicolons or in several fields.
+    fn mounts(&mut self) -> CacheMounts {
+        let mut ids: Vec<String> = Vec::new();
+        for (_, value) in self.fields.extract_if(.., |(name, _)| name == "mounts") {
+            ids.extend(value.split(';').filter(|id| !id.is_empty()).map(str::to_owned));
+        }
+        match () {
+            () if ids.is_empty() => CacheMounts::None,
+            () if ids.iter().any(|id| id == "all") => CacheMounts::All,
+            () => CacheMounts::Only(ids),
+        }
+    }
+
     fn kind(&mut self) -> Result<String, Failure> {
         self.need("type")
     }
@@ -124,6 +137,10 @@ fn to(text: &str) -> Result<CacheTo, Failure> {
         Some("max") => CacheMode::Max,
         Some(other) => return Err(fields.wrong(&format!("there is no mode `{other}`"))),
     };
+    let mounts = fields.mounts();
+    if kind == "inline" && mounts != CacheMounts::None {
+        return Err(fields.wrong("an image carries no cache mounts"));
+    }
     let ignore_error = fields.truth("ignore-error", false)?;
     let place = match kind.as_str() {
         "inline" => CachePlace::Inline,
@@ -140,7 +157,7 @@ fn to(text: &str) -> Result<CacheTo, Failure> {
     fields.only("compression", &["gzip"])?;
     fields.only("force-compression", &["false", "0"])?;
     fields.end()?;
-    Ok(CacheTo { place, mode, ignore_error })
+    Ok(CacheTo { place, mode, mounts, ignore_error })
 }
 
 #[cfg(test)]
@@ -175,15 +192,21 @@ mod tests {
             ("type=inline,mode=min", CachePlace::Inline, Min, false),
         ];
         for (text, place, mode, ignore_error) in table {
-            let expected = CacheTo { place, mode, ignore_error };
+            let expected = CacheTo { place, mode, mounts: CacheMounts::None, ignore_error };
             assert_eq!(to(text).ok(), Some(expected), "{text}");
         }
+        let mounts = |text: &str| to(&format!("type=local,dest=x,{text}")).ok().unwrap().mounts;
+        let only = |ids: [&str; 2]| CacheMounts::Only(ids.map(str::to_owned).into());
+        assert_eq!(mounts("mounts=all"), CacheMounts::All);
+        assert_eq!(mounts("mounts=/a;b"), only(["/a", "b"]));
+        assert_eq!(mounts("mounts=/a,mounts=b"), only(["/a", "b"]));
         let wrong = [
             "type=registry",
             "type=local",
             "type=local,src=a",
             "type=azblob,name=a",
             "type=inline,mode=max",
+            "type=inline,mounts=all",
             "mode=max",
             "type=registry,ref=a,mode=all",
             "type=registry,ref=a,image-manifest=false",
