@@ -113,6 +113,35 @@ fn killing_again_and_again_breaks_nothing() {
 }
 
 #[test]
+fn a_hundred_kills_at_random_moments_break_nothing() {
+    let home = home();
+    let step = |n: usize| format!("RUN echo $V >/file-{n}\nCOPY f /f{n}\nWORKDIR /w{n}\n");
+    let steps = (0..4).map(step).collect::<String>();
+    home.write("app/f", "x");
+    home.write("app/Dockerfile", format!("FROM busybox\nARG V\n{steps}"));
+    let line = |v: u32| format!("rbuild --progress rawjson --build-arg V={v} -t app app");
+    let whole = home.types(&line(0));
+    let lines = whole.stderr.lines().count();
+    whole.ok();
+    // The moments are lines of the progress: no clock is waited for, and any run can be repeated.
+    let mut random = 0x2545_f491_u32;
+    for v in 1..=100 {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        let build = home.starts(&line(v));
+        build.until_err_lines(random as usize % lines);
+        build.kill();
+        drop(build.wait());
+    }
+    let verified = home.types("rbuild cache verify");
+    assert_eq!(verified.code, 0, "{verified}");
+    let said = "100\n4";
+    check_next_build(&home, &line(100), "cat /file-3; ls -d /w* | grep -c .", said);
+    home.types("rbuild cache verify").ok();
+}
+
+#[test]
 fn an_interrupt_ends_a_build_and_its_steps() {
     let home = home();
     let gate = Gate::new();

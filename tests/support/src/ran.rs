@@ -126,6 +126,11 @@ impl Started {
         self.stderr.until(&format!("`{text}`"), |all, _| all.contains(text));
     }
 
+    /// Waits for so many lines in its standard error, or for the end of that.
+    pub fn until_err_lines(&self, count: usize) {
+        self.stderr.until("so many lines", |all, ended| ended || all.lines().count() >= count);
+    }
+
     /// Ends its process at once, as the kernel does when memory is short.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
