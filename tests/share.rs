@@ -352,6 +352,10 @@ fn cache_mounts_travel_and_only_what_changed_is_sent_again() {
     let last = layers(&first.registry, "cache").len() - 1;
     assert!(last >= chunks, "{last}");
 
+    // Whoever wants no cache gets none.
+    second.types(&format!("rbuild -t app --no-cache {from} app")).ok();
+    assert_eq!(second.types("rbuild run --rm app cat /seen").ok(), "/c:\n\n/d:");
+
     // A chunk that is gone leaves a step without the cache, not a build without an end.
     let third = home();
     third.write("app/Dockerfile", STEP.replace("STEP", "three"));

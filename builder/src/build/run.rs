@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 use super::steps::{begin, plan};
 use super::{Build, Built, ContextReference};
 use crate::context::Folder;
-use crate::dockerfile::Diagnostic;
+use crate::dockerfile::{self, Diagnostic, Spanned};
 use crate::error::{Error, Result, StepError};
 use crate::export::{self, Exporter, Finished, Output};
 use crate::image::ImageConfig;
@@ -168,17 +168,22 @@ impl Run {
             let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
             let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
                 .map_err(|error| self.wrong(error))?;
-            let missing: Vec<Wanted> =
-                wanted.into_iter().filter(|wanted| !resolved.contains_key(wanted)).collect();
+            let missing: Vec<Spanned<Wanted>> = wanted
+                .into_iter()
+                .filter(|wanted| !resolved.contains_key(&wanted.value))
+                .collect();
             if missing.is_empty() {
                 return Ok(resolved);
             }
-            let images = missing.iter().map(|wanted| self.resolve_one(wanted));
+            let images = missing.iter().map(async |wanted| {
+                let image = self.resolve_one(&wanted.value).await;
+                image.map_err(|error| self.unresolved(wanted, error))
+            });
             let images = futures::future::try_join_all(images).await?;
             for image in &images {
                 self.store.uses_layers(&image.entry.layers);
             }
-            resolved.extend(missing.into_iter().zip(images));
+            resolved.extend(missing.into_iter().map(|wanted| wanted.value).zip(images));
         }
     }
 
@@ -216,6 +221,19 @@ impl Run {
         }
     }
 
+    /// Says where the file asks for an image that cannot be had, and which stage may be meant.
+    fn unresolved(&self, wanted: &Spanned<Wanted>, error: Error) -> Error {
+        if let Error::Reference { .. } = error {
+            return self.wrong(Diagnostic::error(wanted.span, error.to_string()));
+        }
+        let stages = self.prepared.tree.stages.iter();
+        let names = stages.filter_map(|stage| stage.from.value.name.as_deref());
+        let near = dockerfile::suggest(&wanted.value.reference.to_lowercase(), names);
+        let hint = near.or_else(|| error.hint());
+        let source = Box::new(StepError::Image { source: Arc::new(error), hint });
+        Error::Step { file: self.prepared.file.clone(), span: Some(wanted.span), source }
+    }
+
     /// The place of an image in a layout, if the caller has named that place: a Dockerfile alone
     /// leads to no file of the machine.
     fn layout<'a>(&self, reference: &'a str) -> Option<&'a str> {
@@ -233,7 +251,9 @@ impl Run {
         let folders = self.folders(lowered).await?;
         self.forget_caches(lowered).await?;
         let (mut world, bases) = self.world(lowered, resolved, folders);
+        let fresh = caches::fresh(&lowered.graph);
         world.mounts = chunks(&found);
+        world.mounts.retain(|name, _| !fresh.iter().any(|id| name.starts_with(id)));
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let layers: Vec<Layer> =

@@ -35,16 +35,7 @@ const AT_ONCE: usize = 8;
 ///
 /// A RUN of another build that uses one of them keeps it until it ends.
 pub(crate) fn forget(store: &Store, graph: &Graph) -> rbuild_cache::Result<()> {
-    let mut ids: Vec<String> = Vec::new();
-    for (_, vertex) in graph.iter() {
-        let Work::Op { op: Op::Exec(exec), fresh: true, .. } = &vertex.work else {
-            continue;
-        };
-        ids.extend(exec.mounts.iter().filter_map(|mount| match &mount.kind {
-            MountKind::Cache { id, .. } => Some(hash(id)),
-            _ => None,
-        }));
-    }
+    let ids = fresh(graph);
     let entries = match fs::read_dir(store.root().join(CACHES)) {
         Ok(entries) if !ids.is_empty() => entries,
         _ => return Ok(()),
@@ -59,6 +50,21 @@ pub(crate) fn forget(store: &Store, graph: &Graph) -> rbuild_cache::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How the names of caches begin that are to be as if for the first time.
+pub(crate) fn fresh(graph: &Graph) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for (_, vertex) in graph.iter() {
+        let Work::Op { op: Op::Exec(exec), fresh: true, .. } = &vertex.work else {
+            continue;
+        };
+        ids.extend(exec.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Cache { id, .. } => Some(hash(id)),
+            _ => None,
+        }));
+    }
+    ids
 }
 
 /// The folders of the caches that a graph uses and that are here: the ids and names, without the
