@@ -18,6 +18,7 @@
 
 mod auth;
 mod blob;
+mod bucket;
 mod client;
 mod credential;
 mod digest;
@@ -36,6 +37,7 @@ mod testing;
 mod tls;
 
 pub use blob::BlobStream;
+pub use bucket::{Access, Bucket};
 pub use client::{Client, Login};
 pub use credential::{Credential, Secret};
 pub use error::{Error, Result, Task};

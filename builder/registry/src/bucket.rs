@@ -1,0 +1,260 @@
+//! Buckets of object stores that speak Amazon's S3: objects are read, looked for and written whole.
+
+mod sign;
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::try_unfold;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Response, Url};
+use sha2::{Digest as _, Sha256};
+
+use crate::auth::Scopes;
+use crate::blob::BlobStream;
+use crate::client::Client;
+use crate::digest;
+use crate::endpoint::{Call, Payload, Place, authority, read};
+use crate::error::{Error, Result, Task};
+use crate::push::Body;
+use sign::Request;
+
+/// A bucket, and how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// The region that it is in; `us-east-1` where a server knows none.
+    pub region: String,
+    /// The address of the server, such as `http://host:9000`, where it is not Amazon's.
+    pub endpoint: Option<String>,
+    /// Whether the bucket is in the path of an address, and not in its host.
+    pub path_style: bool,
+    /// Who asks; nobody in particular where there is none.
+    pub access: Option<Access>,
+}
+
+/// The keys of a user of an object store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The name of the key.
+    pub id: String,
+    /// The key.
+    pub secret: String,
+    /// What proves that the key was lent for a time.
+    pub session: Option<String>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Bucket {
+    /// The address of an object.
+    fn url(&self, key: &str) -> Result<Url> {
+        let refuse =
+            |reason: String| Error::Setting { name: format!("bucket `{}`", self.name), reason };
+        let amazon = || format!("https://s3.{}.amazonaws.com", self.region);
+        let server = self.endpoint.clone().unwrap_or_else(amazon);
+        let server = server.trim_end_matches('/');
+        let (scheme, host) =
+            server.split_once("://").ok_or_else(|| refuse(format!("`{server}` is no address")))?;
+        let key = sign::encoded(key);
+        let address = match self.path_style {
+            true => format!("{scheme}://{host}/{}/{key}", self.name),
+            false => format!("{scheme}://{}.{host}/{key}", self.name),
+        };
+        Url::parse(&address).map_err(|error| refuse(error.to_string()))
+    }
+}
+
+/// An object that is asked about.
+struct Object<'a> {
+    bucket: &'a Bucket,
+    url: Url,
+    task: Task,
+}
+
+impl<'a> Object<'a> {
+    fn new(bucket: &'a Bucket, key: &str, verb: &'static str) -> Result<Self> {
+        let url = bucket.url(key)?;
+        let task = Task::new(verb, key.to_owned(), &format!("bucket {}", bucket.name));
+        Ok(Self { bucket, url, task })
+    }
+
+    /// The headers that say who asks, for what and when; `content` is the sha256 of what is sent.
+    fn headers(&self, method: &Method, content: &str) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        let Some(access) = &self.bucket.access else { return Ok(headers) };
+        let request = Request {
+            method: method.as_str(),
+            host: &authority(&self.url),
+            path: self.url.path(),
+            region: &self.bucket.region,
+            content,
+            time: jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string(),
+        };
+        for (name, value) in request.signed(access) {
+            let mut value = HeaderValue::from_str(&value).map_err(|_| {
+                Error::malformed(&self.task, format!("the header {name} is not printable"))
+            })?;
+            value.set_sensitive(name == AUTHORIZATION.as_str() || name.ends_with("token"));
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("it is one of four names");
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+impl Client {
+    /// Reads a small object, of at most `limit` bytes; there may be none.
+    pub async fn object(&self, bucket: &Bucket, key: &str, limit: u64) -> Result<Option<Bytes>> {
+        let object = &Object::new(bucket, key, "fetch")?;
+        self.retrying(|| async move {
+            let response = self.ask(object, Method::GET, sign::EMPTY, None, &[200, 404]).await?;
+            if response.status() == 404 {
+                return Ok(None);
+            }
+            read(response, limit, &object.task, &self.web(&authority(&object.url))).await.map(Some)
+        })
+        .await
+    }
+
+    /// Whether there is an object.
+    pub async fn has_object(&self, bucket: &Bucket, key: &str) -> Result<bool> {
+        let object = &Object::new(bucket, key, "look up")?;
+        self.retrying(|| async move {
+            let response = self.ask(object, Method::HEAD, sign::EMPTY, None, &[200, 404]).await?;
+            Ok(response.status() == 200)
+        })
+        .await
+    }
+
+    /// Writes an object of `size` bytes with this digest. `body` makes them anew for each try.
+    pub async fn put_object(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        digest: &str,
+        size: u64,
+        body: impl Fn() -> Body + Send + Sync,
+    ) -> Result<()> {
+        let object = &Object::new(bucket, key, "write")?;
+        digest::check(digest, &object.task)?;
+        let content = digest.trim_start_matches("sha256:");
+        let payload = &Payload::Content(size, &body);
+        self.retrying(|| async move {
+            let _slot = self.web(&authority(&object.url)).upload().await;
+            let payload = Some(payload.clone());
+            self.ask(object, Method::PUT, content, payload, &[200, 201, 204]).await.map(drop)
+        })
+        .await
+    }
+
+    /// Downloads an object of a known size and digest, verified while it passes.
+    pub fn object_blob(&self, bucket: &Bucket, key: &str, digest: &str, size: u64) -> BlobStream {
+        let open = Opening {
+            client: self.clone(),
+            bucket: bucket.clone(),
+            key: key.to_owned(),
+            digest: digest.to_owned(),
+            size,
+        };
+        futures::stream::once(open.stream())
+            .flat_map(|opened| match opened {
+                Ok(stream) => stream,
+                Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+            })
+            .boxed()
+    }
+
+    async fn ask(
+        &self,
+        object: &Object<'_>,
+        method: Method,
+        content: &str,
+        payload: Option<Payload<'_>>,
+        expected: &[u16],
+    ) -> Result<Response> {
+        let scopes = Scopes::default();
+        let place = Place::Url(object.url.clone());
+        let mut call = Call::new(method.clone(), place, &scopes, &object.task);
+        call.headers = object.headers(&method, content)?;
+        call.payload = payload;
+        self.web(&authority(&object.url)).expect(&call, expected).await
+    }
+}
+
+/// A download that has not begun.
+struct Opening {
+    client: Client,
+    bucket: Bucket,
+    key: String,
+    digest: String,
+    size: u64,
+}
+
+impl Opening {
+    async fn stream(self) -> Result<BlobStream> {
+        let object = Object::new(&self.bucket, &self.key, "fetch")?;
+        let (this, about) = (&self, &object);
+        let ask =
+            || async move { this.client.ask(about, Method::GET, sign::EMPTY, None, &[200]).await };
+        let endpoint = self.client.web(&authority(&object.url));
+        let slot = endpoint.download().await;
+        let body = self.client.retrying(ask).await?.bytes_stream().boxed();
+        let Self { digest, size, .. } = self;
+        let (task, hash) = (object.task, Sha256::new());
+        let start = (body, hash, 0_u64, (endpoint, slot, task, digest));
+        Ok(try_unfold(start, move |(mut body, mut hash, mut got, rest)| async move {
+            let (endpoint, _, task, digest) = &rest;
+            match endpoint.within_stall(body.next(), task).await? {
+                Some(Ok(bytes)) => {
+                    got += bytes.len() as u64;
+                    if got > size {
+                        return Err(Error::too_long(task, size));
+                    }
+                    hash.update(&bytes);
+                    Ok(Some((bytes, (body, hash, got, rest))))
+                }
+                Some(Err(error)) => Err(endpoint.failed(error, task)),
+                None if got < size => {
+                    Err(Error::Truncated { task: Box::new(task.clone()), got, size })
+                }
+                None => match digest::written(hash) {
+                    written if written == *digest => Ok(None),
+                    written => Err(Error::Corrupt {
+                        task: Box::new(task.clone()),
+                        expected: digest.clone(),
+                        got: written,
+                    }),
+                },
+            }
+        })
+        .boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_in_the_host_or_in_the_path() {
+        let bucket = |endpoint: Option<&str>, path_style| Bucket {
+            name: "b".to_owned(),
+            region: "eu-west-1".to_owned(),
+            endpoint: endpoint.map(str::to_owned),
+            path_style,
+            access: None,
+        };
+        let url = |bucket: Bucket| bucket.url("a b/sha256:1").unwrap().to_string();
+        assert_eq!(url(bucket(Some("http://h:9/"), true)), "http://h:9/b/a%20b/sha256%3A1");
+        assert_eq!(url(bucket(Some("http://h:9"), false)), "http://b.h:9/a%20b/sha256%3A1");
+        assert!(url(bucket(None, false)).starts_with("https://b.s3.eu-west-1."));
+        assert!(bucket(Some("h:9"), true).url("a").is_err());
+    }
+}
