@@ -46,30 +46,23 @@ pub(crate) struct Attempt {
     asked: Vec<AtomicBool>,
     /// Finished flights, held so that nothing is solved twice in one build.
     kept: Mutex<Vec<Handle<Outputs>>>,
-    /// Rows of the store that were used, to be forgotten when a layer of theirs is gone.
+    /// Rows of the store that were used beside those known by definition, to be forgotten when a
+    /// layer of theirs is gone.
     rows: Mutex<Vec<(Key, Outputs)>>,
 }
 
 impl Attempt {
-    /// Begins an attempt by asking the store for all definitions at once.
+    /// Begins an attempt by asking the store for definitions.
     pub(crate) async fn new(shared: &Arc<Shared>, context: &Context) -> Result<Self, Error> {
-        let keys = context.plan.keys();
-        let found = if keys.is_empty() {
-            Vec::new()
-        } else {
-            let (store, keys) = (shared.store.clone(), keys.clone());
-            blocking("look up results", move || store.find(&keys)).await?
-        };
-        let known = context.plan.known(&found);
-        let rows = keys.into_iter().zip(found);
-        let rows = rows.filter_map(|(key, outputs)| Some((key, outputs?))).collect();
+        let (store, plan) = (shared.store.clone(), Arc::clone(&context.plan));
+        let known = blocking("look up results", move || plan.look_up(&store)).await?;
         Ok(Self {
             shared: Arc::clone(shared),
             context: context.clone(),
             asked: known.iter().map(|_| AtomicBool::new(false)).collect(),
             known,
             kept: Mutex::default(),
-            rows: Mutex::new(rows),
+            rows: Mutex::default(),
         })
     }
 
@@ -232,16 +225,24 @@ impl Attempt {
         Ok(Some(part))
     }
 
-    /// Forgets all known results that hold a layer; tells whether there were any.
+    /// Forgets all results that hold a layer, those too that nobody has asked for yet; tells
+    /// whether there were any.
     pub(crate) async fn forget(&self, lost: &Layer) -> Result<bool, Error> {
-        let holds = |outputs: &Outputs| outputs.iter().any(|output| output.layers.contains(lost));
-        let keys: Vec<Key> = {
-            let rows = lock(&self.rows);
-            rows.iter().filter(|(_, outputs)| holds(outputs)).map(|(key, _)| *key).collect()
-        };
-        let (store, some) = (self.shared.store.clone(), !keys.is_empty());
-        blocking("forget lost results", move || store.forget(&keys)).await?;
-        Ok(some)
+        let plan = &self.context.plan;
+        let known = plan.findable().map(|(at, node)| (node.definition, self.known[at].clone()));
+        let (unasked, mut rows): (Vec<_>, Vec<_>) = known.partition(|(_, row)| row.is_none());
+        rows.extend(lock(&self.rows).iter().cloned().map(|(key, row)| (key, Some(row))));
+        let unasked: Vec<Key> = unasked.into_iter().map(|(key, _)| key).collect();
+        let (store, lost) = (self.shared.store.clone(), lost.clone());
+        let forgotten = blocking("forget lost results", move || {
+            rows.extend(unasked.iter().copied().zip(store.find(&unasked)?));
+            let holds = |outputs: &Outputs| outputs.iter().any(|it| it.layers.contains(&lost));
+            let rows = rows.into_iter().filter(|(_, row)| row.as_ref().is_some_and(holds));
+            let keys: Vec<Key> = rows.map(|(key, _)| key).collect();
+            store.forget(&keys)?;
+            Ok(!keys.is_empty())
+        });
+        forgotten.await
     }
 }
 

@@ -19,9 +19,10 @@
 //! ¹ The digest of a part is made once and found again by [`select`] and the content id of the
 //! whole.
 //!
-//! Both keys are hashes of [`Part`]s, names and values in order, so that what explains a miss is
-//! what made it. Each op is taken apart field by field: a new field does not compile until it is
-//! given its row.
+//! The key by content is a hash of [`Part`]s, names and values in order, so that what explains a
+//! miss is what made it. That by definition is made for every vertex of every build, so it hashes
+//! the op as it is. Each op is taken apart field by field: a new field does not compile until it
+//! is given its row.
 
 use std::sync::Arc;
 
@@ -78,14 +79,14 @@ pub(crate) fn of_source(pin: ContentId) -> Key {
 
 /// The key by definition: the op, and the definitions of what it uses.
 pub(crate) fn by_definition<'a>(
-    op: &[Part],
+    op: &Op,
     inputs: impl Iterator<Item = (usize, &'a Edge, Key)>,
 ) -> Key {
     let mut hasher = Hasher::new("rbuild definition");
-    hash_parts(&mut hasher, op);
+    hash_op(&mut hasher, op);
     for (index, edge, definition) in inputs {
         hasher.u64(index as u64).id(definition.as_bytes()).u64(edge.output as u64);
-        hasher.id(select(&edge.select).as_bytes());
+        hash_select(&mut hasher, &edge.select);
     }
     hasher.key()
 }
@@ -93,19 +94,20 @@ pub(crate) fn by_definition<'a>(
 /// The key by content: the op, and the contents of what it uses.
 pub(crate) fn by_content(parts: &[Part]) -> Key {
     let mut hasher = Hasher::new("rbuild content");
-    hash_parts(&mut hasher, parts);
-    hasher.key()
-}
-
-fn hash_parts(hasher: &mut Hasher, parts: &[Part]) {
     hasher.sequence(parts, |hasher, Part { name, value }| {
         hasher.str(name).str(value);
     });
+    hasher.key()
 }
 
 /// The name of a selection, under which the digests of parts are remembered.
 pub(crate) fn select(select: &Select) -> Key {
     let mut hasher = Hasher::new("rbuild select");
+    hash_select(&mut hasher, select);
+    hasher.key()
+}
+
+fn hash_select(hasher: &mut Hasher, select: &Select) {
     match select {
         Select::All => hasher.str("all"),
         Select::Nothing => hasher.str("nothing"),
@@ -116,12 +118,39 @@ pub(crate) fn select(select: &Select) -> Key {
                 });
             };
             hasher.str("paths");
-            texts(&mut hasher, patterns);
-            texts(&mut hasher, exclude);
+            texts(hasher, patterns);
+            texts(hasher, exclude);
             hasher.bool(*parents)
         }
     };
-    hasher.key()
+}
+
+/// Hashes everything in an op that is part of its keys.
+fn hash_op(hasher: &mut Hasher, op: &Op) {
+    let hashed = match op {
+        Op::Exec(exec) => {
+            let Exec {
+                args,
+                env,
+                unkeyed_env: _,
+                cwd,
+                user,
+                mounts,
+                devices,
+                network,
+                insecure,
+                hostname,
+                extra_hosts: _,
+                shm_size: _,
+                ulimits: _,
+                platform,
+            } = exec.as_ref();
+            let process = (args, env, cwd, user, network, insecure, hostname, platform);
+            hasher.value(&("exec", process, mounts, devices))
+        }
+        Op::Copy(_) | Op::Files(_) | Op::Stack => hasher.value(op),
+    };
+    hashed.expect("texts, numbers and lists can always be hashed");
 }
 
 /// The part that names the contents of one input.
@@ -134,7 +163,7 @@ pub(crate) fn input(op: &Op, index: usize, content: ContentId) -> Part {
     Part { name, value: content.hex() }
 }
 
-/// Everything in an op that is part of its keys.
+/// Everything in an op that is part of its keys, by name.
 pub(crate) fn parts(op: &Op) -> Vec<Part> {
     match op {
         Op::Exec(exec) => exec_parts(exec),

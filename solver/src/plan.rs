@@ -1,9 +1,10 @@
 //! What is known before anything is solved: which vertices count, their pins and definitions.
 
+use std::mem;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use rbuild_cache::{Key, Outputs, Snapshot};
+use rbuild_cache::{Key, Outputs, Snapshot, Store};
 
 use crate::error::Error;
 use crate::event::{CachedBy, Events, Report, StepId, What};
@@ -89,7 +90,7 @@ impl Plan {
             }
             Work::Op { op, fresh, .. } => {
                 let inputs = inputs().map(|(at, edge, node)| (at, edge, node.definition));
-                (key::by_definition(&key::parts(op), inputs), *fresh)
+                (key::by_definition(op, inputs), *fresh)
             }
         };
         let tainted = fresh || inputs().any(|(_, _, node)| node.tainted);
@@ -117,28 +118,37 @@ impl Plan {
         self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.as_ref()?)))
     }
 
-    /// The keys that may lead to results in the store.
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        self.iter()
-            .filter(|(_, node)| node.is_findable())
-            .map(|(_, node)| node.definition)
-            .collect()
+    /// The vertices that may have results in the store under their definitions.
+    pub(crate) fn findable(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.iter().filter(|(_, node)| node.is_findable())
     }
 
-    /// What is known of each vertex, given the results of its [`Self::keys`]: pins, results, and
-    /// stacks of what is known.
-    pub(crate) fn known(&self, found: &[Option<Outputs>]) -> Vec<Option<Outputs>> {
-        let mut found = found.iter();
+    /// Finds what is known of the targets, and of what feeds those that are not known: whatever
+    /// only feeds known ones is not asked for. Pins and stacks of what is known are known.
+    pub(crate) fn look_up(&self, store: &Store) -> rbuild_cache::Result<Vec<Option<Outputs>>> {
         let mut known: Vec<Option<Outputs>> = vec![None; self.len()];
-        for (index, node) in self.iter() {
-            known[index] = match node.op() {
-                None => node.pin.clone(),
-                Some((Op::Stack, _)) => stacked(&node.vertex, &known),
-                Some(_) if node.is_findable() => found.next().cloned().flatten(),
-                Some(_) => None,
-            };
+        let mut seen = vec![false; self.len()];
+        let mut asked = self.targets.clone();
+        while !asked.is_empty() {
+            asked.retain(|index| !mem::replace(&mut seen[*index], true));
+            let findable = asked.iter().copied().filter(|index| self.node(*index).is_findable());
+            let findable: Vec<usize> = findable.collect();
+            let keys: Vec<Key> = findable.iter().map(|at| self.node(*at).definition).collect();
+            for (index, outputs) in findable.into_iter().zip(store.find(&keys)?) {
+                known[index] = outputs;
+            }
+            let unknown = asked.iter().filter(|index| known[**index].is_none());
+            let edges = unknown.flat_map(|index| self.node(*index).vertex.inputs());
+            asked = edges.map(|(_, edge)| edge.vertex.index()).collect();
         }
-        known
+        for (index, node) in self.iter() {
+            match node.op() {
+                None => known[index].clone_from(&node.pin),
+                Some((Op::Stack, _)) => known[index] = stacked(&node.vertex, &known),
+                Some(_) => {}
+            }
+        }
+        Ok(known)
     }
 
     /// Says which steps are cached: those that are known, and those that only feed such.
@@ -185,7 +195,7 @@ fn announce(vertices: &[Arc<Vertex>], wanted: &[bool], events: &Events) -> Vec<O
         inputs.sort_unstable();
         inputs.dedup();
         let plan = |inputs| events.plan(vertex.name.clone(), vertex.digest.clone(), inputs);
-        let step = (*wanted && !vertex.quiet).then(|| plan(inputs.clone()));
+        let step = (*wanted && !vertex.quiet).then(|| plan(mem::take(&mut inputs)));
         known_as.push(step.map_or(inputs, |step| vec![step]));
         steps.push(step);
     }

@@ -142,3 +142,22 @@ async fn a_layer_that_is_gone_elsewhere_is_made_here() {
     assert!(log.contains(&"run write last 1".to_owned()), "{log:?}");
     assert!(!log.contains(&"run copy out".to_owned()), "{log:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_layer_is_forgotten_of_all_that_stands_on_it() {
+    let machine = Machine::new();
+    machine.push("base", "etc", "alpine ");
+    let mut graph = Graph::new();
+    let mut tip = graph.image("base");
+    // More steps than a graph is solved again for.
+    for number in 0..100 {
+        tip = graph.exec(&["write", "last", &number.to_string()], &[tip]);
+    }
+    let made = machine.build(&graph, tip).await;
+    machine.toy.lose(&made.layers[1]);
+    machine.log();
+    let more = graph.exec(&["join", "more"], &[tip]);
+    let made = machine.build(&graph, more).await;
+    assert_eq!(machine.read(&made)["more"], "alpine 99");
+    assert!(machine.log().contains(&"run write last 0".to_owned()));
+}
