@@ -37,8 +37,9 @@ const LARGE: u64 = 64 << 20;
 const WASTE: u64 = 8;
 /// sled keeps this many bytes of pages in memory.
 const MEMORY: u64 = 8 << 20;
-/// Says that the index was made to its end; one without it is made again.
-const COMPLETE: &[u8] = b"complete";
+/// Says that the index was made to its end, and in which form its rows are; one without it is made
+/// again.
+const COMPLETE: &[u8] = b"complete 2";
 
 /// A row to be written; without a value, the row is removed.
 pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);

@@ -29,6 +29,7 @@ mod processes;
 mod records;
 mod remove;
 mod results;
+mod row;
 #[cfg(test)]
 mod sample;
 pub mod snapshot;

@@ -1,18 +1,18 @@
 //! The results of steps by key, digests of parts, and what a step was made of when it last ran.
 //!
 //! All of it is hints: the records beside the layers are the truth about results, and the rest can
-//! be computed again.
+//! be computed again. A value that does not decode is none.
 
 use std::fs;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::id::{ContentId, Key};
 use crate::index::Change;
 use crate::layers::{LAYERS, RECORD, STAGED};
+use crate::row;
 use crate::snapshot::{Layer, Outputs, Part, Record};
 use crate::store::{Store, read_json, to_json};
 
@@ -26,7 +26,7 @@ impl Store {
         let found = self.index().read(&rows)?;
         let mut stale = Vec::new();
         let check = |(key, value): (&Key, Option<Vec<u8>>)| {
-            let outputs: Outputs = decode(&value?)?;
+            let outputs = row::decode(&value?)?;
             if self.is_here(&outputs) {
                 return Some(outputs);
             }
@@ -45,7 +45,7 @@ impl Store {
         for (key, result) in keys.iter().zip(results).filter(|(_, result)| result.is_none()) {
             *result = self.imported().iter().find_map(|imported| imported.find(key));
             if let Some(outputs) = result {
-                rows.push((result_row(key), Some(to_json("outputs", outputs)?)));
+                rows.push((result_row(key), Some(row::encode(outputs))));
             }
         }
         self.index().write(&rows)
@@ -61,7 +61,7 @@ impl Store {
 
     /// Remembers the result of a step under both of its keys.
     pub fn remember(&self, record: &Record) -> Result<()> {
-        self.index().write(&result_rows(record)?)
+        self.index().write(&result_rows(record))
     }
 
     /// Forgets results, such as those whose layers are gone from a registry.
@@ -74,6 +74,7 @@ impl Store {
     /// The digest of a part of a tree, when it was computed before.
     pub fn part(&self, whole: ContentId, select: Key) -> Result<Option<ContentId>> {
         let known = self.value(part_row(whole, select))?;
+        let known = known.and_then(|row| row.try_into().ok()).map(ContentId::from_bytes);
         let elsewhere = || self.imported().iter().find_map(|it| it.part(whole, select));
         if known.is_none()
             && let Some(part) = elsewhere()
@@ -86,12 +87,13 @@ impl Store {
 
     /// Remembers the digest of a part of a tree.
     pub fn remember_part(&self, whole: ContentId, select: Key, part: ContentId) -> Result<()> {
-        self.index().write(&[(part_row(whole, select), Some(to_json("part", &part)?))])
+        self.index().write(&[(part_row(whole, select), Some(part.as_bytes().to_vec()))])
     }
 
     /// What the step at a place in a Dockerfile was made of when it last ran.
     pub fn last(&self, place: &str) -> Result<Option<Vec<Part>>> {
-        self.value(last_row(place))
+        let known = self.value(last_row(place))?;
+        Ok(known.and_then(|row| serde_json::from_slice(&row).ok()))
     }
 
     /// Remembers what the step at a place in a Dockerfile is made of.
@@ -108,10 +110,8 @@ impl Store {
     pub(crate) fn forget_lost(&self, keys: &[Key]) -> Result<()> {
         let rows: Vec<_> = keys.iter().map(result_row).collect();
         let found = self.index().read(&rows)?;
-        let is_whole = |value: &Vec<u8>| {
-            let outputs: Option<Outputs> = decode(value);
-            outputs.is_some_and(|outputs| self.has_layers(&outputs))
-        };
+        let is_whole =
+            |value: &Vec<u8>| row::decode(value).is_some_and(|outputs| self.has_layers(&outputs));
         let lost =
             keys.iter().zip(&found).filter(|(_, value)| !value.as_ref().is_none_or(is_whole));
         self.forget(&lost.map(|(key, _)| *key).collect::<Vec<_>>())
@@ -130,42 +130,36 @@ impl Store {
         let rows = self.index().all()?;
         let result = |(row, value): &(Vec<u8>, Vec<u8>)| {
             let key: [u8; 32] = row.strip_prefix(b"k")?.try_into().ok()?;
-            Some((Key::from_bytes(key), decode(value)))
+            Some((Key::from_bytes(key), row::decode(value)))
         };
         Ok(rows.iter().filter_map(result).collect())
     }
 
-    fn value<T: DeserializeOwned>(&self, row: Vec<u8>) -> Result<Option<T>> {
+    fn value(&self, row: Vec<u8>) -> Result<Option<Vec<u8>>> {
         let found = self.index().read(&[row])?;
-        Ok(found.into_iter().flatten().next().and_then(|value| decode(&value)))
+        Ok(found.into_iter().flatten().next())
     }
 }
 
-/// A value that does not decode is none: the index is only a hint.
-fn decode<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
-    serde_json::from_slice(value).ok()
-}
-
-fn row(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+fn row_of(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[kind], parts.concat().as_slice()].concat()
 }
 
 fn result_row(key: &Key) -> Vec<u8> {
-    row(b'k', &[key.as_bytes()])
+    row_of(b'k', &[key.as_bytes()])
 }
 
 fn part_row(whole: ContentId, select: Key) -> Vec<u8> {
-    row(b'p', &[whole.as_bytes(), select.as_bytes()])
+    row_of(b'p', &[whole.as_bytes(), select.as_bytes()])
 }
 
 fn last_row(place: &str) -> Vec<u8> {
-    row(b'l', &[blake3::hash(place.as_bytes()).as_bytes()])
+    row_of(b'l', &[blake3::hash(place.as_bytes()).as_bytes()])
 }
 
-fn result_rows(record: &Record) -> Result<Vec<Change>> {
-    let outputs = to_json("outputs", &record.outputs)?;
-    let rows = [record.definition, record.content];
-    Ok(rows.iter().map(|key| (result_row(key), Some(outputs.clone()))).collect())
+fn result_rows(record: &Record) -> [Change; 2] {
+    let outputs = row::encode(&record.outputs);
+    [record.definition, record.content].map(|key| (result_row(&key), Some(outputs.clone())))
 }
 
 /// All rows that the records beside the layers give: the later of two for one key wins.
@@ -181,7 +175,7 @@ pub(crate) fn rows_of_records(root: &Path) -> Vec<Change> {
     };
     let mut records: Vec<Record> = folders.par_iter().filter_map(read).collect();
     records.sort_by_key(|record| record.created);
-    records.iter().filter_map(|record| result_rows(record).ok()).flatten().collect()
+    records.iter().flat_map(result_rows).collect()
 }
 
 #[cfg(test)]
