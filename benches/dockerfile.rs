@@ -160,7 +160,8 @@ fn graph(file: &Dockerfile) -> Result<usize, String> {
         let reference = format!("{}@sha256:{:064}", wanted.reference, 0);
         (wanted, ResolvedImage { reference, config: ImageConfig::scratch(&platform::host()) })
     };
-    let images = wanted.map_err(|error| error.message)?.into_iter().map(resolved).collect();
+    let wanted = wanted.map_err(|error| error.message)?.into_iter().map(|wanted| wanted.value);
+    let images = wanted.map(resolved).collect();
     let lowered = lower::lower(file, &request, &images).map_err(|error| error.message)?;
     Ok(lowered.graph.len())
 }

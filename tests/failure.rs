@@ -34,6 +34,30 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn an_image_that_cannot_be_had_is_shown_where_it_is_named() {
+    let home = home();
+    let file = "FROM busybox AS builder\nRUN touch /x\nFROM busybox\nCOPY --from=buidler /x /\n";
+    let error = home.builds("app", file).fails(3);
+    assert!(error.contains(">>> COPY --from=buidler /x /"), "{error}");
+    assert!(error.contains("hint: did you mean `builder`?"), "{error}");
+    let error = home.builds("app", "ARG A=Busy\nFROM ${A}Box\n").fails(1);
+    assert!(error.contains("`BusyBox` is not the name of an image: "), "{error}");
+    assert!(error.contains(" --> Dockerfile:2:1\n"), "{error}");
+}
+
+#[test]
+fn a_pattern_that_is_none_is_told_before_anything_runs() {
+    let home = home();
+    for (line, words) in [
+        ("COPY a[ /x/", "`a[`\n --> Dockerfile:3:6"),
+        ("COPY --exclude=[ . /x/", "`--exclude=[`: invalid pattern\n --> Dockerfile:3:6"),
+    ] {
+        let error = home.builds("app", &format!("FROM busybox\nRUN echo ran\n{line}\n")).fails(1);
+        assert!(error.contains(words) && !error.contains("ran\n"), "{error}");
+    }
+}
+
+#[test]
 fn all_errors_of_a_dockerfile_are_told_at_once() {
     let home = home();
     let error = home.builds("app", "FROM busybox\nRUNN x\nCOPY\n").fails(1);

@@ -85,7 +85,7 @@ pub enum Error {
         reason: String,
     },
     /// A name of an image is no name.
-    #[error("`{reference}` is not the name of an image")]
+    #[error("`{reference}` is not the name of an image: {reason}")]
     Reference {
         /// The text.
         reference: String,
@@ -211,6 +211,14 @@ pub enum StepError {
         step: Box<StepError>,
         /// What is known of the disk.
         disk: DiskFull,
+    },
+    /// It could not be found out what the name of an image stands for.
+    #[error("{}", with_causes(.source))]
+    Image {
+        /// Why.
+        source: Arc<Error>,
+        /// What the user can do.
+        hint: Option<String>,
     },
     /// An image, or a source that is elsewhere, could not be fetched.
     #[error("{}", with_causes(.0))]
@@ -343,7 +351,7 @@ impl Error {
             }
             Self::Step { source, .. } => match &**source {
                 StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
-                StepError::Fetch(error) => error.kind(),
+                StepError::Fetch(error) | StepError::Image { source: error, .. } => error.kind(),
                 StepError::Full { step, .. } => match &**step {
                     StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
                     _ => ErrorKind::Step(None),
@@ -379,7 +387,7 @@ impl Error {
             }
             Self::Dockerfile { errors, .. } => errors.first()?.hint.clone(),
             Self::Step { source, .. } => match &**source {
-                StepError::NotFound { hint, .. } => hint.clone(),
+                StepError::NotFound { hint, .. } | StepError::Image { hint, .. } => hint.clone(),
                 StepError::Fetch(error) => error.hint(),
                 step => step.hint(),
             },

@@ -42,7 +42,10 @@ pub(crate) fn snapshot(config: &ImageConfig, entry: &ImageEntry) -> Snapshot {
 pub(crate) fn parse(text: &str) -> Result<Reference> {
     text.parse().map_err(|error: rbuild_registry::Error| Error::Reference {
         reference: text.to_owned(),
-        reason: error.to_string(),
+        reason: match error {
+            rbuild_registry::Error::Reference { reason, .. } => reason.to_owned(),
+            other => other.to_string(),
+        },
     })
 }
 

@@ -168,10 +168,8 @@ impl Run {
             let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
             let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
                 .map_err(|error| self.wrong(error))?;
-            let missing: Vec<Spanned<Wanted>> = wanted
-                .into_iter()
-                .filter(|wanted| !resolved.contains_key(&wanted.value))
-                .collect();
+            let missing: Vec<Spanned<Wanted>> =
+                wanted.into_iter().filter(|wanted| !resolved.contains_key(&wanted.value)).collect();
             if missing.is_empty() {
                 return Ok(resolved);
             }

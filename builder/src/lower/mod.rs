@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rbuild_solver::{Graph, VertexId};
 
 use crate::context::ignore::Ignore;
-use crate::dockerfile::{Check, Diagnostic, Dockerfile, Span};
+use crate::dockerfile::{Check, Diagnostic, Dockerfile, Span, Spanned};
 use crate::image::ImageConfig;
 use crate::platform::{self, Platform};
 
@@ -217,8 +217,8 @@ pub struct Lowered {
     pub strict: bool,
 }
 
-/// Names the images that must be resolved before [`lower`]; `known` holds those that already are,
-/// since the triggers of one image may ask for another.
+/// Names the images that must be resolved before [`lower`], each with where it is named first;
+/// `known` holds those that already are, since the triggers of one image may ask for another.
 ///
 /// # Errors
 /// The first instruction that names a stage, platform or variable wrongly.
@@ -226,7 +226,7 @@ pub fn wanted_images(
     file: &Dockerfile,
     request: &Request,
     known: &BTreeMap<Wanted, ImageConfig>,
-) -> Result<Vec<Wanted>, Diagnostic> {
+) -> Result<Vec<Spanned<Wanted>>, Diagnostic> {
     Ok(plan::plan(file, request, known)?.images)
 }
 

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use super::scope::{Scope, automatic};
 use super::{Request, cycle};
-use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Span, Stage, Statement, Word};
+use crate::dockerfile::{
+    self, Diagnostic, Dockerfile, Instruction, Span, Spanned, Stage, Statement, Word,
+};
 use crate::image::ImageConfig;
 use crate::platform::Platform;
 
@@ -60,8 +62,8 @@ pub(crate) struct Plan {
     pub(crate) target: usize,
     /// The global arguments.
     pub(crate) global: Scope,
-    /// The images that wanted stages use.
-    pub(crate) images: Vec<Wanted>,
+    /// The images that wanted stages use, and where each is named first.
+    pub(crate) images: Vec<Spanned<Wanted>>,
     /// The stages of each name, in lower case, in the order of the file.
     names: HashMap<String, Vec<usize>>,
 }
@@ -96,7 +98,7 @@ pub(crate) fn plan(
         plan.mark(index, request)?;
     }
     let mut seen = HashSet::new();
-    plan.images.retain(|image| seen.insert(image.clone()));
+    plan.images.retain(|image| seen.insert(image.value.clone()));
     Ok(plan)
 }
 
@@ -316,16 +318,18 @@ impl Plan {
             if std::mem::replace(&mut self.stages[index].wanted, true) {
                 continue;
             }
-            let mut bases = vec![self.stages[index].base.clone()];
+            let stage = &self.stages[index];
+            let mut bases = vec![(stage.base.clone(), stage.from)];
             for statement in self.stages[index].instructions.clone() {
                 for (name, numbers) in sources(&statement.value) {
-                    bases.push(self.from(index, &name, numbers, statement.span, request)?);
+                    let base = self.from(index, &name, numbers, statement.span, request)?;
+                    bases.push((base, statement.span));
                 }
             }
-            for base in bases {
+            for (base, span) in bases {
                 match base {
                     Base::Stage(below) => pending.push(below),
-                    Base::Image(wanted) => self.images.push(wanted),
+                    Base::Image(value) => self.images.push(Spanned { value, span }),
                     Base::Scratch | Base::Folder(_) => {}
                 }
             }

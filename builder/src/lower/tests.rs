@@ -30,7 +30,7 @@ fn lowered(text: &str, change: impl FnOnce(&mut Request)) -> String {
         (wanted, ResolvedImage { reference, config })
     };
     let images: BTreeMap<_, _> = match wanted_images(&file, &request, &BTreeMap::new()) {
-        Ok(wanted) => wanted.into_iter().map(image).collect(),
+        Ok(wanted) => wanted.into_iter().map(|wanted| image(wanted.value)).collect(),
         Err(error) => return format!("{error}"),
     };
     match lower(&file, &request, &images) {

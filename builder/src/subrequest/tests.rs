@@ -29,7 +29,7 @@ fn images(tree: &Dockerfile, request: &Request) -> BTreeMap<Wanted, ResolvedImag
         let config = ImageConfig::scratch(&request.platform);
         (wanted.clone(), ResolvedImage { reference: wanted.reference, config })
     };
-    wanted.into_iter().map(image).collect()
+    wanted.into_iter().map(|wanted| image(wanted.value)).collect()
 }
 
 fn report(text: &str) -> CheckReport {

@@ -34,7 +34,8 @@ fn warnings(text: &str, change: impl FnOnce(&mut Request)) -> Vec<Diagnostic> {
     change(&mut request);
     let mut resolved = BTreeMap::new();
     let wanted = wanted_images(&file, &request, &BTreeMap::new()).unwrap_or_default();
-    for wanted in wanted.into_iter().filter(|wanted| wanted.reference != "missing") {
+    let wanted = wanted.into_iter().map(|wanted| wanted.value);
+    for wanted in wanted.filter(|wanted| wanted.reference != "missing") {
         let config = image(&wanted.reference);
         let reference = format!("docker.io/library/{}", wanted.reference);
         resolved.insert(wanted, ResolvedImage { reference, config });
