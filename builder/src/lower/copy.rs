@@ -9,7 +9,9 @@ use super::history;
 use super::plan::Base;
 use super::remote;
 use super::stage::{Counter, Lowering, State, Step, clean};
+use crate::context::ignore::Ignore;
 use crate::dockerfile::{self, Diagnostic, Heredoc, Instruction, Source, Span, Statement, Word};
+use crate::worker::select;
 
 /// A source of an instruction, with variables resolved.
 enum Item {
@@ -153,7 +155,7 @@ impl Lowering<'_> {
                 let message = format!("source can't be a {what} for COPY: `{}`", redacted(&path));
                 return Err(Diagnostic::error(word.span, message).hint("use ADD".to_owned()));
             }
-            Ok(Item::Path { pattern: pattern(&path), unpack: false })
+            Ok(Item::Path { pattern: pattern(word, &path, copy.parents)?, unpack: false })
         })?;
         Ok(Request {
             add: false,
@@ -165,7 +167,7 @@ impl Lowering<'_> {
             chmod: expand_option(state, copy.chmod.as_ref())?,
             link: copy.link,
             parents: copy.parents,
-            exclude: copy.exclude.iter().map(|word| word.text.clone()).collect(),
+            exclude: exclude(&copy.exclude)?,
         })
     }
 
@@ -197,9 +199,10 @@ impl Lowering<'_> {
                     let message = "checksum requires HTTP(S) or Git sources";
                     Err(Diagnostic::error(word.span, message.to_owned()))
                 }
-                None => {
-                    Ok(Item::Path { pattern: pattern(&path), unpack: add.unpack.unwrap_or(true) })
-                }
+                None => Ok(Item::Path {
+                    pattern: pattern(word, &path, false)?,
+                    unpack: add.unpack.unwrap_or(true),
+                }),
             }
         })?;
         Ok(Request {
@@ -212,7 +215,7 @@ impl Lowering<'_> {
             chmod: expand_option(state, add.chmod.as_ref())?,
             link: add.link,
             parents: false,
-            exclude: add.exclude.iter().map(|word| word.text.clone()).collect(),
+            exclude: exclude(&add.exclude)?,
         })
     }
 }
@@ -261,8 +264,34 @@ fn expand_option(state: &State, word: Option<&Word>) -> Result<Option<String>, D
     Ok(expanded.filter(|text| !text.is_empty()))
 }
 
+/// The patterns of `--exclude`.
+fn exclude(words: &[Word]) -> Result<Vec<String>, Diagnostic> {
+    for word in words {
+        Ignore::from_patterns([word.text.as_str()]).map_err(|error| {
+            let message = format!("`--exclude={}`: {}", word.text, error.problem);
+            Diagnostic::error(word.span, message)
+        })?;
+    }
+    Ok(words.iter().map(|word| word.text.clone()).collect())
+}
+
+/// A source as a pattern: a path relative to the root of its input. With `--parents` an element `**`
+/// stands for any number of folders, else for one.
+fn pattern(word: &Word, path: &str, parents: bool) -> Result<String, Diagnostic> {
+    if select::is_malformed(path) {
+        let error = Diagnostic::error(word.span, format!("invalid pattern `{path}`"));
+        return Err(error.hint("a `[` that stands for itself is written `[[]`".to_owned()));
+    }
+    let pattern = relative(path);
+    if parents || !pattern.contains("**") {
+        return Ok(pattern);
+    }
+    let one = |element| if element == "**" { "*" } else { element };
+    Ok(pattern.split('/').map(one).collect::<Vec<_>>().join("/"))
+}
+
 /// A source path relative to the root of its input; `.` is all of it.
-fn pattern(path: &str) -> String {
+fn relative(path: &str) -> String {
     let (prefix, rest) = match path.split_once("/./") {
         Some((prefix, rest)) => (clean(&format!("/{prefix}")), Some(rest)),
         None => (clean(&format!("/{path}")), None),

@@ -3,6 +3,7 @@
 //! Patterns are those of Go's `filepath.Match`, element by element, plus `**` for any number of
 //! folders. A link that is named by a source is followed, inside the tree; links below it are not.
 
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -55,13 +56,12 @@ pub(crate) fn find(
         }
         return Ok(vec![Match { named, real, pivot }]);
     }
-    let mut found = Vec::new();
     let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
     let folder: PathBuf = parts[..literal].iter().collect();
-    expand(root, &folder, &parts[literal..], visible, &mut found)?;
-    found.sort();
-    found.dedup();
-    found
+    let mut search = Search { root, visible, seen: HashSet::new(), found: BTreeSet::new() };
+    search.expand(&folder, &parts[literal..])?;
+    search
+        .found
         .into_iter()
         .map(|named| Ok(Match { real: resolve(root, &named)?, named, pivot }))
         .collect()
@@ -75,37 +75,46 @@ pub(crate) fn find_in(root: BorrowedFd<'_>, pattern: &str) -> Result<Vec<Match>,
     })
 }
 
-/// Collects what the remaining parts of a pattern match below a folder.
-fn expand(
-    root: BorrowedFd<'_>,
-    folder: &Path,
-    parts: &[&str],
-    visible: &dyn Fn(&Path, bool) -> bool,
-    found: &mut Vec<PathBuf>,
-) -> io::Result<()> {
-    let Some((part, rest)) = parts.split_first() else {
-        found.push(folder.to_owned());
-        return Ok(());
-    };
-    if *part == "**" {
-        expand(root, folder, rest, visible, found)?;
-    }
-    for name in entries(root, folder)? {
-        let path = folder.join(&name);
-        // Links in the literal beginning of a pattern are followed, those that it matches are not.
-        let directory = is_real_directory(root, &path);
-        if !visible(&path, directory) {
-            continue;
+/// The search for what a pattern matches.
+struct Search<'a> {
+    root: BorrowedFd<'a>,
+    visible: &'a dyn Fn(&Path, bool) -> bool,
+    /// The folders that were looked through, with how many parts of the pattern were left: several
+    /// `**` lead to each on many ways.
+    seen: HashSet<(PathBuf, usize)>,
+    found: BTreeSet<PathBuf>,
+}
+
+impl Search<'_> {
+    /// Collects what the remaining parts of a pattern match below a folder.
+    fn expand(&mut self, folder: &Path, parts: &[&str]) -> io::Result<()> {
+        let Some((part, rest)) = parts.split_first() else {
+            self.found.insert(folder.to_owned());
+            return Ok(());
+        };
+        if !self.seen.insert((folder.to_owned(), parts.len())) {
+            return Ok(());
         }
         if *part == "**" {
-            if directory {
-                expand(root, &path, parts, visible, found)?;
-            }
-        } else if matches(part.as_bytes(), name.as_bytes()) && (rest.is_empty() || directory) {
-            expand(root, &path, rest, visible, found)?;
+            self.expand(folder, rest)?;
         }
+        for name in entries(self.root, folder)? {
+            let path = folder.join(&name);
+            // Links in the literal beginning of a pattern are followed, those that it matches are not.
+            let directory = is_real_directory(self.root, &path);
+            if !(self.visible)(&path, directory) {
+                continue;
+            }
+            if *part == "**" {
+                if directory {
+                    self.expand(&path, parts)?;
+                }
+            } else if matches(part.as_bytes(), name.as_bytes()) && (rest.is_empty() || directory) {
+                self.expand(&path, rest)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The names in a folder, whose path may lead through links; none when it is no folder.
@@ -220,12 +229,36 @@ fn parts(path: &Path) -> Vec<OsString> {
 ///
 /// A malformed pattern matches nothing.
 pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (Ok(pattern), Ok(name)) = (std::str::from_utf8(pattern), std::str::from_utf8(name)) else {
-        return pattern == name;
-    };
-    let pattern: Vec<char> = pattern.chars().collect();
-    let name: Vec<char> = name.chars().collect();
-    match_from(&pattern, &name)
+    match_from(&characters(pattern), &characters(name))
+}
+
+/// The characters of a name; each byte that belongs to none counts as one, as in Go.
+fn characters(name: &[u8]) -> Vec<char> {
+    let mut characters = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        characters.extend(chunk.valid().chars());
+        characters.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    characters
+}
+
+/// Whether no name can match a pattern, since a class or an escape in it has no end.
+pub(crate) fn is_malformed(pattern: &str) -> bool {
+    let characters: Vec<char> = pattern.chars().collect();
+    let mut rest = characters.as_slice();
+    while let Some(first) = rest.first() {
+        // Any character does: whether it is of the class does not matter here.
+        let length = match (first, rest) {
+            ('[', [_, class @ ..]) => read_class(class, ' ').map(|(length, _)| length + 1),
+            ('\\', rest) => (rest.len() > 1).then_some(2),
+            _ => Some(1),
+        };
+        match length {
+            Some(length) => rest = &rest[length..],
+            None => return true,
+        }
+    }
+    false
 }
 
 /// Backtracks over the last `*` only, so that the cost is bounded by the product of the lengths.
@@ -263,29 +296,30 @@ fn match_one(pattern: &[char], c: char) -> Option<usize> {
         ['?', ..] => Some(1),
         ['\\', escaped, ..] => (*escaped == c).then_some(2),
         ['\\'] | [] => None,
-        ['[', class @ ..] => match_class(class, c).map(|length| length + 1),
+        ['[', class @ ..] => match read_class(class, c)? {
+            (length, true) => Some(length + 1),
+            _ => None,
+        },
         [literal, ..] => (*literal == c).then_some(1),
     }
 }
 
-/// Matches a class after its `[`; gives its length with the `]`.
-fn match_class(class: &[char], c: char) -> Option<usize> {
+/// Reads a class after its `[`; gives its length with the `]`, and whether a character belongs to it.
+fn read_class(class: &[char], c: char) -> Option<(usize, bool)> {
     let negated = class.first() == Some(&'^');
-    let mut at = usize::from(negated);
-    let mut hit = false;
-    let mut first = true;
+    let start = usize::from(negated);
+    let (mut at, mut hit) = (start, false);
     let one = |at: &mut usize| {
         let escaped = class.get(*at) == Some(&'\\');
         *at += usize::from(escaped);
-        let found = class.get(*at).copied();
+        let found = class.get(*at).copied().filter(|c| escaped || !matches!(c, '-' | ']'));
         *at += 1;
         found
     };
     loop {
-        if class.get(at)? == &']' && !first {
-            return (hit != negated).then_some(at + 1);
+        if class.get(at)? == &']' && at > start {
+            return Some((at + 1, hit != negated));
         }
-        first = false;
         let low = one(&mut at)?;
         let high = if class.get(at) == Some(&'-') {
             at += 1;
@@ -319,10 +353,35 @@ mod tests {
             ("[", "[", false),
             ("[a", "a", false),
             ("a[", "a", false),
-            ("[]a]", "]", true),
+            ("[]a]", "]", false),
+            ("[x-]", "x", false),
+            ("[\\-x]", "-", true),
+            ("[^\\]]", "]", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
+        assert!(matches(b"caf?.*", b"caf\xe9.txt"), "names need not be text");
+    }
+
+    #[test]
+    fn patterns_that_no_name_can_match_are_known() {
+        for pattern in ["[", "a[", "[a", "[]a]", "[-]", "[x-]", "[a-b-c]", "a\\", "[\\"] {
+            assert!(is_malformed(pattern), "{pattern}");
+        }
+        for pattern in ["", "a]", "[a]", "[^a-c]*?", "\\[", "[[]", "[\\]]", "-"] {
+            assert!(!is_malformed(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn many_stars_look_through_each_folder_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep: PathBuf = std::iter::repeat_n("a", 40).collect();
+        std::fs::create_dir_all(folder.path().join(deep)).unwrap();
+        let root = std::fs::File::open(folder.path()).unwrap();
+        let pattern = format!("{}b", "**/a/".repeat(12));
+        // On each of its ways it would take longer than there is time.
+        assert_eq!(find_in(root.as_fd(), &pattern).unwrap(), []);
     }
 
     fn tree() -> tempfile::TempDir {
