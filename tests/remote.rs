@@ -202,6 +202,33 @@ fn submodules_are_in_their_places() {
 }
 
 #[test]
+fn a_submodule_may_move_to_another_repository() {
+    let (home, web) = served();
+    repository(&home);
+    home.types(
+        "set -e; export GIT_AUTHOR_NAME=n GIT_AUTHOR_EMAIL=e GIT_COMMITTER_NAME=n GIT_COMMITTER_EMAIL=e
+         git init -q -b main other && cd other && echo other >file && git add -A
+         git commit -qm other && git clone -q --bare . ../www/other.git
+         cd ../www/other.git && git update-server-info && cd ../..
+         mkdir outer && cd outer && git init -q -b main .
+         git -c protocol.file.allow=always submodule --quiet add ../www/repository.git inner
+         git config -f .gitmodules submodule.inner.url ../repository.git
+         git add -A && git commit -qm one && git tag v1
+         git rm -qf inner && rm -rf .git/modules
+         git -c protocol.file.allow=always submodule --quiet add --force ../www/other.git inner
+         git config -f .gitmodules submodule.inner.url ../other.git
+         git add -A && git commit -qm two && git clone -q --bare . ../www/outer.git
+         cd ../www/outer.git && git update-server-info",
+    )
+    .ok();
+    let url = web.url("outer.git");
+    for (reference, contents) in [("v1", "two\n"), ("main", "other\n")] {
+        exported(&home, &format!("FROM scratch\nADD {url}#{reference} /\n"), "");
+        assert_eq!(home.read("out/inner/file"), contents);
+    }
+}
+
+#[test]
 fn a_context_is_a_repository_an_archive_or_a_lone_dockerfile() {
     let (home, web) = served();
     repository(&home);

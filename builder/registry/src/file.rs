@@ -173,20 +173,28 @@ fn parse(url: &str, shown: &str) -> Result<Url> {
     }
 }
 
-/// A URL without the password that may be in it, as it is shown.
+/// A URL without what may be secret in it, as it is shown. For the web a user's name can be a token;
+/// for other schemes, such as ssh, only the password is hidden.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) if rest[..at].contains(':') => {
-            let user = rest[..at].split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:xxxxx{}", &rest[at..])
-        }
-        _ => url.to_owned(),
-    }
+    let Some((login, host)) = rest[..end].rsplit_once('@') else {
+        return url.to_owned();
+    };
+    let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let shown = match login.split_once(':') {
+        Some(_) if web => format!("{MASK}:{MASK}"),
+        None if web => MASK.to_owned(),
+        Some((user, _)) => format!("{user}:{MASK}"),
+        None => login.to_owned(),
+    };
+    format!("{scheme}://{shown}@{host}{}", &rest[end..])
 }
+
+/// What is shown in place of a name or password.
+const MASK: &str = "xxxxx";
 
 #[cfg(test)]
 mod tests;

@@ -235,8 +235,6 @@ async fn fetch(git: &Git, folder: &Path, wanted: &GitCheckout, revision: &Revisi
         git.run(folder, &init).await?;
         // The layers with a `.git` are fetched from here, by commit.
         git.run(folder, &["config", "uploadpack.allowAnySHA1InWant", "true"]).await?;
-        let origin = redacted(&wanted.remote);
-        git.run(folder, &["config", "remote.origin.url", &origin]).await?;
     }
     // What a killed process left would stop every later one.
     for leftover in ["shallow.lock", "index.lock"] {

@@ -42,7 +42,7 @@ pub(super) async fn checkout(
         files(git, repository, revision, &tree, staged.work()).await?;
     }
     if wanted.submodules && tree.join(".gitmodules").is_file() {
-        submodules(git, repository, &tree, staged.work(), keep).await?;
+        submodules(git, wanted, &tree, staged.work(), keep).await?;
     }
     let show = ["show", "--no-patch", "--format=%ct", &revision.commit];
     let time = git.run(repository, &show).await?;
@@ -113,20 +113,30 @@ async fn own_repository(
     }
 }
 
+/// Fetches the submodules. Those of files without a `.git` have a repository of their own for as long
+/// as it takes: one that stays would remember where they were, and what a killed process locked.
 async fn submodules(
     git: &Git,
-    repository: &Path,
+    wanted: &GitCheckout,
     tree: &Path,
     work: &Path,
     keep: bool,
 ) -> Result<()> {
-    let index = work.join("index");
+    let (index, own) = (work.join("index"), work.join("repository"));
     let apart: [(&str, &OsStr); 3] = [
-        ("GIT_DIR", repository.as_os_str()),
+        ("GIT_DIR", own.as_os_str()),
         ("GIT_INDEX_FILE", index.as_os_str()),
         ("GIT_WORK_TREE", tree.as_os_str()),
     ];
     let environment = if keep { &[][..] } else { &apart[..] };
+    if !keep {
+        fs::create_dir(&own).map_err(|source| Error::Write { path: own.clone(), source })?;
+        let init = ["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "."];
+        git.run(&own, &init).await?;
+        // Addresses of submodules may be relative to this one.
+        let origin = redacted(&wanted.remote);
+        git.run(&own, &["config", "remote.origin.url", &origin]).await?;
+    }
     let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
     match git.run_with(tree, &update, environment).await {
         Err(Error::Git { reason, .. })
@@ -138,7 +148,7 @@ async fn submodules(
     }
 }
 
-/// Removes the files with which submodules point at the repository in the store.
+/// Removes the files with which submodules point at a repository outside the layer.
 fn remove_git_files(tree: &Path) -> io::Result<()> {
     for entry in fs::read_dir(tree)? {
         let entry = entry?;

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use rbuild_registry::redacted;
 use tokio::process::Command;
 
+use super::super::host;
 use crate::error::{Error, Result};
 
 /// What a caller's own work with git may have set, and must not count here.
@@ -57,11 +58,11 @@ impl Git {
         Self { remote: remote.to_owned(), alias: secret.then_some("rbuild"), settings, agent: None }
     }
 
-    /// Shows a header to the server of the repository. All of the largest host of repositories is
-    /// one server, so that submodules there can be fetched too.
+    /// Shows a header to the whole server of the repository, so that submodules there can be fetched
+    /// too.
     pub(super) fn authorize(&mut self, header: &str) {
-        let scope = self.remote.split('/').take(3).collect::<Vec<_>>().join("/");
-        let key = format!("http.{scope}/.extraheader");
+        let scheme = self.remote.split("://").next().unwrap_or_default();
+        let key = format!("http.{scheme}://{}/.extraheader", host(&self.remote));
         self.settings.push((key, format!("Authorization: {header}")));
     }
 
@@ -163,12 +164,13 @@ mod tests {
     fn a_password_in_the_address_is_no_argument() {
         let git = Git::new("https://me:secret@h/a.git");
         assert_eq!(git.remote(), "rbuild");
+        assert_eq!(Git::new("https://token@h/a.git").remote(), "rbuild");
         assert_eq!(Git::new("https://h/a.git").remote(), "https://h/a.git");
     }
 
     #[test]
     fn a_header_is_for_the_server_alone() {
-        let mut git = Git::new("https://h:8/a/b.git");
+        let mut git = Git::new("https://me@h:8/a/b.git");
         git.authorize("basic x");
         let (key, value) = git.settings.last().unwrap();
         assert_eq!(
