@@ -157,8 +157,9 @@ impl Plan {
         let needed = feeding(self.graph.vertices(), &self.targets, unknown);
         let cached =
             |index: usize, node: &Node| node.op().is_some() && !(needed[index] && unknown(index));
-        for (_, node) in self.iter().filter(|(index, node)| cached(*index, node)) {
-            Report::new(events, node.step).end(What::Cached { by: CachedBy::Definition });
+        let cached = self.iter().filter(|(index, node)| cached(*index, node));
+        for step in cached.filter_map(|(_, node)| node.step) {
+            events.emit(step, What::Cached { by: CachedBy::Definition });
         }
     }
 }
