@@ -37,6 +37,8 @@ mod road;
 mod run;
 /// Caches that travel between machines.
 mod share;
+/// What the store takes on the disk.
+mod space;
 /// Builds that run beside each other.
 mod together;
 /// What is said of why a step ran.

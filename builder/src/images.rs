@@ -78,7 +78,9 @@ pub struct Pulled {
 pub fn list(store: &Store) -> Result<Vec<Listed>> {
     let mut listed = Vec::new();
     for (name, entry) in store.images().map_err(Error::store("list the images"))? {
-        let config = source::read_config(store, &entry.config)?;
+        // An image that lost its config is listed too, or it could not be removed.
+        let created = source::read_config(store, &entry.config)
+            .map_or(Some(entry.created), |config| config.created.map(jiff::Timestamp::as_second));
         let reference = source::parse(&name).ok().filter(|_| !is_unnamed(&name));
         listed.push(Listed {
             repository: reference.as_ref().map(repository),
@@ -86,7 +88,7 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
             name: reference.map(|_| name),
             id: entry.config,
             digest: entry.manifest,
-            created: config.created.map_or(0, jiff::Timestamp::as_second),
+            created: created.unwrap_or(0),
             size: size(store, &entry),
         });
     }
@@ -114,6 +116,13 @@ fn size(store: &Store, entry: &ImageEntry) -> u64 {
 /// # Errors
 /// [`Error::NoImage`], or [`Error::Ambiguous`] for the beginning of several ids.
 pub fn find(store: &Store, text: &str) -> Result<Found> {
+    let (names, entry) = locate(store, text)?;
+    let config = source::read_config(store, &entry.config)?;
+    Ok(Found { names, entry, config })
+}
+
+/// The names and the entry of an image, of which nothing else need be here.
+fn locate(store: &Store, text: &str) -> Result<(Vec<String>, ImageEntry)> {
     let all = store.images().map_err(Error::store("look for the image"))?;
     let full = source::parse(text).ok().map(|reference| reference.to_string());
     let by_name = all.iter().find(|(name, _)| Some(name) == full.as_ref());
@@ -126,8 +135,7 @@ pub fn find(store: &Store, text: &str) -> Result<Found> {
         .filter(|(name, other)| other.config == entry.config && !is_unnamed(name))
         .map(|(name, _)| name.clone())
         .collect();
-    let config = source::read_config(store, &entry.config)?;
-    Ok(Found { names, entry, config })
+    Ok((names, entry))
 }
 
 fn by_id(all: &[(String, ImageEntry)], text: &str) -> Result<ImageEntry> {
@@ -215,20 +223,20 @@ pub fn remove(
     force: bool,
     users: &dyn Fn(&Digest) -> Option<String>,
 ) -> Result<Vec<Removed>> {
-    let found = find(store, text)?;
-    let id = found.entry.config;
+    let (all, entry) = locate(store, text)?;
+    let id = entry.config;
     let full = source::parse(text).ok().map(|reference| reference.to_string());
-    let by_name = full.filter(|full| found.names.contains(full));
+    let by_name = full.filter(|full| all.contains(full));
     let names = match &by_name {
         Some(name) => vec![name.clone()],
-        None if found.names.len() > 1 && !force => {
+        None if all.len() > 1 && !force => {
             let image = id.hex()[..12].to_owned();
-            let user = format!("several names: {}", found.names.join(", "));
+            let user = format!("several names: {}", all.join(", "));
             return Err(Error::InUse { image, user });
         }
-        None => found.names.clone(),
+        None => all.clone(),
     };
-    let is_last = names.len() == found.names.len();
+    let is_last = names.len() == all.len();
     if let Some(user) = users(&id).filter(|_| is_last && !force) {
         return Err(Error::InUse { image: text.to_owned(), user });
     }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::claims::{Others, User};
 use crate::collect::COLLECTING;
 use crate::error::{Error, Result};
+use crate::images::UNNAMED;
 use crate::item::Item;
 use crate::store::{Store, random_name};
 
@@ -70,9 +71,30 @@ impl Store {
         let _alone = self.lock_wait(COLLECTING, |_| {})?;
         let mut verified = self.check(others)?;
         if repair {
+            self.add_stranded(others, &mut verified)?;
             self.repair(&mut verified)?;
         }
         Ok(verified)
+    }
+
+    /// Adds what stands on layers that are about to be set aside: nobody would find it any more.
+    fn add_stranded(&self, others: &Others<'_>, verified: &mut Verified) -> Result<()> {
+        let usage = self.usage(others, false)?;
+        let mut stranded: Vec<Finding> = Vec::new();
+        for finding in &verified.findings {
+            let Thing::Item(item) = &finding.thing else { continue };
+            for above in usage.above(item) {
+                let thing = Thing::Item(above.item.clone());
+                let mut known = verified.findings.iter().chain(&stranded);
+                if !known.any(|known| known.thing == thing) {
+                    let problem = format!("it stands on {item}");
+                    let users = above.users.clone();
+                    stranded.push(Finding { thing, problem, users, aside: None });
+                }
+            }
+        }
+        verified.findings.extend(stranded);
+        Ok(())
     }
 
     fn repair(&self, verified: &mut Verified) -> Result<()> {
@@ -91,7 +113,10 @@ impl Store {
                 }
                 Thing::Name(path) => finding.aside = self.damaged(path)?,
                 Thing::Index => is_index_wrong = true,
-                // What it lacks was found or is gone: nothing can be done here.
+                // Nobody asked for this one by a name. One with a name is the user's to remove.
+                Thing::Image(name) if name.starts_with(UNNAMED) => {
+                    self.untag(name)?;
+                }
                 Thing::Image(_) => {}
             }
         }

@@ -79,6 +79,18 @@ fn a_flipped_byte_is_found_and_set_aside() {
 }
 
 #[test]
+fn what_stands_on_a_damaged_layer_goes_with_it() {
+    let (store, one, two) = sample();
+    store.untag("an image").unwrap();
+    fs::write(store.layer_path(&top(&one)).unwrap().join("more"), "x").unwrap();
+    assert_eq!(found(&store).len(), 1);
+    let repaired = store.verify(&nobody, true).unwrap().findings;
+    assert_eq!(repaired.len(), 2, "{repaired:?}");
+    assert!(store.layer_path(&top(&two)).is_none());
+    assert!(found(&store).is_empty());
+}
+
+#[test]
 fn records_and_names_that_are_damaged_are_found() {
     let (store, one, two) = sample();
     let (Layer::Made(first), Layer::Made(second)) = (top(&one), top(&two)) else { panic!() };

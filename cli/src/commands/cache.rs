@@ -248,6 +248,10 @@ fn remedy(found: &Finding, repaired: bool) -> String {
     match &found.thing {
         Thing::Index if repaired => "it was made again from the layers' records".to_owned(),
         Thing::Index => "`rbuild cache verify --repair` makes it again".to_owned(),
+        Thing::Image(name) if User::Image(name.clone()).is_unnamed() => {
+            if repaired { "it was removed" } else { "`rbuild cache verify --repair` removes it" }
+                .to_owned()
+        }
         Thing::Image(name) => format!("build or pull {name} again, or remove it with `rbuild rmi`"),
         Thing::Name(_) if repaired => "name the image again".to_owned(),
         _ if repaired => again,
