@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs;
 
 use crate::cache::ran;
 use crate::home;
-use rbuild_testkit::{Base, Home, Ran, Registry, digest};
+use rbuild_testkit::{Base, Bucket, Home, Ran, Registry, digest};
 use serde_json::Value;
 
 /// A build with plain progress: the steps that ran, and what else there was.
@@ -363,4 +364,56 @@ fn cache_mounts_travel_and_only_what_changed_is_sent_again() {
     let built = build(&third, &from);
     assert!(built.stderr.contains("cache mount `own` is empty"), "{}", built.stderr);
     assert_eq!(third.types("rbuild run --rm app cat /seen").ok(), "/c:\nbig\none\ntwo\n\n/d:");
+}
+
+#[test]
+fn a_cache_in_a_bucket_is_used_without_a_layer() {
+    let (first, second) = two(&twenty_steps());
+    let bucket = Bucket::start();
+    let (flags, login) = (bucket.flags(), bucket.login());
+    let build = |home: &Home, flags: &str| {
+        let line = format!("{login} rbuild -t app --progress plain {flags} app");
+        let built = home.types(&line);
+        let (ran, stderr) = (ran(&built), built.stderr.clone());
+        Built { ran, id: built.ok(), stderr }
+    };
+    let made = build(&first, &format!("--cache-to {flags},prefix=ci/,mode=max,name=main"));
+    assert!(made.stderr.contains("exporting cache to Amazon S3"), "{}", made.stderr);
+    let manifest = fs::read(bucket.file("ci/manifests/main")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let layers: Vec<&str> = manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["digest"].as_str().unwrap())
+        .collect();
+    assert_eq!(layers.len(), 20);
+
+    // Without its layers it is as good.
+    let aside = bucket.file("ci/aside");
+    fs::create_dir(&aside).unwrap();
+    let is_there = |digest: &str| bucket.file(&format!("ci/blobs/{digest}"));
+    for layer in &layers {
+        fs::rename(is_there(layer), aside.join(layer)).unwrap();
+    }
+    let found = build(&second, &format!("--cache-from '{flags},prefix=ci/,name=none;main'"));
+    is_known(&found, [&second; 2], &[]);
+    assert_eq!(found.id, made.id);
+    for layer in &layers {
+        fs::rename(aside.join(layer), is_there(layer)).unwrap();
+    }
+    // Whoever has the keys gets the files, later too.
+    let run = format!("{login} rbuild run --rm app tail -n 1 last");
+    assert_eq!(second.types(&run).ok(), "16");
+
+    // To whom the bucket is closed, nothing is told.
+    let third = home();
+    third.write("app/Dockerfile", twenty_steps());
+    third.write("app/src/main", "main\n");
+    let wrong =
+        format!("--cache-from {flags},prefix=ci/,name=main,access_key_id=x,secret_access_key=y");
+    let refused = build(&third, &wrong);
+    assert_eq!(refused.ran.len(), 20);
+    assert!(refused.stderr.contains("403 forbidden"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("hush"), "{}", refused.stderr);
 }

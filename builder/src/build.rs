@@ -375,7 +375,7 @@ impl Build {
     }
 
     /// Reads what a build starts from.
-    async fn start(self, store: &Store, recorder: &Recorder) -> Result<Run> {
+    async fn start(mut self, store: &Store, recorder: &Recorder) -> Result<Run> {
         let (recorder, listener) = (recorder.clone(), self.listener.clone());
         let events = Events::new(move |event| {
             recorder.note(&event);
@@ -385,6 +385,7 @@ impl Build {
         });
         let visit = store.enter().map_err(Error::store("say that a build uses the store"))?;
         let cap = self.cache_max.map(|max| Arc::new(Cap::new(max)));
+        self.registries = self.with_buckets();
         let names = self.names()?;
         let remotes = self.remotes(store, &events);
         let prepared = self.prepare(&remotes).await?;

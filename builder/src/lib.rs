@@ -52,9 +52,9 @@ pub use rbuild_registry::{Pushed, Reference, docker_config};
 pub use rbuild_runtime::init_if_asked;
 pub use rbuild_solver::op::Network;
 pub use rbuild_solver::{CachedBy, Change, Event, Events, FileChange, Miss, StepId, Stream, What};
-pub use registries::{Credential, Mirror, Registries};
+pub use registries::{Access, Bucket, Credential, Mirror, Registries};
 pub use secret::SecretSource;
-pub use share::{CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo};
+pub use share::{CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, S3Cache};
 pub use source::{Lookup, ResolvedImage};
 pub use ssh::SshSource;
 

@@ -2,13 +2,25 @@
 
 use std::sync::{Arc, OnceLock};
 
+pub use rbuild_registry::{
+    Access, Bucket, Credential, Identity, Mirror, Proxies, Retry, Secret, Trust,
+};
 use rbuild_registry::{Client, Settings};
-pub use rbuild_registry::{Credential, Identity, Mirror, Proxies, Retry, Secret, Trust};
+
+/// How the place of a blob in a bucket begins: `s3+REGION+ADDRESS#KEY`.
+const IN_BUCKET: &str = "s3+";
+
+/// The place of blobs whose keys begin with `key`.
+pub(crate) fn place_in(bucket: &Bucket, key: &str) -> String {
+    format!("{IN_BUCKET}{}+{}#{key}", bucket.region, bucket.address)
+}
 
 /// The registries of a caller; cheap to clone, and nothing is contacted before it is needed.
 #[derive(Debug, Clone, Default)]
 pub struct Registries {
     settings: Settings,
+    buckets: Vec<Bucket>,
+    bucket_access: Option<Access>,
     client: Arc<OnceLock<Client>>,
 }
 
@@ -80,6 +92,33 @@ impl Registries {
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {
         self.with(|settings| settings.retry = retry)
+    }
+
+    /// Finds layers in a bucket of an object store, too.
+    #[must_use]
+    pub fn bucket(mut self, bucket: Bucket) -> Self {
+        self.buckets.push(bucket);
+        self
+    }
+
+    /// Asks for what is in other buckets as this user.
+    #[must_use]
+    pub fn bucket_access(mut self, access: Access) -> Self {
+        self.bucket_access = Some(access);
+        self
+    }
+
+    /// The bucket in which a blob is, and what the key of the blob begins with.
+    pub(crate) fn in_bucket<'a>(&self, from: &'a str) -> Option<(Bucket, &'a str)> {
+        let (region, place) = from.strip_prefix(IN_BUCKET)?.split_once('+')?;
+        let (address, key) = place.split_once('#')?;
+        let known = self.buckets.iter().find(|bucket| bucket.address == address).cloned();
+        let bucket = known.unwrap_or_else(|| Bucket {
+            address: address.to_owned(),
+            region: region.to_owned(),
+            access: self.bucket_access.clone(),
+        });
+        Some((bucket, key))
     }
 
     /// The client, made now if it was not yet.

@@ -23,14 +23,10 @@ use sign::Request;
 /// A bucket, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {
-    /// Its name.
-    pub name: String,
+    /// What the addresses of all of its objects begin with, such as `http://host:9000/name/`.
+    pub address: String,
     /// The region that it is in; `us-east-1` where a server knows none.
     pub region: String,
-    /// The address of the server, such as `http://host:9000`, where it is not Amazon's.
-    pub endpoint: Option<String>,
-    /// Whether the bucket is in the path of an address, and not in its host.
-    pub path_style: bool,
     /// Who asks; nobody in particular where there is none.
     pub access: Option<Access>,
 }
@@ -53,21 +49,27 @@ impl fmt::Debug for Access {
 }
 
 impl Bucket {
+    /// The bucket of a name in a region: of the server `endpoint`, or else of Amazon. With
+    /// `in_path` the name is in the paths of addresses, and not in their host.
+    pub fn new(name: &str, region: &str, endpoint: Option<&str>, in_path: bool) -> Self {
+        let amazon = format!("https://s3.{region}.amazonaws.com");
+        let server = endpoint.unwrap_or(&amazon).trim_end_matches('/');
+        let address = match server.split_once("://") {
+            Some((scheme, host)) if !in_path => format!("{scheme}://{name}.{host}/"),
+            _ => format!("{server}/{name}/"),
+        };
+        Self { address, region: region.to_owned(), access: None }
+    }
+
     /// The address of an object.
     fn url(&self, key: &str) -> Result<Url> {
-        let refuse =
-            |reason: String| Error::Setting { name: format!("bucket `{}`", self.name), reason };
-        let amazon = || format!("https://s3.{}.amazonaws.com", self.region);
-        let server = self.endpoint.clone().unwrap_or_else(amazon);
-        let server = server.trim_end_matches('/');
-        let (scheme, host) =
-            server.split_once("://").ok_or_else(|| refuse(format!("`{server}` is no address")))?;
-        let key = sign::encoded(key);
-        let address = match self.path_style {
-            true => format!("{scheme}://{host}/{}/{key}", self.name),
-            false => format!("{scheme}://{}.{host}/{key}", self.name),
-        };
-        Url::parse(&address).map_err(|error| refuse(error.to_string()))
+        let refuse = |reason| Error::Setting { name: format!("bucket {}", self.address), reason };
+        let url = Url::parse(&format!("{}{}", self.address, sign::encoded(key)));
+        let url = url.map_err(|error| refuse(error.to_string()))?;
+        match url.scheme() {
+            "http" | "https" if url.has_host() => Ok(url),
+            scheme => Err(refuse(format!("`{scheme}` is not http or https"))),
+        }
     }
 }
 
@@ -81,7 +83,7 @@ struct Object<'a> {
 impl<'a> Object<'a> {
     fn new(bucket: &'a Bucket, key: &str, verb: &'static str) -> Result<Self> {
         let url = bucket.url(key)?;
-        let task = Task::new(verb, key.to_owned(), &format!("bucket {}", bucket.name));
+        let task = Task::new(verb, key.to_owned(), &bucket.address);
         Ok(Self { bucket, url, task })
     }
 
@@ -244,17 +246,14 @@ mod tests {
 
     #[test]
     fn a_bucket_is_in_the_host_or_in_the_path() {
-        let bucket = |endpoint: Option<&str>, path_style| Bucket {
-            name: "b".to_owned(),
-            region: "eu-west-1".to_owned(),
-            endpoint: endpoint.map(str::to_owned),
-            path_style,
-            access: None,
+        let url = |endpoint: Option<&str>, in_path| {
+            let bucket = Bucket::new("b", "eu-west-1", endpoint, in_path);
+            bucket.url("a b/sha256:1").map(|url| url.to_string()).ok()
         };
-        let url = |bucket: Bucket| bucket.url("a b/sha256:1").unwrap().to_string();
-        assert_eq!(url(bucket(Some("http://h:9/"), true)), "http://h:9/b/a%20b/sha256%3A1");
-        assert_eq!(url(bucket(Some("http://h:9"), false)), "http://b.h:9/a%20b/sha256%3A1");
-        assert!(url(bucket(None, false)).starts_with("https://b.s3.eu-west-1."));
-        assert!(bucket(Some("h:9"), true).url("a").is_err());
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(url(Some("http://h:9/"), true), some("http://h:9/b/a%20b/sha256%3A1"));
+        assert_eq!(url(Some("http://h:9"), false), some("http://b.h:9/a%20b/sha256%3A1"));
+        assert!(url(None, false).is_some_and(|url| url.starts_with("https://b.s3.eu-west-1.")));
+        assert_eq!((url(Some("h:9"), true), url(Some("file:///h"), true)), (None, None));
     }
 }

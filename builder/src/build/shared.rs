@@ -1,10 +1,23 @@
 //! The caches that a build takes from others and makes for them.
 
+use super::Build;
 use super::run::Run;
-use crate::share::{self, CacheMode, CacheMounts, CachePlace, CacheTo, Found};
+use crate::registries::Registries;
+use crate::share::{self, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, Found};
 
 /// The argument that asks for a cache in the image, as docker's builder does.
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
+
+impl Build {
+    /// The registries, with the buckets of the caches.
+    pub(super) fn with_buckets(&self) -> Registries {
+        let read = self.cache_from.iter().filter_map(|cache| match cache {
+            CacheFrom::S3(cache) => Some(&cache.bucket),
+            _ => None,
+        });
+        read.fold(self.registries.clone(), |all, bucket| all.bucket(bucket.clone()))
+    }
+}
 
 impl Run {
     /// Reads the caches that results may come from.

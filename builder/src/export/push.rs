@@ -163,7 +163,7 @@ fn content(
 }
 
 /// The bytes of a blob of the store, read as they are sent.
-fn file_stream(store: Store, digest: Digest) -> rbuild_registry::Body {
+pub(crate) fn file_stream(store: Store, digest: Digest) -> rbuild_registry::Body {
     let start = (store, digest, 0_u64);
     try_unfold(start, |(store, digest, offset)| async move {
         let read = move || -> io::Result<(Store, Vec<u8>)> {

@@ -2,22 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
 use futures::future::join_all;
 use futures::stream::{StreamExt, TryStreamExt};
 use rbuild_cache::{
     Blob, Digest, Layer, Packer, Portable, PortableLayer, PortableMount, Snapshot, Store,
 };
-use rbuild_registry::Reference;
 use rbuild_solver::{Events, Graph, StepId, Used, What};
 
-use super::{CacheMode, CachePlace, CacheTo, artifact, layout, mounts};
+use super::place::{Place, Sender};
+use super::{CacheMode, CacheTo, mounts};
 use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
-use crate::export::manifest::{MANIFEST, digest};
-use crate::export::{compress, push};
+use crate::export::compress;
+use crate::export::manifest::digest;
 use crate::registries::Registries;
-use crate::source;
 use crate::worker::fetch::blocking;
 
 /// How many chunks of a cache mount are sent at the same time.
@@ -115,13 +113,9 @@ impl Exports<'_> {
 
     /// Writes one cache as a step that is shown.
     async fn shown(&self, cache: &CacheTo) -> Result<()> {
-        let kind = match &cache.place {
-            CachePlace::Inline => return Ok(()),
-            CachePlace::Registry(_) => "registry",
-            CachePlace::Local { .. } => "client directory",
-        };
-        let step = begin(self.events, format!("exporting cache to {kind}"));
-        let error = match self.export(cache, step).await {
+        let Some(place) = Place::of(&cache.place)? else { return Ok(()) };
+        let step = begin(self.events, format!("exporting cache to {}", place.kind()));
+        let error = match self.export(cache, place, step).await {
             Ok(()) => {
                 self.events.emit(step, What::Finished);
                 return Ok(());
@@ -132,28 +126,26 @@ impl Exports<'_> {
         if cache.ignore_error { Ok(()) } else { Err(error) }
     }
 
-    async fn export(&self, cache: &CacheTo, step: StepId) -> Result<()> {
+    async fn export(&self, cache: &CacheTo, place: Place, step: StepId) -> Result<()> {
+        let Self { store, registries, events, .. } = *self;
+        let sender = Sender { store, registries, events, step };
         let layers = self.solved.layers(cache.mode);
-        let place = match &cache.place {
-            CachePlace::Registry(name) => Some(source::parse(name)?),
-            _ => None,
-        };
-        let sent = layers.iter().map(|layer| self.layer(place.as_ref(), layer, step));
+        let sent = layers.iter().map(|layer| self.layer(&place, sender, layer));
         let sent: Vec<Option<Blob>> = join_all(sent).await.into_iter().collect::<Result<_>>()?;
         let (mut names, mut blobs) = (HashMap::new(), Vec::new());
         for (layer, blob) in layers.into_iter().zip(sent) {
             let Some(blob) = blob else { continue };
-            names.insert(layer.clone(), name(self.store, &layer, Some(blob.digest))?);
+            names.insert(layer.clone(), name(store, &layer, Some(blob.digest))?);
             blobs.push(blob);
         }
         let mut mounts = Vec::new();
-        for folder in mounts::wanted(self.store, &self.solved.graph, &cache.mounts) {
-            let chunks = self.mount(place.as_ref(), &folder, step).await?;
+        for folder in mounts::wanted(store, &self.solved.graph, &cache.mounts) {
+            let chunks = self.mount(&place, sender, &folder).await?;
             let digests = chunks.iter().map(|chunk| chunk.digest).collect();
             mounts.push(PortableMount { name: folder.name, chunks: digests });
             blobs.extend(chunks);
         }
-        let document = self.solved.document(self.store, cache.mode, names, mounts)?;
+        let document = self.solved.document(store, cache.mode, names, mounts)?;
         if document.is_empty() {
             self.tell(step, "nothing to export".to_owned());
             return Ok(());
@@ -163,14 +155,7 @@ impl Exports<'_> {
         blobs.retain(|blob: &Blob| seen.insert(blob.digest));
         let document = document.to_json();
         self.tell(step, format!("writing config {}", digest(&document)));
-        let manifest = match (&cache.place, place) {
-            (_, Some(reference)) => self.push(&reference, &document, &blobs).await?,
-            (CachePlace::Local { folder, tag }, None) => {
-                let (store, folder, tag) = (self.store.clone(), folder.clone(), tag.clone());
-                blocking(move || layout::write(&store, &folder, &tag, &document, &blobs)).await?
-            }
-            _ => return Ok(()),
-        };
+        let manifest = place.end(sender, document, blobs).await?;
         self.tell(step, format!("writing cache image manifest {manifest}"));
         Ok(())
     }
@@ -178,38 +163,31 @@ impl Exports<'_> {
     /// Sees to it that a cache mount is where the cache will be: the chunks that are not there yet.
     async fn mount(
         &self,
-        place: Option<&Reference>,
+        place: &Place,
+        sender: Sender<'_>,
         folder: &mounts::Folder,
-        step: StepId,
     ) -> Result<Vec<Blob>> {
-        let Self { store, registries, events, .. } = self;
-        self.tell(step, format!("preparing cache mount {}", folder.id));
-        let (from, folder) = ((*store).clone(), folder.clone());
-        let chunks = blocking(move || mounts::chunks(&from, &folder)).await?;
-        let Some(reference) = place else { return Ok(chunks) };
-        let sent = futures::stream::iter(chunks)
-            .map(|chunk| push::blob(store, registries, reference, chunk, events, step))
-            .buffered(AT_ONCE);
-        sent.map_ok(|(blob, _)| blob).try_collect().await
+        self.tell(sender.step, format!("preparing cache mount {}", folder.id));
+        let (store, folder) = (self.store.clone(), folder.clone());
+        let chunks = blocking(move || mounts::chunks(&store, &folder)).await?;
+        let sent = futures::stream::iter(chunks).map(|chunk| place.send(sender, chunk));
+        sent.buffered(AT_ONCE).try_collect().await
     }
 
     /// Sees to it that a layer is where the cache will be. One that was imported, and is gone from
     /// where it was since, is left out.
     async fn layer(
         &self,
-        place: Option<&Reference>,
+        place: &Place,
+        sender: Sender<'_>,
         layer: &Layer,
-        step: StepId,
     ) -> Result<Option<Blob>> {
-        let Self { store, registries, events, .. } = self;
-        let sent = match place {
-            Some(reference) => {
-                let pushed = push::layer(store, registries, reference, layer, events, step).await;
-                pushed.map(|(blob, _)| blob)
-            }
-            None => compress::blob(store, registries, layer, events, Some(step)).await,
+        let Sender { store, registries, events, step } = sender;
+        let blob = match layer {
+            Layer::Pulled { blob, .. } => blob.clone(),
+            _ => compress::blob(store, registries, layer, events, Some(step)).await?,
         };
-        match (layer, sent) {
+        match (layer, place.send(sender, blob).await) {
             (Layer::Pulled { .. }, Err(error)) if error.is_loss() => {
                 let text = format!("a layer is left out: {}", with_causes(&error));
                 events.emit(step, What::Warning { text });
@@ -217,27 +195,6 @@ impl Exports<'_> {
             }
             (_, sent) => sent.map(Some),
         }
-    }
-
-    /// Pushes the document and its manifest, after the layers.
-    async fn push(
-        &self,
-        reference: &Reference,
-        document: &[u8],
-        layers: &[Blob],
-    ) -> Result<Digest> {
-        let failed = || Error::registry(format!("push the cache `{reference}`"));
-        let (client, bytes) = (self.registries.client(), Bytes::copy_from_slice(document));
-        let (name, size) = (digest(document).to_string(), document.len() as u64);
-        let body = || {
-            let bytes = bytes.clone();
-            futures::stream::once(async move { Ok(bytes) }).boxed()
-        };
-        client.push_blob(reference, &name, size, None, body).await.map_err(failed())?;
-        let manifest = artifact::manifest(document, layers);
-        let digest = digest(&manifest);
-        client.push_manifest(reference, MANIFEST, manifest.into()).await.map_err(failed())?;
-        Ok(digest)
     }
 
     fn tell(&self, step: StepId, part: String) {

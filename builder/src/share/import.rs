@@ -48,6 +48,7 @@ async fn read(
 ) -> Result<Found> {
     match cache {
         CacheFrom::Registry(name) => registry(registries, name, platform).await,
+        CacheFrom::S3(cache) => cache.read(registries).await,
         CacheFrom::Local { folder, tag, digest } => {
             let (store, folder) = (store.clone(), folder.clone());
             let (tag, digest, platform) = (tag.clone(), *digest, platform.clone());

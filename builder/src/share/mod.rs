@@ -11,16 +11,19 @@
 //! as true, so a cache is as trustworthy as those who may write to it.
 
 mod artifact;
+mod bucket;
 mod export;
 mod import;
 mod layout;
 pub(crate) mod mounts;
+mod place;
 
 use std::fmt;
 use std::path::PathBuf;
 
 use rbuild_cache::Digest;
 
+pub use bucket::S3Cache;
 pub(crate) use export::{Exports, Solved, inline};
 pub(crate) use import::{Found, chunks, import, imported};
 
@@ -39,6 +42,8 @@ pub enum CacheFrom {
         /// Its digest, in place of a name.
         digest: Option<Digest>,
     },
+    /// A cache in a bucket.
+    S3(Box<S3Cache>),
 }
 
 /// A cache that a build writes.
@@ -69,6 +74,8 @@ pub enum CachePlace {
         /// Its name in the layout.
         tag: String,
     },
+    /// Into a bucket.
+    S3(Box<S3Cache>),
 }
 
 /// How much of a build goes into a cache.
@@ -98,6 +105,7 @@ impl fmt::Display for CacheFrom {
         match self {
             Self::Registry(reference) => f.write_str(reference),
             Self::Local { folder, .. } => write!(f, "local:{}", folder.display()),
+            Self::S3(cache) => write!(f, "s3:{}", cache.names.join(";")),
         }
     }
 }

@@ -97,8 +97,13 @@ async fn download(
         let (store, folder, blob) = (store.clone(), folder.to_owned(), blob.clone());
         return blocking(move || layout::keep_blob(&store, &folder, &blob)).await;
     }
-    let reference = source::parse(from)?;
-    let mut stream = registries.client().blob(&reference, &blob.digest.to_string(), blob.size, 0);
+    let (client, digest) = (registries.client(), blob.digest.to_string());
+    let mut stream = match registries.in_bucket(from) {
+        Some((bucket, prefix)) => {
+            client.object_blob(&bucket, &format!("{prefix}{digest}"), &digest, blob.size)
+        }
+        None => client.blob(&source::parse(from)?, &digest, blob.size, 0),
+    };
     let mut writer =
         store.blob_writer(Some((blob.digest, blob.size))).map_err(Error::store(doing()))?;
     let (mut current, mut told) = (0, 0);

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use rbuild::{Build, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo};
+use rbuild::{
+    Access, Bucket, Build, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, S3Cache,
+};
 
 use crate::args::{BuildArgs, csv};
+use crate::config;
 use crate::failure::Failure;
 
 /// Tells the build about all of them.
@@ -42,7 +45,7 @@ impl<'a> Asked<'a> {
     }
 
     fn wrong(&self, reason: &str) -> Failure {
-        let hint = "the types are registry, local and inline";
+        let hint = "the types are registry, local, inline and s3";
         Failure::usage(format!("cannot use `--{} {}`: {reason}", self.flag, self.text)).hint(hint)
     }
 
@@ -95,6 +98,36 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Takes what describes a cache in a bucket; the keys of the user may be in the environment.
+    fn bucket(&mut self) -> Result<S3Cache, Failure> {
+        let region = self.take("region").or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let access = match (self.take("access_key_id"), self.take("secret_access_key")) {
+            (Some(id), Some(secret)) => {
+                Some(Access { id, secret, session: self.take("session_token") })
+            }
+            (None, None) => config::bucket_access(),
+            _ => return Err(self.wrong("a key has an id and a secret")),
+        };
+        let name = self.take("bucket").or_else(|| first(&["AWS_BUCKET"]));
+        let name = name.ok_or_else(|| self.wrong("`bucket` is missing"))?;
+        let region = region.ok_or_else(|| self.wrong("`region` is missing"))?;
+        let (endpoint, in_path) = (self.take("endpoint_url"), self.truth("use_path_style", false)?);
+        let bucket = Bucket::new(&name, &region, endpoint.as_deref(), in_path);
+        let bucket = Bucket { access, ..bucket };
+        // How hard a client works changes no cache.
+        for key in ["upload_parallelism", "touch_refresh", "retry_mode", "retry_max_attempts"] {
+            self.take(key);
+        }
+        let names = self.take("name").unwrap_or("rbuild".to_owned());
+        Ok(S3Cache {
+            bucket,
+            prefix: self.take("prefix").unwrap_or_default(),
+            blobs_prefix: self.take("blobs_prefix").unwrap_or("blobs/".to_owned()),
+            manifests_prefix: self.take("manifests_prefix").unwrap_or("manifests/".to_owned()),
+            names: names.split(';').map(str::to_owned).collect(),
+        })
+    }
+
     fn kind(&mut self) -> Result<String, Failure> {
         self.need("type")
     }
@@ -105,6 +138,11 @@ impl<'a> Asked<'a> {
             Some((key, _)) => Err(self.wrong(&format!("`{key}` is not supported yet"))),
         }
     }
+}
+
+/// The first of these variables that is set.
+fn first(names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| config::variable(name)).filter(|value| !value.is_empty())
 }
 
 fn from(text: &str) -> Result<CacheFrom, Failure> {
@@ -120,6 +158,7 @@ fn from(text: &str) -> Result<CacheFrom, Failure> {
             let folder = PathBuf::from(fields.need("src")?);
             CacheFrom::Local { folder, tag: fields.take("tag"), digest }
         }
+        "s3" => CacheFrom::S3(Box::new(fields.bucket()?)),
         other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
     };
     fields.end()?;
@@ -149,6 +188,7 @@ fn to(text: &str) -> Result<CacheTo, Failure> {
             let folder = PathBuf::from(fields.need("dest")?);
             CachePlace::Local { folder, tag: fields.take("tag").unwrap_or("latest".to_owned()) }
         }
+        "s3" => CachePlace::S3(Box::new(fields.bucket()?)),
         other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
     };
     // It is an image manifest with OCI's media types, whose layers are compressed with gzip.
@@ -218,6 +258,22 @@ mod tests {
         for text in wrong {
             assert!(to(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn caches_in_buckets_are_read_as_buildx_reads_them() {
+        let text = "type=s3,bucket=b,region=r,name=one;two,prefix=p/,endpoint_url=http://h:9,\
+                    use_path_style=true,access_key_id=me,secret_access_key=hush,touch_refresh=1h";
+        let Ok(CacheFrom::S3(cache)) = from(text) else { panic!("{text}") };
+        let access = Access { id: "me".into(), secret: "hush".into(), session: None };
+        let address = "http://h:9/b/".to_owned();
+        let bucket = Bucket { address, region: "r".into(), access: Some(access) };
+        assert_eq!((cache.bucket, cache.names), (bucket, vec!["one".into(), "two".into()]));
+        assert_eq!((&*cache.prefix, &*cache.blobs_prefix), ("p/", "blobs/"));
+        let with = "type=s3,bucket=b,region=r,access_key_id=a,secret_access_key=b";
+        assert!(matches!(to(with).ok().unwrap().place, CachePlace::S3(_)));
+        assert!(to("type=s3,bucket=b,region=r,access_key_id=a").is_err());
+        assert!(to(&format!("{with},what=x")).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rbuild::{Mirror, Registries};
+use rbuild::{Access, Mirror, Registries};
 use thiserror::Error;
 
 use crate::args::{Global, Size};
@@ -84,6 +84,9 @@ impl Config {
         }
         let folder = self.docker_folder();
         registries = certificates::apply(registries, folder.as_deref())?;
+        if let Some(access) = bucket_access() {
+            registries = registries.bucket_access(access);
+        }
         Ok(registries.credentials(move |registry| {
             credentials::find(folder.as_deref()?, registry).ok().flatten()
         }))
@@ -188,6 +191,12 @@ fn proxies() -> rbuild::registries::Proxies {
 
 fn home() -> Option<PathBuf> {
     path("HOME")
+}
+
+/// Who asks for what is in buckets of object stores, as Amazon's own tools find it.
+pub(crate) fn bucket_access() -> Option<Access> {
+    let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
+    Some(Access { id, secret, session: variable("AWS_SESSION_TOKEN") })
 }
 
 /// The value of a variable, such as one that `-e NAME` names; an empty one counts as none.

@@ -1,0 +1,155 @@
+//! Where a cache is written: blob by blob, then the document that speaks of them.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::stream::StreamExt;
+use rbuild_cache::{Blob, Digest, Store};
+use rbuild_registry::Reference;
+use rbuild_solver::{Events, StepId, What};
+
+use super::{CachePlace, S3Cache, artifact, layout};
+use crate::error::{Error, Result};
+use crate::export::manifest::{MANIFEST, digest};
+use crate::export::push;
+use crate::registries::Registries;
+use crate::source;
+use crate::worker::fetch::{self, blocking};
+
+/// A place outside of the image.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    Registry(Reference),
+    Folder { folder: PathBuf, tag: String },
+    Bucket(Box<S3Cache>),
+}
+
+/// What sending needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) store: &'a Store,
+    pub(super) registries: &'a Registries,
+    pub(super) events: &'a Events,
+    pub(super) step: StepId,
+}
+
+impl Place {
+    /// The place of a cache; there is none for that in an image.
+    pub(super) fn of(place: &CachePlace) -> Result<Option<Self>> {
+        Ok(Some(match place {
+            CachePlace::Inline => return Ok(None),
+            CachePlace::Registry(name) => Self::Registry(source::parse(name)?),
+            CachePlace::Local { folder, tag } => {
+                Self::Folder { folder: folder.clone(), tag: tag.clone() }
+            }
+            CachePlace::S3(cache) => Self::Bucket(cache.clone()),
+        }))
+    }
+
+    /// What exporting there is called.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Registry(_) => "registry",
+            Self::Folder { .. } => "client directory",
+            Self::Bucket(_) => "Amazon S3",
+        }
+    }
+
+    /// Sees to it that a blob is there, or in the store where the cache is a folder. It is fetched
+    /// only if it must be.
+    pub(super) async fn send(&self, sender: Sender<'_>, blob: Blob) -> Result<Blob> {
+        let Sender { store, registries, events, step } = sender;
+        match self {
+            Self::Registry(reference) => {
+                let pushed = push::blob(store, registries, reference, blob, events, step).await;
+                pushed.map(|(blob, _)| blob)
+            }
+            Self::Folder { .. } => {
+                fetch::blob(store, registries, &blob, events, Some(step)).await?;
+                Ok(blob)
+            }
+            Self::Bucket(cache) => cache.send(sender, blob).await,
+        }
+    }
+
+    /// Ends the cache with its document; gives the digest of the manifest.
+    pub(super) async fn end(
+        self,
+        sender: Sender<'_>,
+        document: Vec<u8>,
+        blobs: Vec<Blob>,
+    ) -> Result<Digest> {
+        let manifest = artifact::manifest(&document, &blobs);
+        let digest = digest(&manifest);
+        match self {
+            Self::Registry(reference) => push_all(sender, &reference, document, manifest).await?,
+            Self::Folder { folder, tag } => {
+                let store = sender.store.clone();
+                blocking(move || layout::write(&store, &folder, &tag, &document, &blobs)).await?;
+            }
+            Self::Bucket(cache) => cache.end(sender, document, manifest).await?,
+        }
+        Ok(digest)
+    }
+}
+
+/// Pushes the document and its manifest, after the layers.
+async fn push_all(
+    sender: Sender<'_>,
+    reference: &Reference,
+    document: Vec<u8>,
+    manifest: Vec<u8>,
+) -> Result<()> {
+    let failed = || Error::registry(format!("push the cache `{reference}`"));
+    let client = sender.registries.client();
+    let (name, size) = (digest(&document).to_string(), document.len() as u64);
+    let document = Bytes::from(document);
+    client
+        .push_blob(reference, &name, size, None, || in_memory(document.clone()))
+        .await
+        .map_err(failed())?;
+    client.push_manifest(reference, MANIFEST, manifest.into()).await.map_err(failed())?;
+    Ok(())
+}
+
+fn in_memory(bytes: Bytes) -> rbuild_registry::Body {
+    futures::stream::once(async move { Ok(bytes) }).boxed()
+}
+
+impl S3Cache {
+    /// Puts a blob into the bucket unless it is there.
+    async fn send(&self, sender: Sender<'_>, blob: Blob) -> Result<Blob> {
+        let Sender { store, registries, events, step } = sender;
+        let (client, key) = (registries.client(), self.blob(&blob.digest));
+        let failed = || Error::registry(format!("put `{key}` into the bucket"));
+        if client.has_object(&self.bucket, &key).await.map_err(failed())? {
+            return Ok(blob);
+        }
+        fetch::blob(store, registries, &blob, events, Some(step)).await?;
+        let part = blob.digest.to_string();
+        let tell = |current, done| {
+            let (part, total) = (part.clone(), Some(blob.size));
+            events.emit(step, What::Progress { part, current, total, done });
+        };
+        tell(0, false);
+        let body = || push::file_stream(store.clone(), blob.digest);
+        let put = client.put_object(&self.bucket, &key, &part, blob.size, body).await;
+        put.map_err(failed())?;
+        tell(blob.size, true);
+        Ok(blob)
+    }
+
+    async fn end(&self, sender: Sender<'_>, document: Vec<u8>, manifest: Vec<u8>) -> Result<()> {
+        let mut objects = vec![(self.blob(&digest(&document)), Bytes::from(document))];
+        let manifest = Bytes::from(manifest);
+        objects.extend(self.names.iter().map(|name| (self.manifest(name), manifest.clone())));
+        let client = sender.registries.client();
+        for (key, bytes) in objects {
+            let (digest, size) = (digest(&bytes).to_string(), bytes.len() as u64);
+            let body = || in_memory(bytes.clone());
+            let put = client.put_object(&self.bucket, &key, &digest, size, body).await;
+            put.map_err(Error::registry(format!("put `{key}` into the bucket")))?;
+        }
+        Ok(())
+    }
+}
