@@ -36,7 +36,7 @@ pub struct Hasher {
 impl Hasher {
     /// Starts a hash of the kind of thing that `domain` names.
     pub fn new(domain: &'static str) -> Self {
-        let mut hasher = Self { bytes: Vec::with_capacity(256), hashed: None };
+        let mut hasher = Self { bytes: Vec::with_capacity(512), hashed: None };
         hasher.str(domain);
         hasher
     }
@@ -99,8 +99,16 @@ impl Hasher {
     /// Fails only for what has no canonical form: a map with one key twice, or a value whose own
     /// `Serialize` fails.
     pub fn value(&mut self, value: &impl Serialize) -> Result<&mut Self, Unhashable> {
-        let bytes = value::encode(value)?;
-        Ok(self.bytes(&bytes))
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 8]);
+        if let Err(error) = value::encode(value, &mut self.bytes) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
+        let (length, encoded) = self.bytes[start..].split_at_mut(8);
+        length.copy_from_slice(&(encoded.len() as u64).to_le_bytes());
+        // What has become too long is hashed now.
+        Ok(self.raw(&[]))
     }
 
     /// Ends as the name of a question to the cache.

@@ -46,11 +46,8 @@ macro_rules! id {
 
             /// The 64 lower-case hexadecimal digits of the id, without any prefix.
             pub fn hex(&self) -> String {
-                use fmt::Write;
-                self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-                    let _ = write!(text, "{byte:02x}");
-                    text
-                })
+                let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+                digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
             }
         }
 

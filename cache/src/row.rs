@@ -106,6 +106,7 @@ impl<'a> Rest<'a> {
         (0..self.length()?).map(|_| take(self)).collect()
     }
 
+    #[expect(clippy::option_option, reason = "whether it can be read, and whether it is there")]
     fn option<T>(&mut self, take: impl FnOnce(&mut Rest<'a>) -> Option<T>) -> Option<Option<T>> {
         match self.array()? {
             [0] => Some(None),

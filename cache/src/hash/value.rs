@@ -21,11 +21,12 @@ impl ser::Error for Unhashable {
     }
 }
 
-/// The encoding of `value`.
-pub(super) fn encode(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, Unhashable> {
-    let mut bytes = Vec::with_capacity(128);
-    value.serialize(Encoder(&mut bytes))?;
-    Ok(bytes)
+/// Puts the encoding of `value` behind what `bytes` holds.
+pub(super) fn encode(
+    value: &(impl Serialize + ?Sized),
+    bytes: &mut Vec<u8>,
+) -> Result<(), Unhashable> {
+    value.serialize(Encoder(bytes))
 }
 
 struct Encoder<'a>(&'a mut Vec<u8>);
@@ -261,15 +262,16 @@ impl ser::SerializeMap for OpenMap<'_> {
     type Error = Unhashable;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unhashable> {
-        self.entries.push((encode(key)?, Vec::new()));
+        let mut bytes = Vec::new();
+        encode(key, &mut bytes)?;
+        self.entries.push((bytes, Vec::new()));
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unhashable> {
         let entry =
             self.entries.last_mut().ok_or_else(|| Unhashable("a value without key".into()))?;
-        entry.1 = encode(value)?;
-        Ok(())
+        encode(value, &mut entry.1)
     }
 
     fn end(mut self) -> Result<(), Unhashable> {
