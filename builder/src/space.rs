@@ -13,7 +13,7 @@ pub use rbuild_cache::{Entry, Finding, Item, Thing, Usage, User, Verified};
 pub(crate) use cap::Cap;
 pub use filter::{Filter, kind};
 pub use full::DiskFull;
-pub(crate) use full::{is_full, says_full};
+pub(crate) use full::says_full;
 
 use rbuild_solver::{Events, What};
 

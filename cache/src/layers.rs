@@ -22,6 +22,7 @@ use crate::records::SIZE;
 use crate::remove::remove_tree;
 use crate::snapshot::{Layer, Record};
 use crate::store::{Store, claim, random_bytes, to_json};
+use crate::weight::{Seen, weigh};
 use crate::{pack, tree};
 
 pub(crate) const LAYERS: &str = "layers";
@@ -211,6 +212,11 @@ impl StagedLayer {
     /// The work folder of an overlay.
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// The bytes that the files take on the disk so far.
+    pub fn bytes(&self) -> Result<u64> {
+        weigh(&self.files, &mut Seen::new()).map_err(Error::file("measure", &self.files))
     }
 
     /// Digests the files as they are now, whiteouts included and times left out.

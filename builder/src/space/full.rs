@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-use rbuild_cache::Store;
+use rbuild_cache::{StagedLayer, Store};
 
 use super::{size, usage};
 use crate::error::{Error, Result, StepError};
@@ -17,7 +17,7 @@ const FULL: u64 = 256 << 10;
 pub struct DiskFull {
     /// The folder of the store.
     pub place: std::path::PathBuf,
-    /// The bytes that were free when the step failed.
+    /// The bytes that the step could have: those that are free, what it wrote itself left out.
     pub free: u64,
     /// The bytes of the whole disk.
     pub total: u64,
@@ -30,18 +30,23 @@ pub struct DiskFull {
 impl std::fmt::Display for DiskFull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (place, free, total) = (self.place.display(), size(self.free), size(self.total));
-        write!(f, "the disk of `{place}` is full: {free} of {total} are free")?;
+        write!(
+            f,
+            "No space left on device: the step needs more than the {free} that are free of the \
+             {total} of the disk of `{place}`"
+        )?;
         match self.store {
-            Some(store) => write!(f, ", the store takes {}", size(store)),
+            Some(store) => write!(f, ", of which the store takes {}", size(store)),
             None => Ok(()),
         }
     }
 }
 
 impl DiskFull {
-    /// Looks at the disk of a store that is known to be full.
-    pub(crate) fn of(store: &Store) -> Option<Self> {
+    /// Looks at the disk of a store on which a step that has written so many bytes found no space.
+    fn of(store: &Store, written: u64) -> Option<Self> {
         let (free, total) = disk(store).ok()?;
+        let free = free + written;
         let usage = usage(store).ok();
         Some(Self {
             place: store.root().to_owned(),
@@ -76,11 +81,6 @@ pub(super) fn disk(store: &Store) -> Result<(u64, u64)> {
     }
 }
 
-/// Whether the disk of a store has no space left.
-pub(crate) fn is_full(store: &Store) -> bool {
-    disk(store).is_ok_and(|(free, _)| free < FULL)
-}
-
 /// Whether an error says that a disk is full.
 pub(crate) fn says_full(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
@@ -98,17 +98,28 @@ pub(crate) fn says_full(error: &(dyn StdError + 'static)) -> bool {
 }
 
 impl StepError {
-    /// Adds what is known of the disk, where a full one is what the step failed for.
-    ///
-    /// A process says so in words of its own, so after one that failed the disk is looked at;
-    /// `was_full` says what it was before the step's own layer was removed.
-    pub(crate) fn with_disk(self, store: &Store, was_full: bool) -> Self {
-        let is_it = match &self {
-            Self::Exit { .. } => was_full,
+    /// Adds what is known of the disk, where a full one is what the step failed for; what the step
+    /// wrote is removed by now.
+    pub(crate) fn with_disk(self, store: &Store) -> Self {
+        let is_full = match &self {
             Self::Fetch(error) => says_full(&**error),
-            other => says_full(other) || (was_full && matches!(other, Self::Launch { .. })),
+            other => says_full(other),
         };
-        match DiskFull::of(store).filter(|_| is_it) {
+        if is_full { self.add(DiskFull::of(store, 0)) } else { self }
+    }
+
+    /// The same for a process, which says so in words of its own: so the disk is looked at, while
+    /// what it wrote is still there.
+    pub(crate) fn on_full_disk(self, store: &Store, staged: &StagedLayer) -> Self {
+        let is_process = matches!(self, Self::Exit { .. } | Self::Launch { .. });
+        if is_process && disk(store).is_ok_and(|(free, _)| free < FULL) {
+            return self.add(DiskFull::of(store, staged.bytes().unwrap_or(0)));
+        }
+        self
+    }
+
+    fn add(self, disk: Option<DiskFull>) -> Self {
+        match disk {
             Some(disk) => Self::Full { step: Box::new(self), disk },
             None => self,
         }
@@ -123,16 +134,16 @@ mod tests {
     fn a_full_disk_is_told_with_what_would_help() {
         let store = Store::temporary().unwrap();
         let failed = |kind: io::ErrorKind| {
-            StepError::file("write `/x`")(io::Error::from(kind)).with_disk(&store, false)
+            StepError::file("write `/x`")(io::Error::from(kind)).with_disk(&store).to_string()
         };
-        let error = failed(io::ErrorKind::StorageFull);
-        let text = error.to_string();
-        assert!(text.starts_with("cannot write `/x`: no storage space: the disk of `"), "{text}");
-        assert!(text.contains(" are free, the store takes 0B"), "{text}");
-        assert!(!failed(io::ErrorKind::NotFound).to_string().contains("the disk"));
-        let exit = || StepError::Exit { command: "x".into(), code: 1 };
-        assert!(exit().with_disk(&store, true).to_string().contains("the disk of"));
-        assert!(!exit().with_disk(&store, false).to_string().contains("the disk of"));
+        let text = failed(io::ErrorKind::StorageFull);
+        assert!(text.contains(": No space left on device: the step needs more than"), "{text}");
+        assert!(text.ends_with("`, of which the store takes 0B"), "{text}");
+        assert!(!failed(io::ErrorKind::NotFound).contains("No space"));
+        // The disk of this test has space, so a process failed for another reason.
+        let exit = StepError::Exit { command: "x".into(), code: 1 };
+        let exit = exit.on_full_disk(&store, &store.stage().unwrap());
+        assert!(matches!(exit, StepError::Exit { .. }));
     }
 
     #[test]
@@ -144,7 +155,11 @@ mod tests {
             store: None,
             prunable,
         };
-        assert_eq!(disk(None).to_string(), "the disk of `/x` is full: 1kB of 2.5MB are free");
+        assert_eq!(
+            disk(None).to_string(),
+            "No space left on device: the step needs more than the 1kB that are free of the 2.5MB \
+             of the disk of `/x`"
+        );
         let hint = disk(Some(1_200_000)).hint();
         assert_eq!(hint, "`rbuild cache prune --all` would free 1.2MB");
         assert!(disk(Some(0)).hint().starts_with("nothing in the store can be pruned"));

@@ -21,7 +21,6 @@ use super::mounts::Mounts;
 use super::{World, prune};
 use crate::cdi;
 use crate::error::StepError;
-use crate::space::is_full;
 
 /// Bytes of output that are read, and told, at once.
 const LOG_CHUNK: usize = 32 << 10;
@@ -40,7 +39,7 @@ impl World {
         let mut container = container(root, exec, &mut mounts);
         self.add_devices(exec, &mut container)?;
         run_container(task, exec, container, kill)
-            .map_err(|error| error.with_disk(&self.store, is_full(&self.store)))?;
+            .map_err(|error| error.on_full_disk(&self.store, &staged))?;
         drop(mounts);
         let below = self.store.view(&base.layers).map_err(StepError::store("look at the base"))?;
         let upper =

@@ -359,7 +359,7 @@ impl Worker for LocalWorker {
                     Op::Stack => Err(StepError::Other("a stack has no files".to_owned())),
                 };
                 drop(permit);
-                let outputs = outputs.map_err(|error| error.with_disk(&world.store, false))?;
+                let outputs = outputs.map_err(|error| error.with_disk(&world.store))?;
                 world.keep_cap(&task, &outputs);
                 Ok(outputs)
             })
