@@ -280,6 +280,37 @@ fn a_cache_goes_from_hand_to_hand() {
 }
 
 #[test]
+fn an_image_that_was_built_here_is_a_base_like_any_other() {
+    let (first, second) = two("FROM base\nRUN echo 2 >/b\n");
+    let cache = format!("{}/cache", first.registry.host());
+    // The same base, once built here and once pulled.
+    let name = format!("{}/base", first.registry.host());
+    first.write("base/Dockerfile", "FROM busybox\nRUN echo 1 >/a\n");
+    first.types(&format!("rbuild -t base -t {name} base && rbuild push {name}")).ok();
+    second.types(&format!("rbuild pull {name} && rbuild tag {name} base")).ok();
+    build(&first, &format!("--cache-to {cache}"));
+    assert_eq!(layers(&first.registry, "cache").len(), 1, "the base is the base's");
+    assert_eq!(build(&second, &format!("--cache-from {cache} --cache-to {cache}")).ran, [""; 0]);
+    let third = home();
+    third.write("app/Dockerfile", "FROM base\nRUN echo 2 >/b\n");
+    third.types(&format!("rbuild pull {name} && rbuild tag {name} base")).ok();
+    assert_eq!(build(&third, &format!("--cache-from {cache}")).ran, [""; 0]);
+}
+
+#[test]
+fn what_was_pushed_with_the_image_is_not_sent_again() {
+    let home = home();
+    home.write("app/Dockerfile", "FROM busybox\nRUN echo 1 >/a\nRUN echo 2 >/b\n");
+    let host = home.registry.host();
+    home.types(&format!("rbuild -t {host}/app --push --cache-to {host}/other/cache app")).ok();
+    let requests = home.registry.requests();
+    let mounted = |request: &&String| request.starts_with("POST /v2/other/cache/");
+    let sent = |request: &&String| request.starts_with("PUT /v2/other/cache/blobs/");
+    let count = |which: &dyn Fn(&&String) -> bool| requests.iter().filter(which).count();
+    assert_eq!((count(&mounted), count(&sent)), (3, 1), "the document alone: {requests:#?}");
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_fails_the_build_unless_told_otherwise() {
     let home = home();
     home.write("app/Dockerfile", "FROM busybox\nRUN echo 1 >/a\n");

@@ -89,9 +89,9 @@ impl Imported {
         self.parts.get(&(whole, select)).copied()
     }
 
-    /// Finds results no more.
-    pub(crate) fn forget(&self, keys: &[Key]) {
-        self.forgotten().extend(keys);
+    /// Finds a result no more.
+    pub(crate) fn forget(&self, key: Key) {
+        self.forgotten().insert(key);
     }
 
     fn forgotten(&self) -> MutexGuard<'_, HashSet<Key>> {

@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::id::{ContentId, Key};
+use crate::imported::Imported;
 use crate::index::Change;
 use crate::layers::{LAYERS, RECORD, STAGED};
 use crate::row;
@@ -66,9 +68,23 @@ impl Store {
 
     /// Forgets results, such as those whose layers are gone from a registry.
     pub fn forget(&self, keys: &[Key]) -> Result<()> {
-        self.imported().iter().for_each(|imported| imported.forget(keys));
+        self.forget_imported(keys)?;
         let rows: Vec<Change> = keys.iter().map(|key| (result_row(key), None)).collect();
         self.index().write(&rows)
+    }
+
+    /// Takes what was forgotten from other stores no more, unless they know another result.
+    fn forget_imported(&self, keys: &[Key]) -> Result<()> {
+        if self.imported().is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = keys.iter().map(result_row).collect();
+        let known = self.index().read(&rows)?.into_iter().map(|row| row::decode(&row?));
+        for (key, known) in keys.iter().zip(known) {
+            let is_same = |it: &&Arc<Imported>| known.is_none() || it.find(key) == known;
+            self.imported().iter().filter(is_same).for_each(|imported| imported.forget(*key));
+        }
+        Ok(())
     }
 
     /// The digest of a part of a tree, when it was computed before.

@@ -104,7 +104,9 @@ impl Solver {
             let worker = &self.shared.worker;
             let delivered = async {
                 let results = try_join_all(targets).await?;
-                try_join_all(results.iter().map(|outputs| worker.deliver(outputs))).await?;
+                if mode == Mode::Build {
+                    try_join_all(results.iter().map(|outputs| worker.deliver(outputs))).await?;
+                }
                 Ok(results)
             };
             match delivered.await {

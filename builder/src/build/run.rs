@@ -254,8 +254,7 @@ impl Run {
         world.mounts.retain(|name, _| !fresh.iter().any(|id| name.starts_with(id)));
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
-        let layers: Vec<Layer> =
-            resolved.values().flat_map(|image| image.entry.layers.clone()).collect();
+        let layers: HashMap<Digest, Layer> = resolved.values().flat_map(layers_of).collect();
         let store = self.store.clone().importing(imported(found, &layers));
         let solver = Solver::new(store, worker);
         let (graph, target) = (&lowered.graph, lowered.target);
@@ -269,7 +268,7 @@ impl Run {
             world.end_base(step);
         }
         let (outputs, used) = solved.map_err(|error| self.failed(lowered, error))?;
-        let (snapshot, bases) = (outputs[0].clone(), layers.into_iter().collect());
+        let (snapshot, bases) = (outputs[0].clone(), layers.into_values().collect());
         Ok(Solved { snapshot, used, bases, graph: lowered.graph.clone() })
     }
 
@@ -397,7 +396,8 @@ impl Run {
         }
         self.events.emit(step, What::Finished);
         let Exporter { store, registries, .. } = &exporter;
-        let caches = Exports { store, registries, events: &self.events, solved: &solved };
+        let pushed = if outputs.contains(&Output::Push) { &*image.names } else { &[] };
+        let caches = Exports { store, registries, events: &self.events, solved: &solved, pushed };
         caches.all(&exports).await?;
         Ok(Built {
             id: image.id,
@@ -422,6 +422,11 @@ pub(super) fn known(
         config: image.config.clone(),
     };
     resolved.iter().map(|(wanted, resolved)| (wanted.clone(), image(resolved))).collect()
+}
+
+/// The layers of an image by their diff ids.
+fn layers_of(image: &ResolvedImage) -> impl Iterator<Item = (Digest, Layer)> {
+    image.config.rootfs.diff_ids.iter().copied().zip(image.entry.layers.iter().cloned())
 }
 
 /// What the config of an image says of one layer.

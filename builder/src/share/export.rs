@@ -67,7 +67,9 @@ impl Solved {
             names.insert(layer.clone(), name);
         }
         let mut packer = Packer::default();
-        mounts.into_iter().for_each(|mount| packer.add_mount(mount));
+        for mount in mounts {
+            packer.add_mount(mount);
+        }
         for used in self.shared(mode) {
             packer.add(used.keys.clone(), &used.outputs, &names);
             used.parts.iter().for_each(|row| packer.add_part(*row));
@@ -102,6 +104,8 @@ pub(crate) struct Exports<'a> {
     pub(crate) registries: &'a Registries,
     pub(crate) events: &'a Events,
     pub(crate) solved: &'a Solved,
+    /// Under which names the image was pushed.
+    pub(crate) pushed: &'a [String],
 }
 
 impl Exports<'_> {
@@ -185,7 +189,10 @@ impl Exports<'_> {
         let Sender { store, registries, events, step } = sender;
         let blob = match layer {
             Layer::Pulled { blob, .. } => blob.clone(),
-            _ => compress::blob(store, registries, layer, events, Some(step)).await?,
+            _ => {
+                let blob = compress::blob(store, registries, layer, events, Some(step)).await?;
+                Blob { from: place.beside(self.pushed), ..blob }
+            }
         };
         match (layer, place.send(sender, blob).await) {
             (Layer::Pulled { .. }, Err(error)) if error.is_loss() => {

@@ -85,14 +85,9 @@ pub(crate) fn chunks(found: &[Found]) -> HashMap<String, Vec<Blob>> {
     all
 }
 
-/// What was found, ready to be asked. The layers of `bases`, the images that a build stands on, are
-/// those of the images.
-pub(crate) fn imported(found: Vec<Found>, bases: &[Layer]) -> Vec<Arc<Imported>> {
-    let diff_id = |layer: &Layer| match layer {
-        Layer::Pulled { diff_id, .. } => Some((*diff_id, layer.clone())),
-        Layer::Made(_) | Layer::Folder { .. } => None,
-    };
-    let bases: HashMap<Digest, Layer> = bases.iter().filter_map(diff_id).collect();
+/// What was found, ready to be asked. The layers of `bases`, the images that a build stands on, by
+/// their diff ids, are those of the images.
+pub(crate) fn imported(found: Vec<Found>, bases: &HashMap<Digest, Layer>) -> Vec<Arc<Imported>> {
     let ready = found.into_iter().map(|Found { document, blobs }| {
         let layer = |name: &PortableLayer| {
             bases.get(&name.diff_id).cloned().or_else(|| {

@@ -55,6 +55,15 @@ impl Place {
         }
     }
 
+    /// The one of these names of images whose layers can be taken over there.
+    pub(super) fn beside(&self, images: &[String]) -> Option<String> {
+        let Self::Registry(reference) = self else { return None };
+        let is_near = |name: &&String| {
+            source::parse(name).is_ok_and(|image| image.registry() == reference.registry())
+        };
+        images.iter().find(is_near).cloned()
+    }
+
     /// Sees to it that a blob is there, or in the store where the cache is a folder. It is fetched
     /// only if it must be.
     pub(super) async fn send(&self, sender: Sender<'_>, blob: Blob) -> Result<Blob> {

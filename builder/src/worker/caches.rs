@@ -102,7 +102,7 @@ impl LocalWorker {
     pub(super) async fn fetch_caches(&self, task: &Task) {
         let Op::Exec(exec) = &task.op else { return };
         let World { store, registries, events, mounts, .. } = &*self.0;
-        for mount in exec.mounts.iter() {
+        for mount in &exec.mounts {
             let MountKind::Cache { id, .. } = &mount.kind else { continue };
             let name = cache_name(task, &mount.kind, id);
             let Some(chunks) = mounts.get(&name).filter(|_| !path(store, &name).exists()) else {

@@ -78,6 +78,18 @@ fn what_is_forgotten_is_not_imported_again() {
 }
 
 #[test]
+fn a_result_that_is_gone_here_may_be_elsewhere_still() {
+    let document = document(&Store::temporary().unwrap());
+    let there = store_with(&document.to_json());
+    let mut old = crate::results::tests::record(1, layer(&document.layers[0]).unwrap());
+    old.definition = key(0, 1);
+    there.remember(&old).unwrap();
+    assert_eq!(find(&there, key(0, 1)), Some(old.outputs.clone()), "one's own goes first");
+    there.forget(&[key(0, 1)]).unwrap();
+    assert!(find(&there, key(0, 1)).is_some_and(|found| found != old.outputs));
+}
+
+#[test]
 fn a_result_whose_layer_cannot_be_had_is_left_out() {
     let document = document(&Store::temporary().unwrap());
     let top = find(&store_with(&document.to_json()), key(0, 2)).unwrap()[0].layers[1].clone();
