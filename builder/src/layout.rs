@@ -93,8 +93,7 @@ impl Layout {
     /// Opens a file of the layout; no link leads out of it.
     fn file(&self, path: &str) -> Result<File> {
         let failed = |source| Error::Read { path: self.folder.join(path), source };
-        let real = paths::resolve(self.root.as_fd(), Path::new(path)).map_err(failed)?;
-        File::open(self.folder.join(real)).map_err(failed)
+        paths::open_file(self.root.as_fd(), Path::new(path)).map_err(failed)
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {

@@ -134,8 +134,8 @@ impl Folder {
     /// Reads a file of the folder whole; `None` when it is not there.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         // A context may be hostile: a link in it leads nowhere else.
-        match select::resolve(self.root(), Path::new(name)) {
-            Ok(real) => read_file(&self.path.join(real)),
+        match select::open_file(self.root(), Path::new(name)) {
+            Ok(file) => read_whole(file, &self.path.join(name)).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::Read { path: self.path.join(name), source }),
         }
@@ -421,16 +421,19 @@ impl Exclude {
 
 /// Reads a small file whole; `None` when it is not there.
 pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    match File::open(path) {
+        Ok(file) => read_whole(file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn read_whole(file: File, path: &Path) -> Result<Vec<u8>> {
     let wrap = |source| Error::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrap(error)),
-    };
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(wrap)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(wrap(io::ErrorKind::FileTooLarge.into()));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }

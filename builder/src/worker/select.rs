@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -149,6 +150,18 @@ fn is_real_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
 fn is_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
     resolve(root, path)
         .is_ok_and(|real| real.as_os_str().is_empty() || is_real_directory(root, &real))
+}
+
+/// Opens a file that a path leads to inside a tree, if it is one: a pipe would be waited for.
+pub(crate) fn open_file(root: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let real = resolve(root, path)?;
+    let kind = file_type(root, &real)?;
+    if kind != FileType::RegularFile {
+        let reason = if kind == FileType::Directory { "it is a folder" } else { "it is no file" };
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    Ok(rustix::fs::openat(root, &real, flags, Mode::empty())?.into())
 }
 
 /// Follows every link in a path, as if `root` were `/`; the result has no links.
@@ -414,6 +427,22 @@ mod tests {
         assert_eq!(names("out").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names("loop").is_err());
         assert_eq!(names("a/1.txt/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn only_files_are_opened() {
+        let tree = tree();
+        let root = std::fs::File::open(tree.path()).unwrap();
+        let pipe = tree.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        std::os::unix::fs::symlink("/outside", tree.path().join("away")).unwrap();
+        std::fs::write(tree.path().join("plain"), "").unwrap();
+        std::fs::create_dir(tree.path().join("folder")).unwrap();
+        let open = |path: &str| open_file(root.as_fd(), Path::new(path));
+        assert!(open("plain").is_ok());
+        assert_eq!(open("pipe").unwrap_err().to_string(), "it is no file");
+        assert_eq!(open("folder").unwrap_err().to_string(), "it is a folder");
+        assert_eq!(open("away").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
