@@ -29,6 +29,10 @@ mod images;
 mod lookup;
 /// What RUN finds mounted and lent.
 mod mounts;
+/// What the design of the solver promises.
+mod properties;
+/// What is read of a context.
+mod reads;
 /// Sources and contexts that are elsewhere.
 mod remote;
 /// The road of the first issue, with the kit's real registries and Alpine.
