@@ -141,4 +141,14 @@ proptest! {
         }
         prop_assert_eq!(hasher.finish(), *blake3::hash(&whole).as_bytes());
     }
+
+    #[test]
+    fn a_long_value_is_hashed_as_its_encoding(before in 65_400_usize..65_600, size in 0_usize..70_000) {
+        let (before, text) = ("b".repeat(before), "v".repeat(size));
+        let (mut value, mut bytes) = (Hasher::new("test"), Hasher::new("test"));
+        value.str(&before).value(&text).unwrap().str("after");
+        let encoding = [b"s", &(size as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        bytes.str(&before).bytes(&encoding).str("after");
+        prop_assert_eq!(value.finish(), bytes.finish());
+    }
 }
