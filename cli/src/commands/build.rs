@@ -136,7 +136,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     if let Some(time) = session.config.tag_ttl()? {
         build = build.lookup(Lookup::After(time));
     }
-    if let Some(bytes) = session.config.cache_max(args.cache_max)? {
+    if let Some(bytes) = config::cache_max(args.cache_max)? {
         build = build.cache_max(bytes);
     }
     build = build.pull(args.pull).no_cache(args.no_cache);

@@ -1,11 +1,10 @@
-//! `cache du`, `cache why-kept` and `cache verify`: what the store takes, for whom, and whether it
-//! is whole.
+//! `cache du` and `cache why-kept`: what the store takes, and for whom.
 
-use rbuild::space::{self, Entry, Filter, Finding, Thing, User};
+use rbuild::space::{self, Entry, Filter, User};
 use serde_json::{Value, json};
 
-use super::{DONE, FAILED, Outcome, Session, now, print};
-use crate::args::{DuArgs, VerifyArgs, WhyKeptArgs};
+use super::{DONE, Outcome, Session, now, print};
+use crate::args::{DuArgs, WhyKeptArgs};
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::table::{ago, shorten, size, span, time};
@@ -19,9 +18,8 @@ pub(super) fn du(args: &DuArgs, session: &Session) -> Outcome {
     let filters = filters(&args.filter)?;
     let usage = space::usage(&session.store()?)?;
     let passes = |entry: &&Entry| filters.iter().all(|filter| filter.passes(entry));
-    let entries: Vec<&Entry> = usage.entries.iter().filter(passes).collect();
+    let mut entries: Vec<&Entry> = usage.entries.iter().filter(passes).collect();
     // The largest first, as docker has it; the rest of the store is no entry.
-    let mut entries = entries;
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.bytes));
     if let Some(format) = args.format.as_deref().filter(|format| *format != "table") {
         let rows: Vec<_> = entries.iter().map(|entry| row(entry, args.no_trunc)).collect();
@@ -97,23 +95,23 @@ fn titles() -> Value {
 
 /// All that is known of a thing, in lines as those of `buildx du --verbose`.
 pub(super) fn verbose(entry: &Entry) -> String {
-    let mut text = format!("ID:\t\t{}\n", entry.item);
-    if let Some(parent) = entry.below.last() {
-        text += &format!("Parent:\t\t{parent}\n");
-    }
-    text += &format!("Created at:\t{}\n", time(entry.created));
-    text += &format!("Mutable:\t{}\n", entry.is_mutable());
-    text += &format!("Reclaimable:\t{}\n", entry.is_reclaimable);
-    text += &format!("Shared:\t\t{}\n", entry.is_shared());
-    text += &format!("Size:\t\t{}\n", size(entry.bytes));
-    text += &format!("Description:\t{}\n", entry.description.replace('\n', " "));
-    text += &format!("Cost:\t\t{}\n", cost(entry.cost_ms));
-    text += &format!("Last used:\t{}\n", ago(entry.last_used, now()));
-    for name in entry.users.iter().map(user) {
-        text += &format!("Used by:\t{name}\n");
-    }
-    text += &format!("Type:\t\t{}\n\n", space::kind(entry));
-    text
+    let mut lines = vec![("ID:\t", entry.item.to_string())];
+    lines.extend(entry.below.last().map(|parent| ("Parent:\t", parent.to_string())));
+    lines.extend([
+        ("Created at:", time(entry.created)),
+        ("Mutable:", entry.is_mutable().to_string()),
+        ("Reclaimable:", entry.is_reclaimable.to_string()),
+        ("Shared:\t", entry.is_shared().to_string()),
+        ("Size:\t", size(entry.bytes)),
+        ("Description:", entry.description.replace('\n', " ")),
+        ("Cost:\t", cost(entry.cost_ms)),
+        ("Last used:", ago(entry.last_used, now())),
+    ]);
+    lines.extend(entry.users.iter().map(|name| ("Used by:", user(name))));
+    lines.push(("Type:\t", space::kind(entry).to_owned()));
+    let lines: String =
+        lines.iter().flat_map(|(title, value)| [title, "\t", value, "\n"]).collect();
+    lines + "\n"
 }
 
 fn cost(milliseconds: u64) -> String {
@@ -121,7 +119,7 @@ fn cost(milliseconds: u64) -> String {
 }
 
 /// Who uses something, in words.
-fn user(user: &User) -> String {
+pub(super) fn user(user: &User) -> String {
     match user {
         User::Image(name) if user.is_unnamed() => {
             let id = name.split_once("sha256:").map_or(name.as_str(), |(_, digits)| digits);
@@ -143,118 +141,27 @@ pub(super) fn why_kept(args: &WhyKeptArgs, session: &Session) -> Outcome {
     super::each(&args.ids, |id| {
         let why = space::why_kept(&store, id)?;
         let entry = &why.entry;
-        let mut text =
-            format!("{} {}: {}\n", entry.item, size(entry.bytes), shorten(&entry.description, 72));
-        for name in entry.users.iter().map(user) {
-            text += &format!("  kept for {name}\n");
-        }
+        let what = shorten(&entry.description, 72);
+        let mut lines = vec![format!("{} {}: {what}", entry.item, size(entry.bytes))];
+        lines.extend(entry.users.iter().map(|name| format!("  kept for {}", user(name))));
         for above in &why.above {
             let users: Vec<_> = above.users.iter().map(user).collect();
-            let what = shorten(&above.description, 48);
-            text += &format!(
-                "  kept since {} ({what}) stands on it, kept for {}\n",
-                above.item,
-                users.join(", ")
-            );
+            let (item, what) = (&above.item, shorten(&above.description, BRIEF));
+            let users = users.join(", ");
+            lines.push(format!("  kept since {item} ({what}) stands on it, kept for {users}"));
         }
         if let Some(rank) = why.rank {
-            let idle = span(now() - entry.last_used).to_lowercase();
-            text += &format!(
-                "  nobody uses it: it can go, as number {} of {} when space is short\n  making it \
-                 takes about {}, and it was used last {idle} ago\n",
+            lines.push(format!(
+                "  nobody uses it: it can go, as number {} of {} when space is short",
                 rank + 1,
-                why.of,
+                why.of
+            ));
+            let idle = span(now() - entry.last_used).to_lowercase();
+            lines.push(format!(
+                "  making it takes about {}, and it was used last {idle} ago",
                 cost(entry.cost_ms)
-            );
+            ));
         }
-        Ok(text)
+        Ok(lines.join("\n") + "\n")
     })
-}
-
-pub(super) fn verify(args: &VerifyArgs, session: &Session) -> Outcome {
-    let verified = space::verify(&session.store()?, args.repair)?;
-    let findings = &verified.findings;
-    let code = if findings.is_empty() || args.repair { DONE } else { FAILED };
-    if let Some(format) = &args.format {
-        let rows: Vec<_> = findings.iter().map(finding).collect();
-        let titles = json!({
-            "Thing": "THING", "Problem": "PROBLEM", "Remedy": "REMEDY", "Aside": "SET ASIDE",
-            "Users": "USERS",
-        });
-        print(&Format::parse(format)?.rows(&titles, &rows)?)?;
-        return Ok(code);
-    }
-    for found in findings {
-        let mut text = format!("{}: {}\n", thing(&found.thing), found.problem);
-        for name in found.users.iter().map(user) {
-            text += &format!("  {name} needs it\n");
-        }
-        if let Some(aside) = &found.aside {
-            text += &format!("  it was set aside: {}\n", aside.display());
-        }
-        text += &format!("  {}\n", remedy(found, args.repair));
-        print(&text)?;
-    }
-    print(&format!(
-        "{} blobs, {} layers ({} packed again), {} names and {} rows: {}\n",
-        verified.blobs,
-        verified.layers,
-        verified.packed,
-        verified.names,
-        verified.rows,
-        match findings.len() {
-            0 => "all well".to_owned(),
-            1 => "one finding".to_owned(),
-            many => format!("{many} findings"),
-        }
-    ))?;
-    Ok(code)
-}
-
-fn thing(thing: &Thing) -> String {
-    match thing {
-        Thing::Item(item) => item.to_string(),
-        Thing::Name(path) => path.display().to_string(),
-        Thing::Image(name) => format!("the image {name}"),
-        Thing::Index => "the index of results".to_owned(),
-        _ => "something".to_owned(),
-    }
-}
-
-fn finding(found: &Finding) -> Value {
-    json!({
-        "Thing": thing(&found.thing),
-        "Problem": found.problem,
-        "Remedy": remedy(found, found.aside.is_some()),
-        "Aside": found.aside,
-        "Users": found.users.iter().map(user).collect::<Vec<_>>(),
-    })
-}
-
-/// What to do about a finding.
-fn remedy(found: &Finding, repaired: bool) -> String {
-    let images: Vec<&str> = found
-        .users
-        .iter()
-        .filter_map(|user| match user {
-            User::Image(name) | User::Reference(name) => Some(name.as_str()),
-            _ => None,
-        })
-        .collect();
-    let again = match images[..] {
-        [] => "it is made or fetched again when a build needs it".to_owned(),
-        _ => format!("build or pull {} again", images.join(", ")),
-    };
-    match &found.thing {
-        Thing::Index if repaired => "it was made again from the layers' records".to_owned(),
-        Thing::Index => "`rbuild cache verify --repair` makes it again".to_owned(),
-        Thing::Image(name) if User::Image(name.clone()).is_unnamed() => {
-            if repaired { "it was removed" } else { "`rbuild cache verify --repair` removes it" }
-                .to_owned()
-        }
-        Thing::Image(name) => format!("build or pull {name} again, or remove it with `rbuild rmi`"),
-        Thing::Name(_) if repaired => "name the image again".to_owned(),
-        _ if repaired => again,
-        _ => format!("`rbuild cache verify --repair` sets it aside; then {again}"),
-    }
 }

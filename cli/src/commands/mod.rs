@@ -26,6 +26,7 @@ mod run;
 mod save;
 mod signals;
 mod status;
+mod verify;
 mod version;
 mod why;
 
@@ -109,7 +110,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Cache(Cache::Du(args)) => cache::du(&args, session),
         Command::Cache(Cache::Prune(args)) => prune::cache(&args, session),
         Command::Cache(Cache::WhyKept(args)) => cache::why_kept(&args, session),
-        Command::Cache(Cache::Verify(args)) => cache::verify(&args, session),
+        Command::Cache(Cache::Verify(args)) => verify::run(&args, session),
         Command::BuildxPrune(args) => prune::buildx(&args, session),
         Command::SystemPrune(args) => prune::system(&args, session),
         Command::DiskUsage(args) => df::run(&args, session),

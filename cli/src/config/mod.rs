@@ -107,23 +107,6 @@ impl Config {
         value.map(parse).transpose()
     }
 
-    /// How many bytes the store may take, where the user says so: what was typed, else
-    /// `RBUILD_CACHE_MAX`, else `max` below `[cache]` in a file. 0 is no cap.
-    pub(crate) fn cache_max(&self, typed: Option<Size>) -> Result<Option<u64>, ConfigError> {
-        const NAME: &str = "RBUILD_CACHE_MAX";
-        let parse = |value: String| {
-            value.parse::<Size>().map_err(|_| ConfigError::Variable { name: NAME, value })
-        };
-        let found = match (typed, variable(NAME)) {
-            (Some(typed), _) => Some(typed),
-            (None, Some(value)) => Some(parse(value)?),
-            (None, None) => {
-                files()?.into_iter().find_map(|file| file.cache.max).map(parse).transpose()?
-            }
-        };
-        Ok(found.map(|size| size.0).filter(|bytes| *bytes > 0))
-    }
-
     /// The folder of docker's `config.json`.
     pub(crate) fn docker_folder(&self) -> Option<PathBuf> {
         let typed = self.global.config.clone().or_else(|| path("DOCKER_CONFIG"));
@@ -149,6 +132,23 @@ fn files() -> Result<Vec<File>, ConfigError> {
     let user = config.map(|folder| folder.join("rbuild/config.toml"));
     let paths = user.into_iter().chain([MACHINE_FILE.into()]);
     paths.filter_map(|path| File::read(&path).transpose()).collect()
+}
+
+/// How many bytes the store may take, where the user says so: what was typed, else
+/// `RBUILD_CACHE_MAX`, else `max` below `[cache]` in a file. 0 is no cap.
+pub(crate) fn cache_max(typed: Option<Size>) -> Result<Option<u64>, ConfigError> {
+    const NAME: &str = "RBUILD_CACHE_MAX";
+    let parse = |value: String| {
+        value.parse::<Size>().map_err(|_| ConfigError::Variable { name: NAME, value })
+    };
+    let found = match (typed, variable(NAME)) {
+        (Some(typed), _) => Some(typed),
+        (None, Some(value)) => Some(parse(value)?),
+        (None, None) => {
+            files()?.into_iter().find_map(|file| file.cache.max).map(parse).transpose()?
+        }
+    };
+    Ok(found.map(|size| size.0).filter(|bytes| *bytes > 0))
 }
 
 /// How to show a build, where nothing was typed.
