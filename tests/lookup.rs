@@ -35,6 +35,10 @@ fn an_old_answer_serves_where_the_registry_gives_none() {
     let again = home.types("RBUILD_TAG_TTL=0s rbuild --progress plain app");
     assert!(again.stderr.contains("library/busybox:latest as of"), "{again}");
     assert_eq!(again.ok(), first);
+    // The next builds do not wait for it again.
+    let soon = home.types("RBUILD_TAG_TTL=0s rbuild --progress plain --offline app");
+    assert!(soon.stderr.contains("the connection failed"), "{soon}");
+    soon.ok();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rbuild_cache::hash::Hasher;
-use rbuild_cache::{Blob, Digest, ImageEntry, Layer, Snapshot, Store};
+use rbuild_cache::{Blob, Digest, ImageEntry, Layer, Part, Snapshot, Store};
 use rbuild_registry::{CONFIG_LIMIT, Manifest, Reference};
 
 use crate::error::{Error, Result};
@@ -92,20 +92,51 @@ pub(crate) async fn resolve(
     if is_fresh || reference.digest().is_some() {
         return Ok((memo, None));
     }
-    // An old answer is better than a long wait.
-    let once = registries.clone().retry(Retry { count: 0, ..Retry::default() });
-    match fetch(store, &once, &reference, platform).await {
-        Ok(image) => Ok((image, None)),
-        Err(Error::Registry { source, .. }) if source.is_unanswered() => {
-            let told = match source.status() {
-                Some(status) => format!("the registry answered {status}"),
-                None => source.to_string(),
-            };
-            let since = since(age);
-            Ok((memo, Some(format!("using {} as of {since} ago: {told}", reference.familiar()))))
+    let told = if let Some(told) = silence(store, &full) {
+        told
+    } else {
+        // An old answer is better than a long wait.
+        let once = registries.clone().retry(Retry { count: 0, ..Retry::default() });
+        match fetch(store, &once, &reference, platform).await {
+            Ok(image) => return Ok((image, None)),
+            Err(Error::Registry { source, .. }) if source.is_unanswered() => {
+                note_silence(store, &full, &source)
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
+    };
+    let since = since(age);
+    Ok((memo, Some(format!("using {} as of {since} ago: {told}", reference.familiar()))))
+}
+
+/// For how long, in seconds, a registry that gave no answer is not asked for the same again.
+const SILENCE: i64 = 60;
+
+/// What is noted of a registry that gave no answer just now.
+fn silence(store: &Store, full: &str) -> Option<String> {
+    let parts = store.last(&silence_place(full)).ok()??;
+    let [since, told] = parts.as_slice() else { return None };
+    let age = jiff::Timestamp::now().as_second().checked_sub(since.value.parse().ok()?)?;
+    (0..SILENCE).contains(&age).then(|| told.value.clone())
+}
+
+/// Notes that a registry gave no answer, so that not every build waits for none; says which it was.
+fn note_silence(store: &Store, full: &str, error: &rbuild_registry::Error) -> String {
+    let told = match error.status() {
+        Some(status) => format!("the registry answered {status}"),
+        None => error.to_string(),
+    };
+    let part = |name: &str, value: String| Part { name: name.to_owned(), value };
+    let now = jiff::Timestamp::now().as_second().to_string();
+    let parts = [part("since", now), part("told", told.clone())];
+    if let Err(error) = store.remember_last(&silence_place(full), &parts) {
+        tracing::debug!(%error, "the registry is asked again by the next build");
     }
+    told
+}
+
+fn silence_place(full: &str) -> String {
+    format!("no answer for {full}")
 }
 
 /// A span of seconds in its largest unit.
