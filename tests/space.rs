@@ -87,6 +87,39 @@ fn a_cap_is_kept_over_many_builds() {
 }
 
 #[test]
+fn builds_beside_each_other_under_one_cap_are_right() {
+    let home = home();
+    for round in 0..4 {
+        let builds: Vec<_> = (0..4)
+            .map(|number| {
+                // Some steps are those of the neighbours, and some those of another round.
+                let (mine, shared) = ((round + number) % 5, number / 2);
+                let file = format!(
+                    "FROM busybox\nRUN echo {shared} >/shared\n{}RUN echo {mine} >/mine\n\
+                     COPY Dockerfile /f\n",
+                    random("a", 1000 + mine * 8)
+                );
+                home.write(&format!("app{number}/Dockerfile"), file);
+                let line = format!("rbuild -t app{number} --cache-max 8MB app{number}");
+                (number, mine, shared, home.starts(&line))
+            })
+            .collect();
+        for (number, mine, shared, build) in builds {
+            build.wait().ok();
+            let line = format!("rbuild run --rm app{number} sh -c 'cat /shared /mine; wc -c </a'");
+            let expected = format!("{shared}\n{mine}\n{}", (1000 + mine * 8) * 1024);
+            assert_eq!(home.types(&line).ok(), expected);
+        }
+    }
+    home.types("rbuild rmi -f app0 app1 app2 app3").ok();
+    home.write("app0/Dockerfile", "FROM busybox\nRUN echo last >/last\n");
+    home.types("rbuild -t app0 --cache-max 8MB app0").ok();
+    assert!(taken(&home.store()) <= 8 * MEGA);
+    let well = home.types("rbuild cache verify").ok();
+    assert!(well.ends_with(": all well"), "{well}");
+}
+
+#[test]
 fn a_cap_spares_what_is_in_use() {
     let home = home();
     home.builds("kept", &format!("FROM busybox\n{}", random("kept", 3000))).ok();

@@ -196,8 +196,9 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the record of the topmost layer gives these results too. Where there is none, or a
-    /// layer is gone, nothing is said: the row is dropped when somebody asks for it.
+    /// Whether the record of the topmost layer gives these contents too; a result that another store
+    /// knew may have other layers below. Where there is no record, or a layer is gone, nothing is
+    /// said: the row is dropped when somebody asks for it.
     fn agrees(&self, outputs: &Outputs) -> bool {
         outputs.iter().all(|output| {
             let Some(top @ Layer::Made(_)) = output.layers.last() else {
@@ -206,7 +207,7 @@ impl Store {
             let Ok(Some(record)) = self.record(top) else {
                 return true;
             };
-            record.outputs.iter().any(|known| known == output)
+            record.outputs.iter().any(|known| known.content == output.content)
         })
     }
 }
