@@ -298,6 +298,40 @@ fn an_image_that_was_built_here_is_a_base_like_any_other() {
 }
 
 #[test]
+fn layers_are_compressed_as_is_wanted() {
+    let (first, second) = two("FROM busybox\nRUN echo 1 >/a\nRUN echo 2 >/b\n");
+    let folder = first.path("shared").display().to_string();
+    let types = |tag: &str| {
+        let index: Value = serde_json::from_str(&first.read("shared/index.json")).unwrap();
+        let mut all = index["manifests"].as_array().unwrap().iter();
+        let name = "org.opencontainers.image.ref.name";
+        let found = all.find(|one| one["annotations"][name] == tag).unwrap();
+        let digest = found["digest"].as_str().unwrap().replace("sha256:", "shared/blobs/sha256/");
+        let manifest: Value = serde_json::from_str(&first.read(&digest)).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().iter();
+        let names = layers.map(|it| it["mediaType"].as_str().unwrap().rsplit_once('.').unwrap().1);
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let to = format!("--cache-to type=local,dest={folder}");
+    build(&first, &format!("{to},tag=zstd,compression=zstd {to},tag=gzip"));
+    assert_eq!(
+        (types("zstd"), types("gzip")),
+        (vec!["tar+zstd".into(); 2], vec!["tar+gzip".into(); 2])
+    );
+    let from = format!("--cache-from type=local,src={folder},tag=zstd");
+    let to = format!("{to},compression=uncompressed");
+    build(&second, &format!("{from} {to},tag=same {to},tag=plain,force-compression=true"));
+    assert_eq!((types("same"), types("plain")), (types("zstd"), vec!["tar".into(); 2]));
+    for tag in ["zstd", "plain"] {
+        let third = home();
+        third.write("app/Dockerfile", "FROM busybox\nRUN echo 1 >/a\nRUN echo 2 >/b\n");
+        let from = format!("--cache-from type=local,src={folder},tag={tag}");
+        assert_eq!(build(&third, &from).ran, [""; 0]);
+        assert_eq!(third.types("rbuild run --rm app cat /a /b").ok(), "1\n2");
+    }
+}
+
+#[test]
 fn what_was_pushed_with_the_image_is_not_sent_again() {
     let home = home();
     home.write("app/Dockerfile", "FROM busybox\nRUN echo 1 >/a\nRUN echo 2 >/b\n");

@@ -45,7 +45,7 @@ use std::future::Future;
 pub use build::{Build, Built, ContextReference, DockerfileSource};
 pub use context::ContextSource;
 pub use error::{Error, ErrorKind, Result, Source, StepError};
-pub use export::{Destination, Output};
+pub use export::{Compression, Destination, Output};
 pub use platform::Platform;
 pub use rbuild_cache::{Digest, ImageEntry, Layer, Store};
 pub use rbuild_registry::{Pushed, Reference, docker_config};

@@ -268,7 +268,8 @@ impl Run {
             world.end_base(step);
         }
         let (outputs, used) = solved.map_err(|error| self.failed(lowered, error))?;
-        let (snapshot, bases) = (outputs[0].clone(), layers.into_values().collect());
+        let bases = resolved.values().flat_map(|image| image.entry.layers.iter().cloned());
+        let (snapshot, bases) = (outputs[0].clone(), bases.collect());
         Ok(Solved { snapshot, used, bases, graph: lowered.graph.clone() })
     }
 

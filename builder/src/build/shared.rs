@@ -3,7 +3,7 @@
 use super::Build;
 use super::run::Run;
 use crate::registries::Registries;
-use crate::share::{self, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, Found};
+use crate::share::{self, CacheFrom, CachePlace, CacheTo, Found};
 
 /// The argument that asks for a cache in the image, as docker's builder does.
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
@@ -34,9 +34,7 @@ impl Run {
         let is_on =
             |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
         if self.build.request.arguments.get(INLINE).is_some_and(is_on) {
-            let place = CachePlace::Inline;
-            let (mode, mounts) = (CacheMode::Min, CacheMounts::None);
-            caches.push(CacheTo { place, mode, mounts, ignore_error: false });
+            caches.push(CacheTo::new(CachePlace::Inline));
         }
         caches
     }

@@ -12,6 +12,10 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// The media type of a layer that is compressed with gzip.
 pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// The media type of a layer that is compressed with zstd.
+pub(crate) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// The media type of a layer that is not compressed.
+pub(crate) const LAYER_PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// What another document says about a blob.
 #[derive(Debug, Clone, Serialize)]
@@ -60,10 +64,8 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
 pub(crate) fn oci_layer(media_type: &str) -> &str {
     match media_type {
         "application/vnd.docker.image.rootfs.diff.tar.gzip" => LAYER_GZIP,
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
-            "application/vnd.oci.image.layer.v1.tar+zstd"
-        }
-        "application/vnd.docker.image.rootfs.diff.tar" => "application/vnd.oci.image.layer.v1.tar",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd" => LAYER_ZSTD,
+        "application/vnd.docker.image.rootfs.diff.tar" => LAYER_PLAIN,
         other => other,
     }
 }

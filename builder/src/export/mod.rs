@@ -17,6 +17,8 @@ use crate::error::Result;
 use crate::image::ImageConfig;
 use crate::registries::Registries;
 
+pub use compress::Compression;
+
 pub(crate) use archive::{Format, write as write_archive};
 
 /// Where the result of a build goes.

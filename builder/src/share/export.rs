@@ -16,7 +16,7 @@ use crate::error::{Error, Result, with_causes};
 use crate::export::compress;
 use crate::export::manifest::digest;
 use crate::registries::Registries;
-use crate::worker::fetch::blocking;
+use crate::worker::fetch::{self, blocking};
 
 /// How many chunks of a cache mount are sent at the same time.
 const AT_ONCE: usize = 8;
@@ -134,7 +134,7 @@ impl Exports<'_> {
         let Self { store, registries, events, .. } = *self;
         let sender = Sender { store, registries, events, step };
         let layers = self.solved.layers(cache.mode);
-        let sent = layers.iter().map(|layer| self.layer(&place, sender, layer));
+        let sent = layers.iter().map(|layer| self.layer(cache, &place, sender, layer));
         let sent: Vec<Option<Blob>> = join_all(sent).await.into_iter().collect::<Result<_>>()?;
         let (mut names, mut blobs) = (HashMap::new(), Vec::new());
         for (layer, blob) in layers.into_iter().zip(sent) {
@@ -182,26 +182,40 @@ impl Exports<'_> {
     /// where it was since, is left out.
     async fn layer(
         &self,
+        cache: &CacheTo,
         place: &Place,
         sender: Sender<'_>,
         layer: &Layer,
     ) -> Result<Option<Blob>> {
-        let Sender { store, registries, events, step } = sender;
-        let blob = match layer {
-            Layer::Pulled { blob, .. } => blob.clone(),
-            _ => {
-                let blob = compress::blob(store, registries, layer, events, Some(step)).await?;
-                Blob { from: place.beside(self.pushed), ..blob }
-            }
+        let Layer::Pulled { blob, .. } = layer else {
+            let blob = compress::made(self.store, layer, cache.compression).await?;
+            let blob = Blob { from: place.beside(self.pushed), ..blob };
+            return place.send(sender, blob).await.map(Some);
         };
-        match (layer, place.send(sender, blob).await) {
-            (Layer::Pulled { .. }, Err(error)) if error.is_loss() => {
+        match self.pulled(cache, place, sender, blob).await {
+            Err(error) if error.is_loss() => {
                 let text = format!("a layer is left out: {}", with_causes(&error));
-                events.emit(step, What::Warning { text });
+                sender.events.emit(sender.step, What::Warning { text });
                 Ok(None)
             }
-            (_, sent) => sent.map(Some),
+            sent => sent.map(Some),
         }
+    }
+
+    /// Sends a layer that another machine has compressed.
+    async fn pulled(
+        &self,
+        cache: &CacheTo,
+        place: &Place,
+        sender: Sender<'_>,
+        blob: &Blob,
+    ) -> Result<Blob> {
+        let Sender { store, registries, events, step } = sender;
+        if !cache.force_compression {
+            return place.send(sender, blob.clone()).await;
+        }
+        fetch::blob(store, registries, blob, events, Some(step)).await?;
+        place.send(sender, compress::again(store, blob, cache.compression).await?).await
     }
 
     fn tell(&self, step: StepId, part: String) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use oci_spec::image::ImageManifest;
 use rbuild_cache::{Blob, Digest, Store};
 use rbuild_registry::{CONFIG_LIMIT, MANIFEST_LIMIT};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use super::artifact::{self, Found};
@@ -50,6 +51,9 @@ pub(super) fn write(
     let failed = |source| Error::Write { path: folder.to_owned(), source };
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(failed)?;
+    // Another export may write to it as well, of this process or another one.
+    let alone = File::open(folder).map_err(failed)?;
+    flock(&alone, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
     for blob in layers {
         let mut bytes =
             store.open_blob(&blob.digest).map_err(Error::store("read a layer of the cache"))?;

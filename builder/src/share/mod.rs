@@ -23,6 +23,8 @@ use std::path::PathBuf;
 
 use rbuild_cache::Digest;
 
+use crate::export::Compression;
+
 pub use bucket::S3Cache;
 pub(crate) use export::{Exports, Solved, inline};
 pub(crate) use import::{Found, chunks, import, imported};
@@ -55,8 +57,26 @@ pub struct CacheTo {
     pub mode: CacheMode,
     /// Which cache mounts of its steps.
     pub mounts: CacheMounts,
+    /// How its layers are compressed.
+    pub compression: Compression,
+    /// Whether that is also done to layers which other machines have compressed otherwise.
+    pub force_compression: bool,
     /// Whether the build is good though the cache cannot be written.
     pub ignore_error: bool,
+}
+
+impl CacheTo {
+    /// A cache of the steps whose files are in the result, there.
+    pub fn new(place: CachePlace) -> Self {
+        Self {
+            place,
+            mode: CacheMode::default(),
+            mounts: CacheMounts::default(),
+            compression: Compression::default(),
+            force_compression: false,
+            ignore_error: false,
+        }
+    }
 }
 
 /// Where a cache is written.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use rbuild::{
-    Access, Bucket, Build, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, S3Cache,
+    Access, Bucket, Build, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, Compression,
+    S3Cache,
 };
 
 use crate::args::{BuildArgs, csv};
@@ -82,6 +83,28 @@ impl<'a> Asked<'a> {
                 Err(self.wrong(&format!("`{key}={value}` is not supported yet")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Takes how layers are compressed.
+    fn compression(&mut self) -> Result<Compression, Failure> {
+        let (kind, level) = (self.take("compression"), self.take("compression-level"));
+        let level: Option<u8> = match level.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(level)) => Some(level),
+            Some(Err(_)) => return Err(self.wrong("`compression-level` is no level")),
+        };
+        match (kind.as_deref(), level) {
+            (None | Some("gzip"), None) => Ok(Compression::default()),
+            (None | Some("gzip"), Some(level @ 0..=9)) => Ok(Compression::Gzip(level.into())),
+            (Some("zstd"), level @ (None | Some(0..=22))) => {
+                Ok(Compression::Zstd(level.unwrap_or_default().into()))
+            }
+            (Some("uncompressed"), _) => Ok(Compression::None),
+            (None | Some("gzip" | "zstd"), Some(level)) => {
+                Err(self.wrong(&format!("there is no level {level}")))
+            }
+            (Some(kind), _) => Err(self.wrong(&format!("`compression={kind}` is not supported"))),
         }
     }
 
@@ -191,13 +214,20 @@ fn to(text: &str) -> Result<CacheTo, Failure> {
         "s3" => CachePlace::S3(Box::new(fields.bucket()?)),
         other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
     };
-    // It is an image manifest with OCI's media types, whose layers are compressed with gzip.
+    // It is always an image manifest with OCI's media types.
     fields.only("image-manifest", &["true", "1"])?;
     fields.only("oci-mediatypes", &["true", "1"])?;
-    fields.only("compression", &["gzip"])?;
-    fields.only("force-compression", &["false", "0"])?;
+    let compression = fields.compression()?;
+    let force_compression = fields.truth("force-compression", false)?;
     fields.end()?;
-    Ok(CacheTo { place, mode, mounts, ignore_error })
+    Ok(CacheTo {
+        mode,
+        mounts,
+        compression,
+        force_compression,
+        ignore_error,
+        ..CacheTo::new(place)
+    })
 }
 
 #[cfg(test)]
@@ -232,10 +262,15 @@ mod tests {
             ("type=inline,mode=min", CachePlace::Inline, Min, false),
         ];
         for (text, place, mode, ignore_error) in table {
-            let expected = CacheTo { place, mode, mounts: CacheMounts::None, ignore_error };
+            let expected = CacheTo { mode, ignore_error, ..CacheTo::new(place) };
             assert_eq!(to(text).ok(), Some(expected), "{text}");
         }
         let mounts = |text: &str| to(&format!("type=local,dest=x,{text}")).ok().unwrap().mounts;
+        let how = |text: &str| to(&format!("type=local,dest=x,{text}")).ok().unwrap().compression;
+        assert_eq!(how("compression=gzip,compression-level=9"), Compression::Gzip(9));
+        assert_eq!(how("compression=zstd"), Compression::Zstd(0));
+        assert_eq!(how("compression=zstd,compression-level=19"), Compression::Zstd(19));
+        assert_eq!(how("compression=uncompressed,force-compression=true"), Compression::None);
         let only = |ids: [&str; 2]| CacheMounts::Only(ids.map(str::to_owned).into());
         assert_eq!(mounts("mounts=all"), CacheMounts::All);
         assert_eq!(mounts("mounts=/a;b"), only(["/a", "b"]));
@@ -251,6 +286,8 @@ mod tests {
             "type=registry,ref=a,mode=all",
             "type=registry,ref=a,image-manifest=false",
             "type=registry,ref=a,compression=estargz",
+            "type=registry,ref=a,compression-level=10",
+            "type=registry,ref=a,compression=zstd,compression-level=23",
             "type=registry,ref=a,ignore-error=maybe",
             "type=registry,ref=a,x=y",
             "type=registry,ref",
