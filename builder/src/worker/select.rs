@@ -29,9 +29,32 @@ pub(crate) struct Match {
     pub(crate) pivot: usize,
 }
 
-/// Whether a pattern names more than one path.
+/// Whether a text has signs that mean something in patterns.
 pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '\\'])
+}
+
+/// Whether a pattern can name more than one path: what is escaped stands for itself.
+fn has_wildcards(pattern: &str) -> bool {
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' => drop(characters.next()),
+            '*' | '?' | '[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The name that a pattern without wildcards stands for.
+fn unescaped(pattern: &str) -> String {
+    let mut characters = pattern.chars();
+    let next = move || match characters.next()? {
+        '\\' => characters.next(),
+        c => Some(c),
+    };
+    std::iter::from_fn(next).collect()
 }
 
 /// Finds what a pattern names below `root`; `visible` hides paths from it.
@@ -47,8 +70,8 @@ pub(crate) fn find(
     let pivot = before.split('/').filter(|part| !part.is_empty()).count();
     let whole = format!("{before}/{after}");
     let parts: Vec<&str> = whole.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if !is_pattern(&whole) {
-        let named: PathBuf = parts.iter().collect();
+    if !has_wildcards(&whole) {
+        let named: PathBuf = parts.iter().map(|part| unescaped(part)).collect();
         let real = resolve(root, &named)?;
         let shown =
             |path: &Path| path.as_os_str().is_empty() || visible(path, is_directory(root, path));
@@ -427,6 +450,19 @@ mod tests {
         assert_eq!(names("out").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names("loop").is_err());
         assert_eq!(names("a/1.txt/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn what_is_escaped_is_a_name_that_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a*b"), "").unwrap();
+        let root = std::fs::File::open(folder.path()).unwrap();
+        let found = find_in(root.as_fd(), "a\\*\\b").unwrap();
+        assert_eq!(found[0].named, Path::new("a*b"));
+        for missing in ["a\\*c", "a\\b"] {
+            let error = find_in(root.as_fd(), missing).unwrap_err();
+            assert!(matches!(error, StepError::NotFound { .. }), "{error}");
+        }
     }
 
     #[test]
