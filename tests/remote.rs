@@ -174,6 +174,9 @@ fn what_is_not_in_a_repository_is_said() {
     assert!(commit.contains("no branch or tag leads to it"), "{commit}");
     let folder = said(&format!("{url}#v1:none"), 3);
     assert!(folder.contains("take the folder `none`"), "{folder}");
+    let error = home.types(&format!("rbuild {url}#v1:sub")).fails(1);
+    assert!(error.contains("there is no Dockerfile at `Dockerfile`"), "{error}");
+    assert!(error.contains("hint: name it with `-f FILE`, by its path in the context"), "{error}");
     let gone = said(&web.url("gone.git"), 3);
     assert!(gone.contains("git ls-remote"), "{gone}");
     let query = said(&format!("{url}?what=1"), 1);

@@ -379,11 +379,14 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoDockerfile(path) => {
-                let folder = path.parent().unwrap_or(path);
-                Some(format!(
-                    "name it with `-f FILE`, or give the folder that has it in place of `{}`",
-                    folder.display()
-                ))
+                let folder = path.parent().unwrap_or(path).display().to_string();
+                Some(match folder.as_str() {
+                    "" => "name it with `-f FILE`, by its path in the context".to_owned(),
+                    folder => format!(
+                        "name it with `-f FILE`, or give the folder that has it in place of \
+                         `{folder}`"
+                    ),
+                })
             }
             Self::Dockerfile { errors, .. } => errors.first()?.hint.clone(),
             Self::Step { source, .. } => match &**source {

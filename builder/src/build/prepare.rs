@@ -93,7 +93,9 @@ impl Build {
                             Some(first.with_file_name("dockerfile")),
                             text,
                         ),
-                        None => return Err(Error::NoDockerfile(first)),
+                        // What came from elsewhere has a place here that nobody knows.
+                        None if self.context.is_local() => return Err(Error::NoDockerfile(first)),
+                        None => return Err(Error::NoDockerfile("Dockerfile".into())),
                     },
                 }
             }

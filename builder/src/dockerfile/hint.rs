@@ -15,7 +15,9 @@ fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Opt
         return None;
     }
     let lower = word.to_ascii_lowercase();
-    let limit = (word.chars().count() / 3).clamp(1, 3);
+    let length = word.chars().count();
+    // Of a single letter nothing is left that could be near.
+    let limit = (length / 3).clamp(1, 3).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= LONGEST)
@@ -62,6 +64,7 @@ mod tests {
         assert_eq!(nearest("copyy", names), Some("COPY"));
         assert_eq!(nearest("ENTRPYOINT", names), Some("ENTRYPOINT"));
         assert_eq!(nearest("apt-get", names), None);
+        assert_eq!(nearest("U", ["G", "GG"]), None);
         assert_eq!(nearest(&"x".repeat(100_000), names), None);
     }
 }

@@ -95,7 +95,9 @@ impl Git {
         let mut command = self.command(folder);
         command.args(arguments).envs(environment.iter().copied());
         let doing = || match arguments.first() {
-            Some(verb) => format!("git {} `{}`", verb.as_ref().display(), redacted(&self.remote)),
+            Some(verb) => {
+                format!("run `git {}` for `{}`", verb.as_ref().display(), redacted(&self.remote))
+            }
             None => "run git".to_owned(),
         };
         let output = command.output().await.map_err(|error| Error::Git {
