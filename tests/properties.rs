@@ -157,3 +157,31 @@ fn another_path_other_times_and_another_store_give_the_same_keys() {
     two.types("rbuild elsewhere/of/it").ok();
     assert!(keys(&two).len() > 10);
 }
+
+#[test]
+fn looking_what_is_known_fetches_nothing() {
+    let (first, second) = (home(), home());
+    let file = "FROM busybox AS make\nRUN echo made >/made\n\
+                FROM busybox\nCOPY --from=make /made /made\nRUN cat /made\n";
+    for home in [&first, &second] {
+        home.write("app/Dockerfile", file);
+    }
+    let registry = &first.registry;
+    let (one, two) = (format!("{}/one", registry.host()), format!("{}/two", registry.host()));
+    steps(&first, &format!("--cache-to type=registry,ref={one},mode=max"));
+    assert_eq!(steps(&second, &format!("--cache-from {one}")), [""; 0]);
+    registry.forget_requests();
+    // All is known by definition here, and for their keys by content, which travel along where they
+    // are known, a part of a layer would have to be digested that is not here.
+    assert_eq!(steps(&second, &format!("--cache-to type=registry,ref={two},mode=max")), [""; 0]);
+    assert!(registry.manifest("two", "latest").is_some());
+    let manifest = String::from_utf8(registry.manifest("one", "latest").unwrap()).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    let requests = [registry.requests(), second.registry.requests()].concat();
+    for layer in layers.iter().map(|layer| layer["digest"].as_str().unwrap()) {
+        let get = |request: &&String| request.starts_with("GET") && request.contains(layer);
+        assert_eq!(requests.iter().find(get), None);
+    }
+    assert!(!second.store().join("layers").exists(), "no layer is here");
+}
