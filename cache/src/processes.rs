@@ -78,6 +78,20 @@ fn other_process() {
             let _ = std::io::stdin().read(&mut [0]);
             drop(visit);
         }
+        "collect" => {
+            let asked = std::cell::Cell::new(0);
+            let others = || {
+                asked.set(asked.get() + 1);
+                if asked.get() == 2 {
+                    println!("aside");
+                    let _ = std::io::stdin().read(&mut [0]);
+                }
+                Ok(Vec::new())
+            };
+            let all = |_: &crate::Entry| true;
+            let wish = Wish { over: 0, keep: 0, matches: &all, unnamed: false, others: &others };
+            store.collect(&wish).unwrap();
+        }
         "steps" => {
             for number in 0.. {
                 step(&store, number);
@@ -141,6 +155,24 @@ fn what_a_killed_process_used_is_free() {
     other.kill();
     assert_eq!(collect(), 1);
     assert!(store.find(&[key(0, 1)]).unwrap()[0].is_none());
+}
+
+#[test]
+fn a_sweep_ends_what_a_killed_collection_began() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store_in(&place);
+    step(&store, 1);
+    let mut other = Other::start(&place, "collect");
+    other.wait_for("aside");
+    assert!(store.find(&[key(0, 1)]).unwrap()[0].is_none(), "nobody finds it");
+    assert_eq!(store.sweep().unwrap(), 0, "it may move back");
+    other.kill();
+    assert!(store.sweep().unwrap() > 0);
+    assert_eq!(fs::read_dir(store.root().join(LAYERS)).unwrap().count(), 0);
+    let nobody = || Ok(Vec::new());
+    assert!(store.verify(&nobody, false).unwrap().findings.is_empty());
+    step(&store, 1);
+    assert!(store.find(&[key(0, 1)]).unwrap()[0].is_some());
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod look;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs;
 
 use rayon::prelude::*;
@@ -146,7 +147,7 @@ impl Store {
     ///
     /// It may be too much, since files that layers share count for each, but not too little.
     pub fn weigh(&self) -> Result<u64> {
-        let in_use: Vec<Item> =
+        let in_use: HashSet<Item> =
             self.users()?.into_iter().flat_map(|user| user.items.unwrap_or_default()).collect();
         let items = self.items()?;
         let weights = items.par_iter().map(|item| self.weight(item, in_use.contains(item)));
