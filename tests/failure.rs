@@ -40,6 +40,7 @@ fn an_image_that_cannot_be_had_is_shown_where_it_is_named() {
     let error = home.builds("app", file).fails(3);
     assert!(error.contains(">>> COPY --from=buidler /x /"), "{error}");
     assert!(error.contains("hint: did you mean `builder`?"), "{error}");
+    assert!(!error.contains("caused by"), "the causes stand in one line: {error}");
     let error = home.builds("app", "ARG A=Busy\nFROM ${A}Box\n").fails(1);
     assert!(error.contains("`BusyBox` is not the name of an image: "), "{error}");
     assert!(error.contains(" --> Dockerfile:2:1\n"), "{error}");

@@ -213,10 +213,10 @@ pub enum StepError {
         disk: DiskFull,
     },
     /// It could not be found out what the name of an image stands for.
-    #[error("{}", with_causes(.source))]
+    #[error("{}", with_causes(.error))]
     Image {
         /// Why.
-        source: Arc<Error>,
+        error: Arc<Error>,
         /// What the user can do.
         hint: Option<String>,
     },
@@ -351,9 +351,10 @@ impl Error {
             }
             Self::Step { source, .. } => match &**source {
                 StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
-                StepError::Fetch(error) | StepError::Image { source: error, .. } => error.kind(),
+                StepError::Fetch(error) | StepError::Image { error, .. } => error.kind(),
                 StepError::Full { step, .. } => match &**step {
                     StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
+                    StepError::Fetch(error) => error.kind(),
                     _ => ErrorKind::Step(None),
                 },
                 _ => ErrorKind::Step(None),

@@ -228,7 +228,7 @@ impl Run {
         let names = stages.filter_map(|stage| stage.from.value.name.as_deref());
         let near = dockerfile::suggest(&wanted.value.reference.to_lowercase(), names);
         let hint = near.or_else(|| error.hint());
-        let source = Box::new(StepError::Image { source: Arc::new(error), hint });
+        let source = Box::new(StepError::Image { error: Arc::new(error), hint });
         Error::Step { file: self.prepared.file.clone(), span: Some(wanted.span), source }
     }
 
