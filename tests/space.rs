@@ -395,6 +395,15 @@ fn a_full_disk_is_told_with_what_a_prune_would_free() {
 }
 
 #[test]
+fn a_disk_too_small_for_the_base_is_the_machines_fault() {
+    let (home, disk) = on_small_disk(3);
+    let error = home.builds("app", "FROM busybox\nRUN true\n").fails(3);
+    assert!(error.contains("No space left on device: the step needs more than the "), "{error}");
+    assert!(error.contains("hint: "), "{error}");
+    drop((disk, home));
+}
+
+#[test]
 fn a_cap_keeps_a_small_disk_from_getting_full() {
     let (home, disk) = on_small_disk(24);
     for number in 0..8 {

@@ -198,7 +198,7 @@ impl World {
             tracing::warn!(%error, "a layer of a cache is gone");
             return Error::Lost(Box::new(layer.clone()));
         }
-        unfetched(error)
+        Error::failed(StepError::Fetch(Arc::new(error)).with_disk(&self.store))
     }
 
     /// The folder of a snapshot that is one.
