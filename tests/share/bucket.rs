@@ -20,7 +20,7 @@ const USER: [&str; 2] = ["tester", "hush-hush"];
 
 /// An object store with one empty bucket, that runs as long as this lives.
 #[derive(Debug)]
-pub struct Bucket {
+pub(super) struct Bucket {
     folder: TempDir,
     address: SocketAddr,
     // Dropped, it stops.
@@ -29,10 +29,10 @@ pub struct Bucket {
 
 impl Bucket {
     /// The bucket's name.
-    pub const NAME: &str = "shared";
+    const NAME: &str = "shared";
 
     /// Starts it.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         fs::create_dir(folder.path().join(Self::NAME)).expect("a folder can be made");
         let files = FileSystem::new(folder.path()).expect("the folder is there");
@@ -49,7 +49,7 @@ impl Bucket {
     }
 
     /// The flags of a cache in it.
-    pub fn flags(&self) -> String {
+    pub(super) fn flags(&self) -> String {
         let (name, address) = (Self::NAME, self.address);
         format!(
             "type=s3,bucket={name},region=us-east-1,endpoint_url=http://{address},\
@@ -58,13 +58,13 @@ impl Bucket {
     }
 
     /// The variables by which its user is known.
-    pub fn login(&self) -> String {
+    pub(super) fn login(&self) -> String {
         let [id, secret] = USER;
         format!("AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}")
     }
 
     /// The file of an object.
-    pub fn file(&self, key: &str) -> PathBuf {
+    pub(super) fn file(&self, key: &str) -> PathBuf {
         self.folder.path().join(Self::NAME).join(key)
     }
 }

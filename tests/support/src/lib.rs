@@ -10,7 +10,6 @@
 
 pub mod archive;
 mod base;
-mod bucket;
 mod gate;
 mod home;
 mod http;
@@ -24,7 +23,6 @@ mod web;
 use std::time::{Duration, Instant};
 
 pub use base::{BASE, Base, digest};
-pub use bucket::Bucket;
 pub use gate::Gate;
 pub use home::Home;
 pub use kit::{Server, find_kit, free_ports, skipped};
