@@ -88,9 +88,14 @@ impl Attempt {
         }
         let node = self.node(index);
         let lane = self.lane(node.definition, node.tainted);
-        let (handle, leads) = self.shared.solving.join(lane, || Arc::clone(self).fly(index));
-        let first = !self.asked[index].swap(true, Ordering::Relaxed);
-        let outputs = if leads || !first {
+        let asked = &self.asked[index];
+        // Said before another task of this build can find the flight, which must not take it for
+        // another build's.
+        let (handle, leads) = self.shared.solving.join(lane, || {
+            asked.store(true, Ordering::Relaxed);
+            Arc::clone(self).fly(index)
+        });
+        let outputs = if leads || asked.swap(true, Ordering::Relaxed) {
             handle.clone().await?
         } else {
             follow(self.report(node.step), &handle, CachedBy::Definition).await?
