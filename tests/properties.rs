@@ -30,7 +30,9 @@ fn layers_with(home: &Home, name: &str) -> Vec<PathBuf> {
 fn lose(home: &Home, name: &str) {
     let layers = layers_with(home, name);
     assert!(!layers.is_empty(), "no layer holds {name}");
-    layers.iter().for_each(|layer| fs::remove_dir_all(layer).unwrap());
+    for layer in layers {
+        fs::remove_dir_all(layer).unwrap();
+    }
 }
 
 /// Of all records: the description, and the key by definition or by content.
