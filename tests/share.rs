@@ -107,6 +107,7 @@ fn a_cache_in_a_registry_is_used_without_a_layer() {
     let lines = second.types("rbuild run --rm app sh -c 'wc -l <last'").ok();
     assert_eq!(lines, "32");
     assert_eq!(fetched(&first.registry, &layers).len(), 3);
+    assert_eq!(build(&second, "--build-arg LAST=17").ran.len(), 3, "all steps are known");
 }
 
 #[test]

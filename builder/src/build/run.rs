@@ -255,14 +255,16 @@ impl Run {
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let layers: HashMap<Digest, Layer> = resolved.values().flat_map(layers_of).collect();
+        // What was found elsewhere of any step is to be known here from now on.
+        let lists = !self.exports().is_empty() || !found.is_empty();
         let store = self.store.clone().importing(imported(found, &layers));
         let solver = Solver::new(store, worker);
         let (graph, target) = (&lowered.graph, lowered.target);
-        let solved = if self.exports().is_empty() {
+        let solved = if lists {
+            solver.solve_and_list(graph, target, Mode::Build, &self.events).await
+        } else {
             let outputs = solver.solve(graph, target, Mode::Build, &self.events).await;
             outputs.map(|outputs| (outputs, Vec::new()))
-        } else {
-            solver.solve_and_list(graph, target, Mode::Build, &self.events).await
         };
         for step in bases {
             world.end_base(step);
