@@ -1,7 +1,7 @@
 //! The end-to-end tests: what a user types, and what comes of it. This is their table of contents.
 //!
-//! They need root, for the namespaces and mounts of containers, and Debian's `busybox-static` and `strace`;
-//! `tests/run` installs what is missing. None is skipped silently.
+//! They need root, for the namespaces and mounts of containers, and Debian's `busybox-static` and
+//! `strace`; `tests/run` installs what is missing. None is skipped silently.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
