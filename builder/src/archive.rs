@@ -7,6 +7,9 @@ const HEAD: usize = 512;
 /// How much of a compressed archive is read at once, in bytes.
 const BUFFER: usize = 256 << 10;
 
+/// How much memory an xz archive may ask for, in KiB; `xz -9` asks for 65 MiB.
+const XZ_MEMORY: u32 = 256 << 10;
+
 /// The compressions that are understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
@@ -89,13 +92,32 @@ where
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(reader)?),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        Compression::Xz => Box::new(lzma_rust2::XzReader::new(reader, true)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, XZ_MEMORY)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_that_asks_for_much_memory_is_not_read() {
+        // A stream header, and a block whose dictionary has 4 GiB.
+        let mut xz = b"\xfd7zXZ\0\0\x00\xff\x12\xd9\x41\x02\x00\x21\x01\x28\0\0\0".to_vec();
+        let checksum = crc32(&xz[12..]);
+        xz.extend(checksum.to_le_bytes());
+        xz.extend([0x80; 64]);
+        let mut bytes = Vec::new();
+        let error = plain(io::Cursor::new(xz), Compression::Xz).unwrap().read_to_end(&mut bytes);
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |mut sum, byte| {
+            sum ^= u32::from(*byte);
+            (0..8).fold(sum, |sum, _| (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
+        })
+    }
 
     #[test]
     fn an_archive_is_told_by_its_content() {

@@ -73,7 +73,7 @@ pub fn unpack_into(
     owner: Option<(u32, u32)>,
 ) -> Result<()> {
     let mut archive = Archive::new(BufReader::with_capacity(256 << 10, tar));
-    extract(&mut archive, Extractor::new(folder), owner).map(drop)
+    extract(&mut archive, Extractor::new(folder).without_whiteouts(), owner).map(drop)
 }
 
 /// Makes all entries, and returns the marks that the layer gets.

@@ -27,6 +27,8 @@ pub(super) struct Extractor<'a> {
     /// The times of folders, which are set last: every new entry changes the time of its folder.
     times: Vec<(Box<[u8]>, Time)>,
     whiteouts: Whiteouts,
+    /// Whether what stands for a removed file is refused.
+    no_whiteouts: bool,
 }
 
 /// What the layer hides of those below it.
@@ -50,7 +52,13 @@ fn failed(path: &[u8]) -> impl Fn(Failure) -> Error + Copy {
 impl<'a> Extractor<'a> {
     pub(super) fn new(root: BorrowedFd<'a>) -> Self {
         let whiteouts = Whiteouts { none: true, all: false };
-        Self { root, parents: Parents::new(root), times: Vec::new(), whiteouts }
+        let parents = Parents::new(root);
+        Self { root, parents, times: Vec::new(), whiteouts, no_whiteouts: false }
+    }
+
+    /// Refuses what stands for a removed file: only a layer has any to remove.
+    pub(super) fn without_whiteouts(self) -> Self {
+        Self { no_whiteouts: true, ..self }
     }
 
     /// Makes one entry, with the content that comes next in the archive.
@@ -64,6 +72,11 @@ impl<'a> Extractor<'a> {
             return self.make_root(entry).map_err(failed);
         };
         if let Some(hidden) = place.name.strip_prefix(WHITEOUT) {
+            if self.no_whiteouts {
+                let reason = "names that begin with `.wh.` stand for removed files";
+                let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
+                return Err(failed(("make", error)));
+            }
             return self.hide(&place, hidden).map_err(failed);
         }
         match entry.kind {

@@ -464,3 +464,15 @@ fn large_files_pass_piece_by_piece() {
     assert_eq!(layer.read("after"), "x");
     assert_eq!(layer.status("large").permissions().mode() & 0o777, 0o644);
 }
+
+#[test]
+fn what_is_added_to_a_folder_removes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = fs::File::open(folder.path()).unwrap();
+    fs::write(folder.path().join("a"), "").unwrap();
+    let tar = Tar::default().file(".wh.a", "");
+    let error = unpack_into(root.as_fd(), tar.0.as_slice(), None).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "names that begin with `.wh.` stand for removed files");
+    assert!(folder.path().join("a").exists());
+}
