@@ -439,7 +439,7 @@ fn cache_mounts_travel_and_only_what_changed_is_sent_again() {
 fn a_cache_in_a_bucket_is_used_without_a_layer() {
     let (first, second) = two(&twenty_steps());
     let bucket = Bucket::start();
-    let (flags, login) = (bucket.flags(), bucket.login());
+    let (flags, login) = (bucket.flags(), Bucket::login());
     let build = |home: &Home, flags: &str| {
         let line = format!("{login} rbuild -t app --progress plain {flags} app");
         let built = home.types(&line);

@@ -58,7 +58,7 @@ impl Bucket {
     }
 
     /// The variables by which its user is known.
-    pub(super) fn login(&self) -> String {
+    pub(super) fn login() -> String {
         let [id, secret] = USER;
         format!("AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret}")
     }
