@@ -217,6 +217,12 @@ impl Error {
         }
     }
 
+    /// Whether there was not even a connection: a name that is unknown, a port where nobody listens.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        let Self::Connection { source, .. } = self else { return false };
+        source.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
+    }
+
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,

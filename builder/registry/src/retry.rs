@@ -25,6 +25,10 @@ pub struct Retry {
     pub longest: Duration,
 }
 
+/// How many times more a server is called that has not been reached at all: one that restarts is
+/// back soon, and for a name or port that is wrong nobody should wait long.
+const UNREACHABLE: u32 = 2;
+
 impl Default for Retry {
     fn default() -> Self {
         Self { count: 5, delay: Duration::from_secs(1), longest: Duration::from_mins(1) }
@@ -39,7 +43,8 @@ impl Retry {
 
     /// `random` stretches over the whole range of u64.
     fn pause_at(&self, failures: u32, error: &Error, random: u64) -> Option<Duration> {
-        if failures > self.count || !error.is_transient() {
+        let count = if error.is_unreachable() { self.count.min(UNREACHABLE) } else { self.count };
+        if failures > count || !error.is_transient() {
             return None;
         }
         if let Some(asked) = error.retry_after() {
