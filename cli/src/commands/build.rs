@@ -133,7 +133,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     if let Some(platform) = platform(one_platform(&args.platforms)?)? {
         build = build.platform(platform);
     }
-    if let Some(time) = session.config.tag_ttl()? {
+    if let Some(time) = config::tag_ttl()? {
         build = build.lookup(Lookup::After(time));
     }
     if let Some(bytes) = config::cache_max(args.cache_max)? {

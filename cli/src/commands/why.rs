@@ -112,7 +112,7 @@ fn time(step: &ReportedStep) -> String {
 
 /// Why a step had to run; a result that was found by what it is made of says so too.
 fn why(report: &Report, step: &ReportedStep) -> String {
-    let after = step.after.iter().filter_map(|index| report.steps.get(*index)).next();
+    let after = step.after.iter().find_map(|index| report.steps.get(*index));
     match (&step.miss, step.outcome, after) {
         (Some(Miss::BaseChanged), _, Some(below)) => format!("`{}` ran", shown(&below.name)),
         (Some(Miss::BaseChanged), _, None) => bases(report),

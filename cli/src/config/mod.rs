@@ -92,21 +92,6 @@ impl Config {
         }))
     }
 
-    /// How old the answer of a registry may be before it is asked again what a tag stands for,
-    /// where the user says so: `RBUILD_TAG_TTL=1h30m`, or `tag-ttl` in a file.
-    pub(crate) fn tag_ttl(&self) -> Result<Option<Duration>, ConfigError> {
-        const NAME: &str = "RBUILD_TAG_TTL";
-        let value = match variable(NAME) {
-            Some(value) => Some(value),
-            None => files()?.into_iter().find_map(|file| file.tag_ttl),
-        };
-        let parse = |value: String| {
-            rbuild::dockerfile::value::duration(&value)
-                .map_err(|_| ConfigError::Variable { name: NAME, value })
-        };
-        value.map(parse).transpose()
-    }
-
     /// The folder of docker's `config.json`.
     pub(crate) fn docker_folder(&self) -> Option<PathBuf> {
         let typed = self.global.config.clone().or_else(|| path("DOCKER_CONFIG"));
@@ -149,6 +134,21 @@ pub(crate) fn cache_max(typed: Option<Size>) -> Result<Option<u64>, ConfigError>
         }
     };
     Ok(found.map(|size| size.0).filter(|bytes| *bytes > 0))
+}
+
+/// How old the answer of a registry may be before it is asked again what a tag stands for,
+/// where the user says so: `RBUILD_TAG_TTL=1h30m`, or `tag-ttl` in a file.
+pub(crate) fn tag_ttl() -> Result<Option<Duration>, ConfigError> {
+    const NAME: &str = "RBUILD_TAG_TTL";
+    let value = match variable(NAME) {
+        Some(value) => Some(value),
+        None => files()?.into_iter().find_map(|file| file.tag_ttl),
+    };
+    let parse = |value: String| {
+        rbuild::dockerfile::value::duration(&value)
+            .map_err(|_| ConfigError::Variable { name: NAME, value })
+    };
+    value.map(parse).transpose()
 }
 
 /// How to show a build, where nothing was typed.
