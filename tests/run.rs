@@ -161,8 +161,9 @@ fn a_terminal_is_a_real_one() {
     terminal.until("/dev/pts/");
     terminal.until("40 120");
     terminal.until("\n42");
-    // Control and c is for the program inside, which goes on.
-    terminal.types("echo asl''eep; sleep 1000\n");
+    // Control and c is for the program inside, which goes on. What says that it sleeps is what will
+    // be interrupted: between two commands a shell may miss it.
+    terminal.types("sh -c 'echo asl\"\"eep; exec sleep 1000'\n");
     terminal.until("asleep");
     terminal.types("\u{3}");
     // What is typed before the prompt is back may be thrown away with what was interrupted.

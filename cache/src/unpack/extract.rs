@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::archive::{Archive, Entry, Kind, Time};
 use super::metadata::{
     Failure, cannot, finish, finish_unopened, is_folder, is_whiteout, make_opaque, set_times,
-    status, through_proc,
+    status, through_proc, times,
 };
 use super::parents::Parents;
 use super::place::{Place, WHITEOUT};
@@ -77,7 +77,7 @@ impl<'a> Extractor<'a> {
                 let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
                 return Err(failed(("make", error)));
             }
-            return self.hide(&place, hidden).map_err(failed);
+            return self.hide(&place, hidden, entry.modified).map_err(failed);
         }
         match entry.kind {
             Kind::File => {
@@ -188,7 +188,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// Says that `hidden`, or all that was in the folder, is gone.
-    fn hide(&mut self, place: &Place, hidden: &[u8]) -> Result<(), Failure> {
+    fn hide(&mut self, place: &Place, hidden: &[u8], modified: Time) -> Result<(), Failure> {
         let doing = "make the whiteout";
         if place.name == OPAQUE {
             self.whiteouts =
@@ -212,7 +212,13 @@ impl<'a> Extractor<'a> {
                 Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
                 Err(error) => Err(cannot(doing)(error)),
             },
-            made => made.map_err(cannot(doing)),
+            // It has the time that the archive says, so that it is packed the same again.
+            made => made
+                .and_then(|()| {
+                    let no_link = AtFlags::SYMLINK_NOFOLLOW;
+                    rustix::fs::utimensat(parent, hidden, &times(modified), no_link)
+                })
+                .map_err(cannot(doing)),
         }
     }
 

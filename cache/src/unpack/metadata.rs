@@ -89,7 +89,7 @@ pub(super) fn through_proc(parent: BorrowedFd, name: &[u8]) -> PathBuf {
     Path::new(&folder).join(std::ffi::OsStr::from_bytes(name))
 }
 
-fn times((seconds, nanoseconds): Time) -> Timestamps {
+pub(super) fn times((seconds, nanoseconds): Time) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
     Timestamps { last_access: time, last_modification: time }
 }

@@ -451,6 +451,8 @@ fn what_was_packed_is_unpacked_the_same() {
     let mut packed = Vec::new();
     layer.store.pack(&Layer::Made(layer.id), &mut packed).unwrap();
     let (store, id) = try_unpack(&packed);
+    let hidden = store.root().join(format!("layers/{}/files/gone", id.as_ref().unwrap()));
+    assert_eq!(fs::symlink_metadata(hidden).unwrap().mtime(), 1_000_000_000);
     let mut again = Vec::new();
     store.pack(&Layer::Made(id.unwrap()), &mut again).unwrap();
     assert!(packed == again);
