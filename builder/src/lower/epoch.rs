@@ -65,17 +65,7 @@ fn stage_source(
     for statement in &stage.instructions {
         match &statement.value {
             Instruction::Arg(arguments) => {
-                for argument in arguments {
-                    let name = &argument.name.text;
-                    match (request.argument(name), &argument.default) {
-                        (Some(value), _) => scope.set(name, value),
-                        (None, Some(default)) => {
-                            let value = scope.expand(default)?;
-                            scope.set(name, &value);
-                        }
-                        (None, None) => {}
-                    }
-                }
+                scope.set_arguments(arguments, |name| request.argument(name))?;
             }
             Instruction::Add(add) if found.is_none() => {
                 let source = add_source(add, &scope, statement.span)?;

@@ -139,16 +139,8 @@ pub(super) fn global_scope(
     for (name, value) in automatic(&request.platform, &request.host, &stage_name) {
         scope.set(&name, request.argument(&name).unwrap_or(&value));
     }
-    for argument in file.args.iter().flat_map(|statement| &statement.value) {
-        let name = &argument.name.text;
-        match (request.argument(name), &argument.default) {
-            (Some(value), _) => scope.set(name, value),
-            (None, Some(default)) => {
-                let value = scope.expand(default)?;
-                scope.set(name, &value);
-            }
-            (None, None) => {}
-        }
+    for statement in &file.args {
+        scope.set_arguments(&statement.value, |name| request.argument(name))?;
     }
     Ok(scope)
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::dockerfile::expand::{self, ExpandError};
-use crate::dockerfile::{Diagnostic, Word};
+use crate::dockerfile::{Arg, Diagnostic, Word};
 use crate::platform::Platform;
 
 /// Names with values, in the order in which they were first set.
@@ -64,6 +64,25 @@ impl Scope {
             self.places.insert(name.to_owned(), self.variables.len());
             self.variables.push((name.to_owned(), value.to_owned()));
         }
+    }
+
+    /// Sets the ARGs of an instruction; a value that the caller gave comes before a default.
+    pub(crate) fn set_arguments<'g>(
+        &mut self,
+        arguments: &[Arg],
+        given: impl Fn(&str) -> Option<&'g str>,
+    ) -> Result<(), Diagnostic> {
+        for Arg { name, default } in arguments {
+            match (given(&name.text), default) {
+                (Some(value), _) => self.set(&name.text, value),
+                (None, Some(default)) => {
+                    let value = self.expand(default)?;
+                    self.set(&name.text, &value);
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
     }
 
     /// All names and values, in order.

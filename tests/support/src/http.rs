@@ -2,7 +2,60 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Result, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// A port of loopback that is open.
+#[derive(Debug)]
+pub(crate) struct Port {
+    listener: TcpListener,
+    pub(crate) address: SocketAddr,
+}
+
+impl Port {
+    pub(crate) fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let address = listener.local_addr().expect("a listener has an address");
+        Self { listener, address }
+    }
+
+    /// Serves each connection in a thread of its own.
+    pub(crate) fn serve(
+        self,
+        serve: impl Fn(TcpStream) -> Result<()> + Send + Sync + 'static,
+    ) -> Server {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (server, serve) =
+            (Server { address: self.address, ended: ended.clone() }, Arc::new(serve));
+        thread::spawn(move || {
+            for stream in self.listener.incoming().map_while(Result::ok) {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let serve = serve.clone();
+                // A client that goes away in the middle is its own affair.
+                thread::spawn(move || drop(serve(stream)));
+            }
+        });
+        server
+    }
+}
+
+/// A server that runs as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    ended: Arc<AtomicBool>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
 
 /// A request as it came in.
 #[derive(Debug)]

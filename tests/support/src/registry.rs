@@ -5,10 +5,9 @@ mod content;
 
 use std::collections::HashSet;
 use std::io::BufReader;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,12 +15,12 @@ use serde_json::json;
 
 use content::Content;
 
-use crate::http::{Reply, Request};
+use crate::http::{Port, Reply, Request, Server};
 
 /// A registry that runs as long as this lives.
 #[derive(Debug)]
 pub struct Registry {
-    address: SocketAddr,
+    server: Server,
     shared: Arc<Shared>,
 }
 
@@ -35,7 +34,6 @@ struct Shared {
     tokens: Mutex<HashSet<(String, String, String)>>,
     log: Mutex<Vec<String>>,
     holds: AtomicBool,
-    ended: AtomicBool,
 }
 
 impl Registry {
@@ -50,34 +48,23 @@ impl Registry {
     }
 
     fn listen(login: Option<(String, String)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let address = listener.local_addr().expect("a listener has an address");
+        let port = Port::open();
         let shared = Arc::new(Shared {
-            address,
+            address: port.address,
             login,
             content: Mutex::new(Content::with_base()),
             tokens: Mutex::default(),
             log: Mutex::default(),
             holds: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
         });
         let served = shared.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if served.ended.load(Ordering::Relaxed) {
-                    return;
-                }
-                let served = served.clone();
-                // A client that goes away in the middle is its own affair.
-                thread::spawn(move || drop(serve(&served, stream)));
-            }
-        });
-        Self { address, shared }
+        let server = port.serve(move |stream| serve(&served, stream));
+        Self { server, shared }
     }
 
     /// Host and port, as they stand in the name of an image.
     pub fn host(&self) -> String {
-        self.address.to_string()
+        self.server.address.to_string()
     }
 
     /// The requests so far, as method and path.
@@ -103,13 +90,6 @@ impl Registry {
     /// The bytes of a manifest, where there is one.
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<Vec<u8>> {
         lock(&self.shared.content).manifest(repository, reference).map(|(_, bytes)| bytes)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address);
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::io::BufReader;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use crate::digest;
-use crate::http::{Reply, Request};
+use crate::http::{Port, Reply, Request, Server};
 
 /// [`Web::CHANGED`] as an HTTP date.
 const CHANGED: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
@@ -18,7 +16,7 @@ const CHANGED: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
 /// knows `/private` to nobody but the bearer of the token `open`.
 #[derive(Debug)]
 pub struct Web {
-    address: SocketAddr,
+    server: Server,
     shared: Arc<Shared>,
 }
 
@@ -26,7 +24,6 @@ pub struct Web {
 struct Shared {
     folder: PathBuf,
     log: Mutex<Vec<String>>,
-    ended: AtomicBool,
 }
 
 impl Web {
@@ -35,38 +32,20 @@ impl Web {
 
     /// Serves the files of a folder.
     pub fn serve(folder: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let address = listener.local_addr().expect("a listener has an address");
-        let (folder, log) = (folder.to_owned(), Mutex::default());
-        let shared = Arc::new(Shared { folder, log, ended: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { folder: folder.to_owned(), log: Mutex::default() });
         let served = shared.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if served.ended.load(Ordering::Relaxed) {
-                    return;
-                }
-                let served = served.clone();
-                thread::spawn(move || drop(serve(&served, stream)));
-            }
-        });
-        Self { address, shared }
+        let server = Port::open().serve(move |stream| serve(&served, stream));
+        Self { server, shared }
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}/{path}", self.address)
+        format!("http://{}/{path}", self.server.address)
     }
 
     /// The answers so far, as status and path; they are forgotten then.
     pub fn answers(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.log.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address);
     }
 }
 
