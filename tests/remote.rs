@@ -292,6 +292,14 @@ fn one_time_makes_the_same_image_twice() {
             "{path}"
         );
     }
+    // It may be that of another source, and stages then see the number.
+    let url = web.url("repository.git");
+    let file = format!(
+        "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nADD {url}#v1 /\nFROM scratch\n\
+         ARG SOURCE_DATE_EPOCH\nCOPY <<E /epoch\n$SOURCE_DATE_EPOCH\nE\n"
+    );
+    exported(&home, &file, "");
+    assert_eq!(home.read("out/epoch"), format!("{COMMITTED}\n"));
     // It may be that of the context.
     home.types(&format!("{build}context -t whole {}#v1", web.url("repository.git"))).ok();
     let created = home.types("rbuild image inspect -f '{{.Created}}' whole").ok();

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use super::epoch::EPOCH;
 use super::scope::{Scope, automatic};
 use super::{Request, cycle};
 use crate::dockerfile::{
@@ -141,6 +142,10 @@ pub(super) fn global_scope(
     }
     for statement in &file.args {
         scope.set_arguments(&statement.value, |name| request.argument(name))?;
+    }
+    // Once it is known, what it was to be taken from is no value any more.
+    if let Some(seconds) = request.epoch.filter(|_| scope.get(EPOCH).is_some()) {
+        scope.set(EPOCH, &seconds.to_string());
     }
     Ok(scope)
 }

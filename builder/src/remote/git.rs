@@ -228,11 +228,8 @@ fn key(wanted: &GitCheckout, revision: &Revision) -> Key {
 
 /// Sees to it that a commit is in the bare repository of the store.
 async fn fetch(git: &Git, folder: &Path, wanted: &GitCheckout, revision: &Revision) -> Result<()> {
-    let failed = |source| Error::Write { path: folder.to_owned(), source };
     if !folder.join("HEAD").exists() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let init = ["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "."];
-        git.run(folder, &init).await?;
+        git.init_bare(folder).await?;
         // The layers with a `.git` are fetched from here, by commit.
         git.run(folder, &["config", "uploadpack.allowAnySHA1InWant", "true"]).await?;
     }
@@ -252,7 +249,7 @@ async fn fetch(git: &Git, folder: &Path, wanted: &GitCheckout, revision: &Revisi
     };
     let spec = format!("+{source}:{target}");
     let shallow = ["fetch", "--quiet", "--no-tags", "--depth=1", "--", git.remote(), &spec];
-    let first = git.run_deep(folder, &shallow).await;
+    let first = git.run_deep(folder, &shallow, &[]).await;
     if git.run(folder, &present).await.is_ok() {
         return Ok(());
     }

@@ -42,7 +42,7 @@ pub(super) async fn checkout(
         files(git, repository, revision, &tree, staged.work()).await?;
     }
     if wanted.submodules && tree.join(".gitmodules").is_file() {
-        submodules(git, wanted, &tree, staged.work(), keep).await?;
+        submodules(git, &tree, staged.work(), keep).await?;
     }
     let show = ["show", "--no-patch", "--format=%ct", &revision.commit];
     let time = git.run(repository, &show).await?;
@@ -115,13 +115,7 @@ async fn own_repository(
 
 /// Fetches the submodules. Those of files without a `.git` have a repository of their own for as long
 /// as it takes: one that stays would remember where they were, and what a killed process locked.
-async fn submodules(
-    git: &Git,
-    wanted: &GitCheckout,
-    tree: &Path,
-    work: &Path,
-    keep: bool,
-) -> Result<()> {
+async fn submodules(git: &Git, tree: &Path, work: &Path, keep: bool) -> Result<()> {
     let (index, own) = (work.join("index"), work.join("repository"));
     let apart: [(&str, &OsStr); 3] = [
         ("GIT_DIR", own.as_os_str()),
@@ -130,22 +124,10 @@ async fn submodules(
     ];
     let environment = if keep { &[][..] } else { &apart[..] };
     if !keep {
-        fs::create_dir(&own).map_err(|source| Error::Write { path: own.clone(), source })?;
-        let init = ["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "."];
-        git.run(&own, &init).await?;
-        // Addresses of submodules may be relative to this one.
-        let origin = redacted(&wanted.remote);
-        git.run(&own, &["config", "remote.origin.url", &origin]).await?;
+        git.init_bare(&own).await?;
     }
     let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
-    match git.run_with(tree, &update, environment).await {
-        Err(Error::Git { reason, .. })
-            if reason.contains("shallow") || reason.contains("--depth") =>
-        {
-            git.run_with(tree, &update[..5], environment).await.map(drop)
-        }
-        result => result.map(drop),
-    }
+    git.run_deep(tree, &update, environment).await.map(drop)
 }
 
 /// Removes the files with which submodules point at a repository outside the layer.

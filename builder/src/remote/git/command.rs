@@ -114,17 +114,33 @@ impl Git {
     }
 
     /// Runs git, and again without `--depth` where the server knows only whole histories.
-    pub(super) async fn run_deep(&self, folder: &Path, arguments: &[&str]) -> Result<String> {
-        match self.run(folder, arguments).await {
+    pub(super) async fn run_deep(
+        &self,
+        folder: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> Result<String> {
+        match self.run_with(folder, arguments, environment).await {
             Err(Error::Git { reason, .. })
                 if reason.contains("--depth") || reason.contains("shallow") =>
             {
                 let deep: Vec<_> =
                     arguments.iter().filter(|argument| !argument.starts_with("--depth")).collect();
-                self.run(folder, &deep).await
+                self.run_with(folder, &deep, environment).await
             }
             result => result,
         }
+    }
+
+    /// Makes a bare repository that knows where it comes from.
+    pub(super) async fn init_bare(&self, folder: &Path) -> Result<()> {
+        let failed = |source| Error::Write { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let init = ["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "."];
+        self.run(folder, &init).await?;
+        // Addresses of submodules may be relative to this one.
+        let origin = redacted(&self.remote);
+        self.run(folder, &["config", "remote.origin.url", &origin]).await.map(drop)
     }
 
     fn command(&self, folder: &Path) -> Command {
