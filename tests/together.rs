@@ -25,19 +25,26 @@ fn independent_stages_run_at_the_same_time() {
     build.wait().ok();
 }
 
+/// Six stages with one step each, in which `NAME` is the number of the stage, and a last one that
+/// takes a file of each.
+fn six_stages(step: &str, base: &str, path: &str) -> String {
+    let mut file = String::new();
+    for stage in 0..6 {
+        let step = step.replace("NAME", &stage.to_string());
+        writeln!(file, "FROM busybox AS s{stage}\n{step}").unwrap();
+    }
+    writeln!(file, "FROM {base}").unwrap();
+    for stage in 0..6 {
+        writeln!(file, "COPY --from=s{stage} {path} /{stage}").unwrap();
+    }
+    file
+}
+
 #[test]
 fn no_more_steps_run_at_once_than_jobs_says() {
     let home = home();
     let step = "RUN --mount=type=cache,target=/c mkdir /c/mine && ls -lR /bin >/x && rmdir /c/mine";
-    let mut file = String::new();
-    for stage in 0..6 {
-        writeln!(file, "FROM busybox AS s{stage}\n{step} && echo {stage}").unwrap();
-    }
-    file += "FROM scratch\n";
-    for stage in 0..6 {
-        writeln!(file, "COPY --from=s{stage} /x /{stage}").unwrap();
-    }
-    home.write("app/Dockerfile", file);
+    home.write("app/Dockerfile", six_stages(&format!("{step} && echo NAME"), "scratch", "/x"));
     home.types("rbuild --jobs 1 app").ok();
 }
 
@@ -144,15 +151,7 @@ fn a_cache_mount_that_is_locked_has_one_user_at_a_time() {
     let home = home();
     let step = "RUN --mount=type=cache,target=/c,sharing=locked \
         mkdir /c/mine && echo NAME >>/c/users && rmdir /c/mine";
-    let mut file = String::new();
-    for stage in 0..6 {
-        let step = step.replace("NAME", &stage.to_string());
-        writeln!(file, "FROM busybox AS s{stage}\n{step}").unwrap();
-    }
-    file += "FROM busybox\n";
-    for stage in 0..6 {
-        writeln!(file, "COPY --from=s{stage} /etc/passwd /{stage}").unwrap();
-    }
+    let mut file = six_stages(step, "busybox", "/etc/passwd");
     file += "RUN --mount=type=cache,target=/c,sharing=locked sort /c/users >/users\n";
     home.builds("app", &file).ok();
     assert_eq!(home.types("rbuild run --rm app cat /users").ok(), "0\n1\n2\n3\n4\n5");

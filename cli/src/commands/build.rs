@@ -133,10 +133,10 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     if let Some(platform) = platform(one_platform(&args.platforms)?)? {
         build = build.platform(platform);
     }
-    if let Some(time) = config::tag_ttl()? {
+    if let Some(time) = session.config.tag_ttl()? {
         build = build.lookup(Lookup::After(time));
     }
-    if let Some(bytes) = config::cache_max(args.cache_max)? {
+    if let Some(bytes) = session.config.cache_max(args.cache_max)? {
         build = build.cache_max(bytes);
     }
     build = build.pull(args.pull).no_cache(args.no_cache);

@@ -60,10 +60,11 @@ impl File {
     }
 
     /// Adds what it says.
-    pub(super) fn apply(self, mut registries: Registries) -> Registries {
-        for (name, registry) in self.registry {
-            for endpoint in registry.mirrors {
+    pub(super) fn apply(&self, mut registries: Registries) -> Registries {
+        for (name, registry) in &self.registry {
+            for endpoint in &registry.mirrors {
                 let (registry, insecure) = (name.clone(), registry.insecure);
+                let endpoint = endpoint.clone();
                 registries = registries.mirror(Mirror { registry, endpoint, insecure });
             }
             if registry.insecure {

@@ -6,6 +6,7 @@ mod certificates;
 mod credentials;
 mod file;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,12 +46,13 @@ pub(crate) enum ConfigError {
 #[derive(Debug)]
 pub(crate) struct Config {
     global: Global,
+    files: OnceCell<Vec<File>>,
 }
 
 impl Config {
     /// The settings, with what was typed on top.
     pub(crate) fn new(global: Global) -> Self {
-        Self { global }
+        Self { global, files: OnceCell::new() }
     }
 
     /// Whether to tell more.
@@ -79,7 +81,7 @@ impl Config {
         for host in &self.global.insecure_registry {
             registries = registries.insecure(host);
         }
-        for file in files()? {
+        for file in self.files()? {
             registries = file.apply(registries);
         }
         let folder = self.docker_folder();
@@ -90,6 +92,50 @@ impl Config {
         Ok(registries.credentials(move |registry| {
             credentials::find(folder.as_deref()?, registry).ok().flatten()
         }))
+    }
+
+    /// How many bytes the store may take, where the user says so: what was typed, else
+    /// `RBUILD_CACHE_MAX`, else `max` below `[cache]` in a file. 0 is no cap.
+    pub(crate) fn cache_max(&self, typed: Option<Size>) -> Result<Option<u64>, ConfigError> {
+        const NAME: &str = "RBUILD_CACHE_MAX";
+        let parse = |value: String| {
+            value.parse::<Size>().map_err(|_| ConfigError::Variable { name: NAME, value })
+        };
+        let found = match (typed, variable(NAME)) {
+            (Some(typed), _) => Some(typed),
+            (None, Some(value)) => Some(parse(value)?),
+            (None, None) => self
+                .files()?
+                .iter()
+                .find_map(|file| file.cache.max.clone())
+                .map(parse)
+                .transpose()?,
+        };
+        Ok(found.map(|size| size.0).filter(|bytes| *bytes > 0))
+    }
+
+    /// How old the answer of a registry may be before it is asked again what a tag stands for,
+    /// where the user says so: `RBUILD_TAG_TTL=1h30m`, or `tag-ttl` in a file.
+    pub(crate) fn tag_ttl(&self) -> Result<Option<Duration>, ConfigError> {
+        const NAME: &str = "RBUILD_TAG_TTL";
+        let value = match variable(NAME) {
+            Some(value) => Some(value),
+            None => self.files()?.iter().find_map(|file| file.tag_ttl.clone()),
+        };
+        let parse = |value: String| {
+            rbuild::dockerfile::value::duration(&value)
+                .map_err(|_| ConfigError::Variable { name: NAME, value })
+        };
+        value.map(parse).transpose()
+    }
+
+    /// The user's file, then the machine's, read once; one that is not there says nothing.
+    fn files(&self) -> Result<&[File], ConfigError> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let files = read_files()?;
+        Ok(self.files.get_or_init(|| files))
     }
 
     /// The folder of docker's `config.json`.
@@ -111,44 +157,11 @@ impl Config {
     }
 }
 
-/// The user's file, then the machine's; one that is not there says nothing.
-fn files() -> Result<Vec<File>, ConfigError> {
+fn read_files() -> Result<Vec<File>, ConfigError> {
     let config = path("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
     let user = config.map(|folder| folder.join("rbuild/config.toml"));
     let paths = user.into_iter().chain([MACHINE_FILE.into()]);
     paths.filter_map(|path| File::read(&path).transpose()).collect()
-}
-
-/// How many bytes the store may take, where the user says so: what was typed, else
-/// `RBUILD_CACHE_MAX`, else `max` below `[cache]` in a file. 0 is no cap.
-pub(crate) fn cache_max(typed: Option<Size>) -> Result<Option<u64>, ConfigError> {
-    const NAME: &str = "RBUILD_CACHE_MAX";
-    let parse = |value: String| {
-        value.parse::<Size>().map_err(|_| ConfigError::Variable { name: NAME, value })
-    };
-    let found = match (typed, variable(NAME)) {
-        (Some(typed), _) => Some(typed),
-        (None, Some(value)) => Some(parse(value)?),
-        (None, None) => {
-            files()?.into_iter().find_map(|file| file.cache.max).map(parse).transpose()?
-        }
-    };
-    Ok(found.map(|size| size.0).filter(|bytes| *bytes > 0))
-}
-
-/// How old the answer of a registry may be before it is asked again what a tag stands for,
-/// where the user says so: `RBUILD_TAG_TTL=1h30m`, or `tag-ttl` in a file.
-pub(crate) fn tag_ttl() -> Result<Option<Duration>, ConfigError> {
-    const NAME: &str = "RBUILD_TAG_TTL";
-    let value = match variable(NAME) {
-        Some(value) => Some(value),
-        None => files()?.into_iter().find_map(|file| file.tag_ttl),
-    };
-    let parse = |value: String| {
-        rbuild::dockerfile::value::duration(&value)
-            .map_err(|_| ConfigError::Variable { name: NAME, value })
-    };
-    value.map(parse).transpose()
 }
 
 /// How to show a build, where nothing was typed.
