@@ -56,10 +56,8 @@ impl Lowering<'_> {
         history::file_step(&mut state.config, &line(&request));
         let destination = destination(state, &request.destination);
         check_mode(&request, statement.span)?;
-        // A mode needs to know which folders are there, and a name whose it is.
-        let independent =
-            request.chmod.is_none() && request.chown.as_deref().is_none_or(is_numeric);
-        let link = request.link && independent;
+        // The owner of a name is looked up in the files below.
+        let link = request.link && request.chown.as_deref().is_none_or(is_numeric);
         let below = if link { self.source(&Base::Scratch, statement.span)? } else { state.root };
         let mut inputs = vec![Edge::all(below)];
         let items = self.inputs(&request, statement.span, &mut inputs)?;
