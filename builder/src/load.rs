@@ -155,6 +155,7 @@ impl<'a> Archive<'a> {
             size: 0,
             layers,
             created: jiff::Timestamp::now().as_second(),
+            platforms: Vec::new(),
         };
         let names = saved.repo_tags.clone().unwrap_or_default();
         for name in &names {

@@ -224,6 +224,7 @@ pub(crate) async fn fetch(
         size: layers.iter().map(size).sum(),
         layers,
         created: jiff::Timestamp::now().as_second(),
+        platforms: Vec::new(),
     };
     store
         .remember_resolved(&key(&full, platform), &entry)

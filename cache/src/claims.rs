@@ -94,8 +94,9 @@ impl Store {
             }
         }
         let named = |(name, image): (String, ImageEntry)| {
-            let blobs = [Some(image.config), image.manifest].into_iter().flatten().collect();
-            Claim { user: User::Image(name), layers: image.layers, blobs }
+            let (layers, blobs) =
+                (image.all_layers().cloned().collect(), image.documents().collect());
+            Claim { user: User::Image(name), layers, blobs }
         };
         // The layers of what was only asked for can be fetched again; its config is not worth it.
         let resolved = |claim: Claim| match claim {

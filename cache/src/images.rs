@@ -12,10 +12,11 @@ use crate::remove::list;
 use crate::snapshot::Layer;
 use crate::store::{Store, read_json, to_json};
 
-/// An image that has a name in this store.
+/// An image that has a name in this store, or those of several platforms that share the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageEntry {
-    /// The digest of its manifest in a registry; none while it was never there.
+    /// The digest of its manifest in a registry, or of the index of its platforms; none while it
+    /// was never there.
     pub manifest: Option<Digest>,
     /// The digest of its configuration, which is the image's id.
     pub config: Digest,
@@ -25,6 +26,61 @@ pub struct ImageEntry {
     pub size: u64,
     /// When the image got this name here, in seconds since 1970.
     pub created: i64,
+    /// The images of all platforms, in the order of their index, where the name stands for several.
+    /// What is said above is then true of one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<PlatformEntry>,
+}
+
+/// One of the images of several platforms that share a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformEntry {
+    /// The platform: `linux/arm64`.
+    pub platform: String,
+    /// The digest of its manifest in a registry; none while it was never there.
+    pub manifest: Option<Digest>,
+    /// The digest of its configuration.
+    pub config: Digest,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// Its size in bytes, as its maker counts it.
+    pub size: u64,
+}
+
+impl ImageEntry {
+    /// The entry of the images of several platforms, of which one is what the name stands for
+    /// where nobody asks for another; without any there is no entry.
+    pub fn of_platforms(platforms: Vec<PlatformEntry>, main: usize, created: i64) -> Option<Self> {
+        let PlatformEntry { manifest, config, layers, size, .. } = platforms.get(main)?.clone();
+        Some(match platforms.as_slice() {
+            [_] => Self { manifest, config, layers, size, created, platforms: Vec::new() },
+            _ => Self { manifest: None, config, layers, size, created, platforms },
+        })
+    }
+
+    /// The entry of the image of one of the platforms alone.
+    pub fn only(&self, one: &PlatformEntry) -> Self {
+        let PlatformEntry { manifest, config, layers, size, .. } = one.clone();
+        Self { manifest, config, layers, size, created: self.created, platforms: Vec::new() }
+    }
+
+    /// The layers of all platforms; one that several have comes more than once.
+    pub fn all_layers(&self) -> impl Iterator<Item = &Layer> {
+        let others = self.platforms.iter().filter(|one| one.config != self.config);
+        self.layers.iter().chain(others.flat_map(|one| &one.layers))
+    }
+
+    /// The configurations of all platforms, each once.
+    pub fn all_configs(&self) -> impl Iterator<Item = Digest> {
+        let others = self.platforms.iter().map(|one| one.config);
+        [self.config].into_iter().chain(others.filter(|config| *config != self.config))
+    }
+
+    /// The blobs that belong to the image beside those of its layers.
+    pub fn documents(&self) -> impl Iterator<Item = Digest> {
+        let manifests = self.platforms.iter().filter_map(|one| one.manifest);
+        self.all_configs().chain(self.manifest).chain(manifests)
+    }
 }
 
 /// The file of a name: the name itself is inside, since it may be too long for a file name.
@@ -134,7 +190,14 @@ mod tests {
     fn image(byte: u8) -> ImageEntry {
         let digest = Digest::from_bytes([byte; 32]);
         let layers = vec![Layer::Made(crate::LayerId::from_bytes([byte; 16]))];
-        ImageEntry { manifest: Some(digest), config: digest, layers, size: 7, created: -1 }
+        ImageEntry {
+            manifest: Some(digest),
+            config: digest,
+            layers,
+            size: 7,
+            created: -1,
+            platforms: Vec::new(),
+        }
     }
 
     #[test]
@@ -154,6 +217,28 @@ mod tests {
         store.remember_resolved("c", &image(4)).unwrap();
         assert_eq!(store.resolved("c").unwrap(), Some(image(4)));
         assert_eq!(store.images().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_name_may_stand_for_several_platforms() {
+        let store = Store::temporary().unwrap();
+        let platform = |name: &str, byte: u8| {
+            let ImageEntry { manifest, config, layers, size, .. } = image(byte);
+            PlatformEntry { platform: name.to_owned(), manifest, config, layers, size }
+        };
+        let all = vec![platform("linux/arm64", 1), platform("linux/amd64", 2)];
+        let entry = ImageEntry::of_platforms(all.clone(), 1, -1).unwrap();
+        assert_eq!((entry.config, entry.manifest), (image(2).config, None));
+        assert_eq!(entry.only(&all[0]), image(1));
+        store.tag("a", &entry).unwrap();
+        let found = store.image("a").unwrap().unwrap();
+        assert_eq!(found, entry);
+        let layers: Vec<_> = found.all_layers().cloned().collect();
+        assert_eq!(layers, [image(2).layers, image(1).layers].concat());
+        let configs: Vec<_> = found.all_configs().collect();
+        assert_eq!(configs, [image(2).config, image(1).config]);
+        assert_eq!(ImageEntry::of_platforms(vec![all[0].clone()], 0, -1), Some(image(1)));
+        assert_eq!(ImageEntry::of_platforms(Vec::new(), 0, -1), None);
     }
 
     #[test]

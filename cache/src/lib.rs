@@ -48,7 +48,7 @@ pub use earlier::Earlier;
 pub use error::{Error, Result};
 pub use file_lists::ListedFile;
 pub use id::{ContentId, Digest, Key, LayerId};
-pub use images::ImageEntry;
+pub use images::{ImageEntry, PlatformEntry};
 pub use imported::Imported;
 pub use item::Item;
 pub use layers::StagedLayer;

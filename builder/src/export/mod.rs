@@ -83,6 +83,7 @@ impl Finished {
             layers: self.snapshot.layers.to_vec(),
             size: self.size,
             created: jiff::Timestamp::now().as_second(),
+            platforms: Vec::new(),
         }
     }
 }

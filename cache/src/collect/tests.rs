@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::claims::{Claim, User};
 use crate::id::Key;
-use crate::images::ImageEntry;
+use crate::images::{ImageEntry, PlatformEntry};
 use crate::results::tests::{key, record};
 use crate::snapshot::{Layer, Record, Snapshot};
 
@@ -42,7 +42,14 @@ fn collect_all(store: &Store) -> Vec<Item> {
 }
 
 fn image(layers: &[Layer], config: Digest) -> ImageEntry {
-    ImageEntry { manifest: None, config, layers: layers.to_vec(), size: 1, created: 1 }
+    ImageEntry {
+        manifest: None,
+        config,
+        layers: layers.to_vec(),
+        size: 1,
+        created: 1,
+        platforms: Vec::new(),
+    }
 }
 
 #[test]
@@ -88,6 +95,23 @@ fn what_an_image_or_container_names_stays() {
     store.untag("a").unwrap();
     assert_eq!(store.collect(&wish).unwrap().removed.len(), 3);
     assert!(is_known(&store, run.definition));
+}
+
+#[test]
+fn all_platforms_of_a_name_stay() {
+    let store = Store::temporary().unwrap();
+    let made = [make(&store, 1, 100, &[]), make(&store, 2, 100, &[])];
+    let platforms = made.iter().zip(["linux/amd64", "linux/arm64"]).map(|(record, platform)| {
+        let config = store.write_blob(platform.as_bytes()).unwrap();
+        let manifest = Some(store.write_blob(&platform.as_bytes()[1..]).unwrap());
+        let (platform, layers) = (platform.to_owned(), vec![top(record)]);
+        PlatformEntry { platform, manifest, config, layers, size: 1 }
+    });
+    let entry = ImageEntry::of_platforms(platforms.collect(), 0, 1).unwrap();
+    store.tag("a", &entry).unwrap();
+    assert_eq!(collect_all(&store), []);
+    store.untag("a").unwrap();
+    assert_eq!(collect_all(&store).len(), 6);
 }
 
 #[test]

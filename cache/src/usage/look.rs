@@ -121,10 +121,13 @@ impl Store {
     fn origins(&self, layers: &[Read]) -> Result<Origins> {
         let mut origins = Origins::default();
         for (name, image) in self.images()?.into_iter().chain(self.all_resolved()?) {
-            origins.add(&image.layers);
-            origins.documents.insert(image.config, format!("config of {name}"));
-            if let Some(manifest) = image.manifest {
+            let platforms = image.platforms.iter().map(|one| &one.layers);
+            platforms.chain([&image.layers]).for_each(|layers| origins.add(layers));
+            for manifest in image.documents() {
                 origins.documents.insert(manifest, format!("manifest of {name}"));
+            }
+            for config in image.all_configs() {
+                origins.documents.insert(config, format!("config of {name}"));
             }
         }
         for Read { record, compressed, .. } in layers {

@@ -39,7 +39,14 @@ fn everything_is_told_and_nothing_is_forgotten() {
     let (media_type, from) = ("tar".to_owned(), Some("an image".to_owned()));
     let blob = Blob { digest: blob, size: 9000, media_type, from, created: None };
     let pulled = Layer::Pulled { diff_id: blob.digest, blob: blob.clone() };
-    let image = ImageEntry { manifest: None, config, layers: vec![pulled], size: 1, created: 1 };
+    let image = ImageEntry {
+        manifest: None,
+        config,
+        layers: vec![pulled],
+        size: 1,
+        created: 1,
+        platforms: Vec::new(),
+    };
     store.remember_resolved("an image", &image).unwrap();
     store.uses_cache_mount("m", "cache mount /m").unwrap();
     fs::create_dir_all(store.root().join("cache-mounts/m")).unwrap();

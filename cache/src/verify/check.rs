@@ -149,10 +149,10 @@ impl Store {
     /// What an image lacks that cannot be fetched again.
     fn check_image(&self, image: &ImageEntry) -> Vec<String> {
         let mut lacks = Vec::new();
-        if !self.blob_path(&image.config).exists() {
-            lacks.push(format!("its config {} is gone", image.config));
+        for config in image.all_configs().filter(|config| !self.blob_path(config).exists()) {
+            lacks.push(format!("its config {config} is gone"));
         }
-        for layer in &image.layers {
+        for layer in image.all_layers() {
             match layer {
                 Layer::Made(id) if !self.layer_folder(*id).is_dir() => {
                     lacks.push(format!("its layer {id} is gone"));

@@ -25,7 +25,8 @@ fn sample() -> (Store, Record, Record) {
     store.diff_id(&top(&two)).unwrap();
     let config = store.write_blob(b"config").unwrap();
     let layers = vec![top(&one), top(&two)];
-    let image = ImageEntry { manifest: None, config, layers, size: 1, created: 1 };
+    let image =
+        ImageEntry { manifest: None, config, layers, size: 1, created: 1, platforms: Vec::new() };
     store.tag("an image", &image).unwrap();
     (store, one, two)
 }
