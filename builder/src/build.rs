@@ -1,7 +1,9 @@
 //! A build: what to build, and the road from the Dockerfile to the image.
 
 mod check;
+mod finish;
 mod prepare;
+mod resolve;
 mod run;
 mod shared;
 pub(crate) mod steps;

@@ -185,8 +185,14 @@ impl Layout {
             }
         }
         let created = jiff::Timestamp::now().as_second();
-        let entry =
-            ImageEntry { manifest: Some(manifest), config: config_digest, size, layers, created, platforms: Vec::new() };
+        let entry = ImageEntry {
+            manifest: Some(manifest),
+            config: config_digest,
+            size,
+            layers,
+            created,
+            platforms: Vec::new(),
+        };
         Ok(ResolvedImage { reference, entry, config })
     }
 

@@ -4,7 +4,8 @@
 use rbuild_cache::Store;
 
 use super::Build;
-use super::run::{Run, known};
+use super::resolve::known;
+use super::run::Run;
 use crate::dockerfile::{self, Check, Span};
 use crate::error::{Error, Result};
 use crate::lower;

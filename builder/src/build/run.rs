@@ -4,26 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
-use rbuild_cache::{Digest, Layer, Snapshot, Store, Visit};
+use rbuild_cache::{Digest, Layer, Store, Visit};
 use rbuild_solver::op::Source;
 use rbuild_solver::{Events, Mode, Solver, StepId, What};
 use tokio::sync::Semaphore;
 
 use super::prepare::Prepared;
-use super::steps::{begin, plan};
+use super::resolve::known;
+use super::steps::plan;
 use super::{Build, Built, ContextReference};
 use crate::context::Folder;
-use crate::dockerfile::{self, Diagnostic, Spanned};
+use crate::dockerfile::Diagnostic;
 use crate::error::{Error, Result, StepError};
-use crate::export::{self, Exporter, Finished, Output};
-use crate::image::ImageConfig;
 use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
 use crate::remote::Remotes;
 use crate::report::Report;
-use crate::share::{CachePlace, Exports, Found, Solved, chunks, imported, inline};
-use crate::source::{self, ResolvedImage};
+use crate::share::{Found, Solved, chunks, imported};
+use crate::source::ResolvedImage;
 use crate::space::Cap;
 use crate::worker::caches;
 use crate::worker::fetch::blocking;
@@ -158,88 +156,6 @@ impl Run {
         Ok(())
     }
 
-    /// Resolves the images that are wanted, until their triggers want no more.
-    pub(super) async fn resolve(
-        &self,
-        request: &Request,
-    ) -> Result<BTreeMap<Wanted, ResolvedImage>> {
-        let mut resolved: BTreeMap<Wanted, ResolvedImage> = BTreeMap::new();
-        loop {
-            let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
-            let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
-                .map_err(|error| self.wrong(error))?;
-            let missing: Vec<Spanned<Wanted>> =
-                wanted.into_iter().filter(|wanted| !resolved.contains_key(&wanted.value)).collect();
-            if missing.is_empty() {
-                return Ok(resolved);
-            }
-            let images = missing.iter().map(async |wanted| {
-                let image = self.resolve_one(&wanted.value).await;
-                image.map_err(|error| self.unresolved(wanted, error))
-            });
-            let images = futures::future::try_join_all(images).await?;
-            for image in &images {
-                self.store.uses_layers(&image.entry.layers);
-            }
-            resolved.extend(missing.into_iter().map(|wanted| wanted.value).zip(images));
-        }
-    }
-
-    async fn resolve_one(&self, wanted: &Wanted) -> Result<ResolvedImage> {
-        let layout = self.layout(&wanted.reference);
-        let reference = match layout {
-            Some(_) => wanted.reference.clone(),
-            None => source::parse(&wanted.reference)?.to_string(),
-        };
-        let name = format!("[internal] load metadata for {reference}");
-        let step = begin(&self.events, name);
-        let platform = crate::platform::parse(&wanted.platform)
-            .map_err(Error::registry("read the platform"))?;
-        let (store, registries) = (&self.store, &self.build.registries);
-        let image = if let Some(place) = layout.map(str::to_owned) {
-            let store = store.clone();
-            let found = blocking(move || layout::resolve(&store, &place, &platform)).await;
-            found.map(|image| (image, None))
-        } else {
-            let name = &wanted.reference;
-            source::resolve(store, registries, name, &platform, self.build.lookup).await
-        };
-        match image {
-            Ok((image, told)) => {
-                if let Some(text) = told {
-                    self.events.emit(step, What::Warning { text });
-                }
-                self.events.emit(step, What::Finished);
-                Ok(image)
-            }
-            Err(error) => {
-                self.events.emit(step, What::Failed { error: error.to_string() });
-                Err(error)
-            }
-        }
-    }
-
-    /// Says where the file asks for an image that cannot be had, and which stage may be meant.
-    fn unresolved(&self, wanted: &Spanned<Wanted>, error: Error) -> Error {
-        if let Error::Reference { .. } = error {
-            return self.wrong(Diagnostic::error(wanted.span, error.to_string()));
-        }
-        let stages = self.prepared.tree.stages.iter();
-        let names = stages.filter_map(|stage| stage.from.value.name.as_deref());
-        let near = dockerfile::suggest(&wanted.value.reference.to_lowercase(), names);
-        let hint = near.or_else(|| error.hint());
-        let source = Box::new(StepError::Image { error: Arc::new(error), hint });
-        Error::Step { file: self.prepared.file.clone(), span: Some(wanted.span), source }
-    }
-
-    /// The place of an image in a layout, if the caller has named that place: a Dockerfile alone
-    /// leads to no file of the machine.
-    fn layout<'a>(&self, reference: &'a str) -> Option<&'a str> {
-        let place = reference.strip_prefix(layout::SCHEME)?;
-        let is_it = |context: &ContextReference| matches!(context, ContextReference::Layout(known) if known == place);
-        self.build.contexts.values().any(is_it).then_some(place)
-    }
-
     async fn solve(
         &self,
         lowered: &Lowered,
@@ -354,108 +270,9 @@ impl Run {
         let span = lowered.spans.get(place).copied();
         Error::Step { file: self.prepared.file.clone(), span, source: Box::new(source) }
     }
-
-    async fn export(
-        self,
-        mut config: ImageConfig,
-        solved: Solved,
-        epoch: Option<i64>,
-    ) -> Result<Built> {
-        let step = begin(&self.events, "exporting to image".to_owned());
-        let layers = layers(&self.store, &solved.snapshot).await?;
-        config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
-        config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
-        if let Some(epoch) = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok()) {
-            config.date_back(epoch);
-        }
-        let exports = self.exports();
-        if exports.iter().any(|cache| cache.place == CachePlace::Inline) {
-            config.inline_cache = Some(inline(&self.store, &solved)?);
-        }
-        let config_bytes = config.to_json();
-        let part = "exporting layers".to_owned();
-        self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
-        let image = Finished {
-            id: export::manifest::digest(&config_bytes),
-            config_bytes,
-            config,
-            snapshot: solved.snapshot.clone(),
-            names: self.names,
-            size: layers.iter().map(|layer| layer.size).sum(),
-        };
-        let exporter = Exporter {
-            store: self.store,
-            registries: self.build.registries,
-            events: self.events.clone(),
-            step,
-        };
-        let outputs = match self.build.outputs.as_slice() {
-            [] => vec![Output::Store],
-            outputs => outputs.to_vec(),
-        };
-        let mut manifest = None;
-        for output in &outputs {
-            manifest = export::export(&exporter, &image, output).await?.or(manifest);
-        }
-        self.events.emit(step, What::Finished);
-        let Exporter { store, registries, .. } = &exporter;
-        let pushed = if outputs.contains(&Output::Push) { &*image.names } else { &[] };
-        let caches = Exports { store, registries, events: &self.events, solved: &solved, pushed };
-        caches.all(&exports).await?;
-        Ok(Built {
-            id: image.id,
-            manifest,
-            names: image.names,
-            config: image.config,
-            warnings: Vec::new(),
-            dockerfile: self.prepared.file,
-            layers: image.snapshot.layers,
-            store: exporter.store,
-            registries: exporter.registries,
-        })
-    }
-}
-
-/// The images as the lowering knows them.
-pub(super) fn known(
-    resolved: &BTreeMap<Wanted, ResolvedImage>,
-) -> BTreeMap<Wanted, lower::ResolvedImage> {
-    let image = |image: &ResolvedImage| lower::ResolvedImage {
-        reference: image.reference.clone(),
-        config: image.config.clone(),
-    };
-    resolved.iter().map(|(wanted, resolved)| (wanted.clone(), image(resolved))).collect()
 }
 
 /// The layers of an image by their diff ids.
 fn layers_of(image: &ResolvedImage) -> impl Iterator<Item = (Digest, Layer)> {
     image.config.rootfs.diff_ids.iter().copied().zip(image.entry.layers.iter().cloned())
-}
-
-/// What the config of an image says of one layer.
-struct LayerFacts {
-    diff_id: Digest,
-    created: Option<Timestamp>,
-    size: u64,
-}
-
-/// Waits for the digests of the layers that are still being made.
-async fn layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<LayerFacts>> {
-    let (store, layers) = (store.clone(), snapshot.layers.clone());
-    let facts = move |layer: &Layer| {
-        let diff_id = store.diff_id(layer).map_err(Error::store("digest a layer"))?;
-        let record = store.record(layer).map_err(Error::store("read the record of a layer"))?;
-        let seconds = match layer {
-            Layer::Pulled { blob, .. } => blob.created,
-            _ => record.map(|record| record.created),
-        };
-        let created = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-        let size = store.layer_size(layer).map_err(Error::store("measure a layer"))?;
-        let pulled = match layer {
-            Layer::Pulled { blob, .. } => blob.size,
-            _ => 0,
-        };
-        Ok(LayerFacts { diff_id, created, size: size.unwrap_or(pulled) })
-    };
-    crate::worker::fetch::blocking(move || layers.iter().map(facts).collect()).await
 }
