@@ -22,7 +22,7 @@ pub type BlobStream = BoxStream<'static, Result<Bytes>>;
 
 /// So many bytes must have come before earlier failures are forgotten: each byte alone as a
 /// reason to go on would let a server hold a client for ever.
-const HEADWAY: u64 = 256 * 1024;
+pub(crate) const HEADWAY: u64 = 256 * 1024;
 
 impl Client {
     /// Downloads a blob of a known size, from `offset` on.
@@ -236,7 +236,7 @@ impl Download {
 }
 
 /// The first byte of `bytes 5-9/10`.
-fn range_start(header: &str) -> Option<u64> {
+pub(crate) fn range_start(header: &str) -> Option<u64> {
     header.trim().strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }
 

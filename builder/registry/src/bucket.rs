@@ -5,11 +5,9 @@ mod sign;
 use std::fmt;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::try_unfold;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use futures::FutureExt;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
 use reqwest::{Method, Response, Url};
-use sha2::{Digest as _, Sha256};
 
 use crate::auth::Scopes;
 use crate::blob::BlobStream;
@@ -17,6 +15,7 @@ use crate::client::Client;
 use crate::digest;
 use crate::endpoint::{Call, Payload, Place, authority, read};
 use crate::error::{Error, Result, Task};
+use crate::object::{self, Opened};
 use crate::push::Body;
 use sign::Request;
 
@@ -80,16 +79,24 @@ struct Object<'a> {
     bucket: &'a Bucket,
     url: Url,
     task: Task,
+    scopes: Scopes,
 }
 
 impl<'a> Object<'a> {
     fn new(bucket: &'a Bucket, key: &str, verb: &'static str) -> Result<Self> {
         let url = bucket.url(key)?;
         let task = Task::new(verb, key.to_owned(), &bucket.address);
-        Ok(Self { bucket, url, task })
+        Ok(Self { bucket, url, task, scopes: Scopes::default() })
     }
 
-    /// The headers that say who asks, for what and when; `content` is the sha256 of what is sent.
+    /// A request for it; `content` is the sha256 of what is sent.
+    fn call(&self, method: Method, content: &str) -> Result<Call<'_>> {
+        let headers = self.headers(&method, content)?;
+        let place = Place::Url(self.url.clone());
+        Ok(Call { headers, ..Call::new(method, place, &self.scopes, &self.task) })
+    }
+
+    /// The headers that say who asks, for what and when.
     fn headers(&self, method: &Method, content: &str) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         let Some(access) = &self.bucket.access else { return Ok(headers) };
@@ -160,19 +167,23 @@ impl Client {
 
     /// Downloads an object of a known size and digest, verified while it passes.
     pub fn object_blob(&self, bucket: &Bucket, key: &str, digest: &str, size: u64) -> BlobStream {
-        let open = Opening {
-            client: self.clone(),
-            bucket: bucket.clone(),
-            key: key.to_owned(),
-            digest: digest.to_owned(),
-            size,
+        let task = Task::new("fetch", key.to_owned(), &bucket.address);
+        let (this, bucket, key) = (self.clone(), bucket.clone(), key.to_owned());
+        let open = move |from| {
+            let (this, bucket, key) = (this.clone(), bucket.clone(), key.clone());
+            async move { this.open_object(&bucket, &key, from).await }.boxed()
         };
-        futures::stream::once(open.stream())
-            .flat_map(|opened| match opened {
-                Ok(stream) => stream,
-                Err(error) => futures::stream::once(async { Err(error) }).boxed(),
-            })
-            .boxed()
+        object::download(self, task, digest, size, Box::new(open))
+    }
+
+    async fn open_object(&self, bucket: &Bucket, key: &str, from: u64) -> Result<Opened> {
+        let object = Object::new(bucket, key, "fetch")?;
+        let endpoint = self.web(&authority(&object.url));
+        let slot = endpoint.download().await;
+        let mut call = object.call(Method::GET, sign::EMPTY)?;
+        call.headers.extend(object::range(from).map(|range| (RANGE, range)));
+        let response = endpoint.expect(&call, &[200, 206]).await?;
+        Ok(Opened { response, endpoint, slot })
     }
 
     async fn ask(
@@ -183,62 +194,9 @@ impl Client {
         payload: Option<Payload<'_>>,
         expected: &[u16],
     ) -> Result<Response> {
-        let scopes = Scopes::default();
-        let place = Place::Url(object.url.clone());
-        let mut call = Call::new(method.clone(), place, &scopes, &object.task);
-        call.headers = object.headers(&method, content)?;
+        let mut call = object.call(method, content)?;
         call.payload = payload;
         self.web(&authority(&object.url)).expect(&call, expected).await
-    }
-}
-
-/// A download that has not begun.
-struct Opening {
-    client: Client,
-    bucket: Bucket,
-    key: String,
-    digest: String,
-    size: u64,
-}
-
-impl Opening {
-    async fn stream(self) -> Result<BlobStream> {
-        let object = Object::new(&self.bucket, &self.key, "fetch")?;
-        let (this, about) = (&self, &object);
-        let ask =
-            || async move { this.client.ask(about, Method::GET, sign::EMPTY, None, &[200]).await };
-        let endpoint = self.client.web(&authority(&object.url));
-        let slot = endpoint.download().await;
-        let body = self.client.retrying(ask).await?.bytes_stream().boxed();
-        let Self { digest, size, .. } = self;
-        let (task, hash) = (object.task, Sha256::new());
-        let start = (body, hash, 0_u64, (endpoint, slot, task, digest));
-        Ok(try_unfold(start, move |(mut body, mut hash, mut got, rest)| async move {
-            let (endpoint, _, task, digest) = &rest;
-            match endpoint.within_stall(body.next(), task).await? {
-                Some(Ok(bytes)) => {
-                    got += bytes.len() as u64;
-                    if got > size {
-                        return Err(Error::too_long(task, size));
-                    }
-                    hash.update(&bytes);
-                    Ok(Some((bytes, (body, hash, got, rest))))
-                }
-                Some(Err(error)) => Err(endpoint.failed(error, task)),
-                None if got < size => {
-                    Err(Error::Truncated { task: Box::new(task.clone()), got, size })
-                }
-                None => match digest::written(hash) {
-                    written if written == *digest => Ok(None),
-                    written => Err(Error::Corrupt {
-                        task: Box::new(task.clone()),
-                        expected: digest.clone(),
-                        got: written,
-                    }),
-                },
-            }
-        })
-        .boxed())
     }
 }
 

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod actions;
 mod auth;
 mod blob;
 mod bucket;
@@ -27,6 +28,7 @@ mod endpoint;
 mod error;
 mod file;
 mod manifest;
+mod object;
 mod platform;
 mod push;
 mod reference;
@@ -36,6 +38,7 @@ mod settings;
 mod testing;
 mod tls;
 
+pub use actions::{Actions, Sought};
 pub use blob::BlobStream;
 pub use bucket::{Access, Bucket};
 pub use client::{Client, Login};

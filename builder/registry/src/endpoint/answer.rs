@@ -16,7 +16,7 @@ const REFUSAL_LIMIT: u64 = 64 * 1024;
 /// The longest message of a server that is passed on, in characters.
 const SAID_LIMIT: usize = 300;
 
-/// The documents in which registries and token servers say why.
+/// The documents in which registries, token servers and services of other kinds say why.
 #[derive(Deserialize)]
 struct Refusal {
     #[serde(default)]
@@ -24,6 +24,7 @@ struct Refusal {
     error: Option<String>,
     error_description: Option<String>,
     details: Option<String>,
+    msg: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -144,7 +145,8 @@ impl Refusal {
             ("", message) => message.to_owned(),
             (code, message) => format!("{code}: {message}"),
         });
-        let others = [self.error, self.error_description, self.details].into_iter().flatten();
+        let others =
+            [self.error, self.error_description, self.details, self.msg].into_iter().flatten();
         reasons.chain(others).collect::<Vec<_>>().join("; ")
     }
 }
@@ -166,6 +168,7 @@ mod tests {
             said(br#"{"error":"invalid_scope","error_description":"no"}"#),
             ": invalid_scope; no"
         );
+        assert_eq!(said(br#"{"code":"permission_denied","msg":"read only"}"#), ": read only");
         assert_eq!(said(b"slow\x1b[31m down\n"), ": slow [31m down");
         assert_eq!(said(b"<html>sign in</html>"), "");
         assert_eq!(said(b"{\"errors\":7}"), "");
