@@ -9,7 +9,7 @@ use rbuild_solver::{Events, StepId, What};
 
 use crate::error::{Error, Result};
 pub use crate::export::push::{PushedImage, PushedLayer};
-use crate::export::{self, Destination, Format};
+use crate::export::{self, Archive, Destination, Exporter, Finished, Format, Packing};
 use crate::image::ImageConfig;
 use crate::platform::Platform;
 use crate::registries::Registries;
@@ -338,14 +338,11 @@ pub async fn push(
     let name = reference.to_string();
     let entry = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
     let entry = entry.ok_or_else(|| Error::NoImage(reference.familiar()))?;
-    let config = store
-        .read_blob(&entry.config, rbuild_registry::CONFIG_LIMIT)
-        .map_err(Error::store("read the image config"))?;
+    let image = finished(store, &entry)?;
     let step = events.plan(format!("push {name}"), String::new(), Vec::new());
     events.emit(step, What::Started);
-    let pushed =
-        export::push::push(store, registries, &reference, &config, &entry.layers, events, step)
-            .await?;
+    let exporter = exporter(store, registries, events, step);
+    let pushed = export::push::push(&exporter, &reference, &[image], &Packing::default()).await?;
     let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
     store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
     events.emit(step, What::Finished);
@@ -377,16 +374,29 @@ pub async fn save(
     let mut all = Vec::with_capacity(images.len());
     for text in images {
         let found = find(store, text)?;
-        let config = store
-            .read_blob(&found.entry.config, rbuild_registry::CONFIG_LIMIT)
-            .map_err(Error::store("read the image config"))?;
         let full = source::parse(text).ok().map(|reference| reference.to_string());
         let names = match full {
             Some(full) if found.names.contains(&full) => vec![full],
             _ => Vec::new(),
         };
-        all.push((config, names, found.entry.layers));
+        all.push((vec![finished(store, &found.entry)?], names));
     }
-    export::write_archive(store, registries, all, to, true, Format::Docker, events, step).await?;
+    let archive = Archive { to, tar: true, format: Format::Docker };
+    let exporter = exporter(store, registries, events, step);
+    export::write_archive(&exporter, all, &Packing::default(), archive).await?;
     Ok(())
+}
+
+/// An image of the store, as it goes out.
+fn finished(store: &Store, entry: &ImageEntry) -> Result<Finished> {
+    let bytes = store
+        .read_blob(&entry.config, rbuild_registry::CONFIG_LIMIT)
+        .map_err(Error::store("read the image config"))?;
+    let config = source::read_config(store, &entry.config)?;
+    Ok(Finished::new(config, bytes, entry.layers.clone().into()))
+}
+
+fn exporter(store: &Store, registries: &Registries, events: &Events, step: StepId) -> Exporter {
+    let (store, registries, events) = (store.clone(), registries.clone(), events.clone());
+    Exporter { store, registries, events, step }
 }

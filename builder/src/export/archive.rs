@@ -5,15 +5,17 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
-use rbuild_cache::{Blob, Digest, Layer, Store};
-use rbuild_solver::{Events, StepId, What};
+use rbuild_cache::{Digest, Store};
+use rbuild_solver::What;
 use serde_json::json;
 
-use super::{Destination, Exporter, Finished, compress, manifest};
+use super::content::{Content, Document, Packed};
+use super::manifest::{self, Annotations};
+use super::{Destination, Exported, Exporter, Finished, Packing, packed};
 use crate::error::{Error, Result};
-use crate::registries::Registries;
+use crate::layout;
 use crate::source;
-use crate::worker::fetch::blocking;
+use crate::worker::fetch::{self, blocking};
 
 /// The kinds of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,58 +26,65 @@ pub(crate) enum Format {
     Docker,
 }
 
-/// One image of an archive, with its layers compressed.
-#[derive(Debug, Clone)]
-struct Entry {
-    config: Vec<u8>,
-    manifest: Vec<u8>,
-    names: Vec<String>,
-    layers: Vec<Blob>,
+/// Where an archive goes, and what it is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Archive<'a> {
+    pub(crate) to: &'a Destination,
+    /// Whether it is one tar, and no folder.
+    pub(crate) tar: bool,
+    pub(crate) format: Format,
 }
+
+/// One image of an archive, with its names.
+type Entry = (Content, Vec<String>);
 
 /// Writes the result of a build.
 pub(super) async fn export(
     exporter: &Exporter,
-    image: &Finished,
-    to: &Destination,
-    tar: bool,
-    format: Format,
-) -> Result<Digest> {
-    let Exporter { store, registries, events, step } = exporter;
-    let one = (image.config_bytes.clone(), image.names.clone(), image.snapshot.layers.to_vec());
-    let digests = write(store, registries, vec![one], to, tar, format, events, *step).await?;
-    Ok(digests[0])
+    images: &[Finished],
+    names: &[String],
+    packing: &Packing,
+    archive: Archive<'_>,
+) -> Result<Exported> {
+    let one = (images.to_vec(), names.to_vec());
+    let exported = write(exporter, vec![one], packing, archive).await?;
+    exported.into_iter().next().ok_or_else(|| Error::Usage("there is no image".to_owned()))
 }
 
-/// Writes images (config, names, layers) as one archive; gives the digests of their manifests.
-#[expect(clippy::too_many_arguments, reason = "an archive is written from two places only")]
+/// Writes images, each with its platforms and names, as one archive.
 pub(crate) async fn write(
-    store: &Store,
-    registries: &Registries,
-    images: Vec<(Vec<u8>, Vec<String>, Vec<Layer>)>,
-    to: &Destination,
-    tar: bool,
-    format: Format,
-    events: &Events,
-    step: StepId,
-) -> Result<Vec<Digest>> {
+    exporter: &Exporter,
+    images: Vec<(Vec<Finished>, Vec<String>)>,
+    packing: &Packing,
+    archive: Archive<'_>,
+) -> Result<Vec<Exported>> {
+    let Exporter { store, events, step, .. } = exporter;
     let tell = |done| {
         let part = "sending tarball".to_owned();
-        events.emit(step, What::Progress { part, current: 0, total: None, done });
+        events.emit(*step, What::Progress { part, current: 0, total: None, done });
     };
     let mut entries = Vec::with_capacity(images.len());
-    for (config, names, layers) in images {
-        let blob = |layer| compress::blob(store, registries, layer, events, Some(step));
-        let layers = try_join_all(layers.iter().map(blob)).await?;
-        let manifest = manifest::manifest(&config, &layers);
-        entries.push(Entry { config, manifest, names, layers });
+    for (platforms, names) in images {
+        let packed = platforms.iter().map(|image| here(exporter, image, packing));
+        let packed = try_join_all(packed).await?;
+        entries.push((Content::new(packed, &names, packing.form())?, names));
     }
-    let digests = entries.iter().map(|entry| manifest::digest(&entry.manifest)).collect();
+    let exported = entries.iter().map(|(content, _)| Exported::of(content)).collect();
     tell(false);
-    let (store, to) = (store.clone(), to.clone());
+    let (store, to) = (store.clone(), archive.to.clone());
+    let Archive { tar, format, .. } = archive;
     blocking(move || put(&store, &entries, &to, tar, format)).await?;
     tell(true);
-    Ok(digests)
+    Ok(exported)
+}
+
+/// The image of one platform, all of whose layers are in the store.
+async fn here(exporter: &Exporter, image: &Finished, packing: &Packing) -> Result<Packed> {
+    let Exporter { store, registries, events, step } = exporter;
+    let packed = packed(exporter, image, packing).await?;
+    let fetch = |blob| fetch::blob(store, registries, blob, events, Some(*step));
+    try_join_all(packed.layers.iter().map(fetch)).await?;
+    Ok(packed)
 }
 
 fn put(
@@ -159,69 +168,63 @@ fn put_all(
         }
         Ok::<(), io::Error>(())
     };
-    for entry in entries {
-        for layer in &entry.layers {
+    for (content, _) in entries {
+        for layer in content.images.iter().flat_map(|image| &image.layers) {
             let mut file = store.open_blob(&layer.digest).map_err(io::Error::other)?;
             blob(sink, layer.digest, layer.size, &mut file)?;
         }
-        for document in [&entry.config, &entry.manifest] {
-            let size = document.len() as u64;
-            blob(sink, manifest::digest(document), size, &mut document.as_slice())?;
+        for Document { descriptor, bytes } in &content.documents {
+            blob(sink, descriptor.digest, descriptor.size, &mut bytes.as_slice())?;
         }
     }
-    let mut document = |name: &str, value: serde_json::Value| {
-        let bytes = value.to_string().into_bytes();
-        sink.put(name, bytes.len() as u64, &mut bytes.as_slice())
-    };
-    document("index.json", index(entries))?;
-    document("oci-layout", json!({ "imageLayoutVersion": "1.0.0" }))?;
+    let mut document =
+        |name: &str, bytes: &[u8]| sink.put(name, bytes.len() as u64, &mut &bytes[..]);
+    document("index.json", &index(entries))?;
+    document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     if format == Format::Docker {
-        document("manifest.json", entries.iter().map(docker_entry).collect())?;
+        let images: serde_json::Value = entries.iter().flat_map(docker_entries).collect();
+        document("manifest.json", images.to_string().as_bytes())?;
     }
     Ok(())
 }
 
-fn index(entries: &[Entry]) -> serde_json::Value {
-    let manifests = entries.iter().flat_map(|entry| {
+/// The index of the layout: each image under each of its names.
+fn index(entries: &[Entry]) -> Vec<u8> {
+    let named = |(content, names): &Entry| {
         let one = |name: Option<&String>| {
-            let mut annotations = serde_json::Map::new();
+            let mut descriptor = content.root.clone();
             if let Some(name) = name {
                 let tag = source::parse(name).ok().and_then(|name| name.tag().map(str::to_owned));
-                annotations.insert("io.containerd.image.name".to_owned(), json!(name));
                 let tag = tag.unwrap_or_else(|| "latest".to_owned());
-                annotations.insert("org.opencontainers.image.ref.name".to_owned(), json!(tag));
-            }
-            let mut descriptor = json!({
-                "mediaType": manifest::MANIFEST,
-                "digest": manifest::digest(&entry.manifest),
-                "size": entry.manifest.len(),
-            });
-            if !annotations.is_empty() {
-                descriptor["annotations"] = annotations.into();
+                let names = [("io.containerd.image.name", name.clone()), (layout::NAME, tag)];
+                let names = names.map(|(key, value)| (key.to_owned(), value));
+                descriptor.annotations.extend(names);
             }
             descriptor
         };
-        if entry.names.is_empty() {
-            vec![one(None)]
-        } else {
-            entry.names.iter().map(|name| one(Some(name))).collect()
+        match names.as_slice() {
+            [] => vec![one(None)],
+            names => names.iter().map(|name| one(Some(name))).collect(),
         }
-    });
-    json!({
-        "schemaVersion": 2,
-        "mediaType": manifest::INDEX,
-        "manifests": manifests.collect::<Vec<_>>(),
-    })
+    };
+    let manifests: Vec<_> = entries.iter().flat_map(named).collect();
+    manifest::index(&manifests, &Annotations::new(), false)
 }
 
-fn docker_entry(entry: &Entry) -> serde_json::Value {
+/// The images as `docker load` wants them listed. It knows no indexes: of several platforms the
+/// first has the names.
+fn docker_entries((content, names): &Entry) -> Vec<serde_json::Value> {
     let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let familiar = |name: &String| {
         source::parse(name).map_or_else(|_| name.clone(), |reference| reference.familiar())
     };
-    json!({
-        "Config": path(&manifest::digest(&entry.config)),
-        "RepoTags": entry.names.iter().map(familiar).collect::<Vec<_>>(),
-        "Layers": entry.layers.iter().map(|layer| path(&layer.digest)).collect::<Vec<_>>(),
-    })
+    let one = |(number, image): (usize, &Packed)| {
+        let names = names.iter().filter(|_| number == 0);
+        json!({
+            "Config": path(&image.id()),
+            "RepoTags": names.map(familiar).collect::<Vec<_>>(),
+            "Layers": image.layers.iter().map(|layer| path(&layer.digest)).collect::<Vec<_>>(),
+        })
+    };
+    content.images.iter().enumerate().map(one).collect()
 }

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use rbuild_cache::{Blob, Layer, Store};
 
 use super::manifest::{self, LAYER_GZIP, LAYER_PLAIN, LAYER_ZSTD};
+use super::{Exporter, Packing};
 use crate::error::{Error, Result};
-use crate::registries::Registries;
 use crate::worker::fetch::{self, blocking};
 
 /// How layers are compressed.
@@ -71,20 +71,19 @@ const MEMBER: usize = 1 << 20;
 /// Members that are compressed at the same time.
 const AT_ONCE: usize = 8;
 
-/// Sees to it that the compressed form of a layer is in the store, and describes it.
-pub(crate) async fn blob(
-    store: &Store,
-    registries: &Registries,
-    layer: &Layer,
-    events: &rbuild_solver::Events,
-    step: Option<rbuild_solver::StepId>,
-) -> Result<Blob> {
+/// The compressed form of a layer. What was made here is compressed, if it was not before; what was
+/// pulled stays as it is, and may be elsewhere, unless it has to be compressed otherwise.
+pub(crate) async fn blob(exporter: &Exporter, layer: &Layer, packing: &Packing) -> Result<Blob> {
+    let Exporter { store, registries, events, step } = exporter;
     match layer {
-        Layer::Pulled { blob, .. } => {
-            fetch::blob(store, registries, blob, events, step).await?;
-            Ok(blob.clone())
-        }
-        Layer::Made(_) => made(store, layer, Compression::default()).await,
+        Layer::Pulled { blob, .. } => match packing.compression {
+            Some(how) if packing.force_compression => {
+                fetch::blob(store, registries, blob, events, Some(*step)).await?;
+                again(store, blob, how).await
+            }
+            _ => Ok(blob.clone()),
+        },
+        Layer::Made(_) => made(store, layer, packing.compression.unwrap_or_default()).await,
         Layer::Folder { name } => Err(Error::Usage(format!("the folder `{name}` is no layer"))),
     }
 }

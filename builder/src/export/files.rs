@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::worker::fetch::{self, blocking};
 
 /// Copies the files of an image into a folder, over what is there.
-pub(super) async fn to_folder(exporter: &Exporter, image: &Finished, to: &Path) -> Result<()> {
-    let root = view(exporter, image).await?;
+pub(super) async fn to_folder(exporter: &Exporter, images: &[Finished], to: &Path) -> Result<()> {
+    let root = view(exporter, only(images)?).await?;
     tell(exporter, "copying files", false);
     let to = to.to_owned();
     blocking(move || {
@@ -38,6 +38,14 @@ pub(super) async fn to_folder(exporter: &Exporter, image: &Finished, to: &Path) 
     Ok(())
 }
 
+/// The image, where there is but one platform.
+fn only(images: &[Finished]) -> Result<&Finished> {
+    match images {
+        [only] => Ok(only),
+        _ => Err(Error::Usage("the files of several platforms need places of their own".into())),
+    }
+}
+
 /// A file that goes to the same place in another folder.
 fn whole(node: &Node) -> Item<'_> {
     let path = node.path.to_path_buf();
@@ -45,8 +53,12 @@ fn whole(node: &Node) -> Item<'_> {
 }
 
 /// Writes the files of an image as a tar.
-pub(super) async fn to_tar(exporter: &Exporter, image: &Finished, to: &Destination) -> Result<()> {
-    let root = view(exporter, image).await?;
+pub(super) async fn to_tar(
+    exporter: &Exporter,
+    images: &[Finished],
+    to: &Destination,
+) -> Result<()> {
+    let root = view(exporter, only(images)?).await?;
     tell(exporter, "sending tarball", false);
     let to = to.clone();
     blocking(move || {
@@ -72,17 +84,11 @@ pub(super) async fn to_tar(exporter: &Exporter, image: &Finished, to: &Destinati
 /// The merged tree of an image, all of its layers here.
 async fn view(exporter: &Exporter, image: &Finished) -> Result<OwnedFd> {
     let Exporter { store, registries, events, step } = exporter;
-    let missing: Vec<Layer> = image
-        .snapshot
-        .layers
-        .iter()
-        .filter(|layer| store.layer_path(layer).is_none())
-        .cloned()
-        .collect();
+    let layers = image.layers.iter();
+    let missing: Vec<Layer> =
+        layers.filter(|layer| store.layer_path(layer).is_none()).cloned().collect();
     fetch::layers(store, registries, &missing, events, Some(*step)).await?;
-    let view = store
-        .view(&image.snapshot.layers)
-        .map_err(Error::store("look at the files of the image"))?;
+    let view = store.view(&image.layers).map_err(Error::store("look at the files of the image"))?;
     // A view may be a path only; its files are read through a real descriptor.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(view.as_fd(), ".", flags, Mode::empty())

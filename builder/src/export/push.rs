@@ -1,15 +1,17 @@
-//! Pushing an image: its layers at the same time, then its config, then its manifest.
+//! Pushing an image: its layers at the same time, then its documents, each after what it names.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::stream::{StreamExt, TryStreamExt, try_unfold};
-use rbuild_cache::{Blob, Digest, Layer, Store};
+use rbuild_cache::{Blob, Digest, Store};
 use rbuild_registry::{Pushed, Reference};
 use rbuild_solver::{Events, StepId, What};
 
-use super::{Exporter, Finished, compress, manifest};
+use super::content::{Content, Document, Packed};
+use super::{Exported, Exporter, Finished, Packing, packed};
 use crate::error::{Error, Result};
 use crate::registries::Registries;
 use crate::source;
@@ -40,78 +42,102 @@ pub struct PushedImage {
     pub layers: Vec<PushedLayer>,
 }
 
-/// Pushes a finished build under all of its names.
-pub(super) async fn export(exporter: &Exporter, image: &Finished) -> Result<Digest> {
-    let Exporter { store, registries, events, step } = exporter;
-    if image.names.is_empty() {
-        let message = "a name is needed to push the image: give one with `-t`";
-        return Err(Error::Usage(message.to_owned()));
-    }
-    let mut digest = image.id;
-    for name in &image.names {
-        let reference = source::parse(name)?;
-        let layers = &image.snapshot.layers;
-        let pushed =
-            push(store, registries, &reference, &image.config_bytes, layers, events, *step).await?;
-        digest = pushed.digest;
-    }
-    Ok(digest)
+/// Where a build is pushed to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct To<'a> {
+    pub(super) names: &'a [String],
+    /// Whether the tags are left alone.
+    pub(super) by_digest: bool,
 }
 
-/// Pushes one image under one name.
+/// Pushes a finished build under all of its names.
+pub(super) async fn export(
+    exporter: &Exporter,
+    images: &[Finished],
+    to: To<'_>,
+    packing: &Packing,
+) -> Result<Exported> {
+    let mut exported = None;
+    for name in to.names {
+        let reference = source::parse(name)?;
+        let (content, _) = layers(exporter, &reference, images, to.names, packing).await?;
+        documents(exporter, &reference, &content, to.by_digest).await?;
+        exported = Some(Exported::of(&content));
+    }
+    exported.ok_or_else(|| {
+        let message = "a name is needed to push the image: give one with `-t`";
+        Error::Usage(message.to_owned())
+    })
+}
+
+/// Pushes an image of all of its platforms under one name.
 pub(crate) async fn push(
-    store: &Store,
-    registries: &Registries,
+    exporter: &Exporter,
     reference: &Reference,
-    config: &[u8],
-    layers: &[Layer],
-    events: &Events,
-    step: StepId,
+    images: &[Finished],
+    packing: &Packing,
 ) -> Result<PushedImage> {
-    let push = |it| layer(store, registries, reference, it, events, step);
-    let pushed = try_join_all(layers.iter().map(push)).await?;
+    let names = [reference.to_string()];
+    let (content, layers) = layers(exporter, reference, images, &names, packing).await?;
+    documents(exporter, reference, &content, false).await?;
+    Ok(PushedImage { digest: content.root.digest, size: content.root.size, layers })
+}
+
+/// Pushes the layers, all at the same time, from which follows what the image is.
+async fn layers(
+    exporter: &Exporter,
+    reference: &Reference,
+    images: &[Finished],
+    names: &[String],
+    packing: &Packing,
+) -> Result<(Content, Vec<PushedLayer>)> {
+    let one = async |image: &Finished| {
+        let packed = packed(exporter, image, packing).await?;
+        let Exporter { store, registries, events, step } = exporter;
+        let layers = packed.layers.iter().cloned();
+        let push = |it| self::blob(store, registries, reference, it, events, *step);
+        let pushed = try_join_all(layers.map(push)).await?;
+        let layer =
+            |(blob, how): (Blob, Pushed)| PushedLayer { digest: blob.digest, size: blob.size, how };
+        Ok::<_, Error>((packed, pushed.into_iter().map(layer).collect::<Vec<_>>()))
+    };
+    let all = try_join_all(images.iter().map(one)).await?;
+    let (packed, pushed): (Vec<Packed>, Vec<_>) = all.into_iter().unzip();
+    Ok((Content::new(packed, names, packing.form())?, pushed.concat()))
+}
+
+/// Pushes the documents of an image, each after those that it names; the last gets the tag, unless
+/// it is to be found by its digest.
+async fn documents(
+    exporter: &Exporter,
+    reference: &Reference,
+    content: &Content,
+    by_digest: bool,
+) -> Result<()> {
+    let Exporter { store, registries, .. } = exporter;
     let client = registries.client();
     let failed = || Error::registry(format!("push `{reference}`"));
-    let config_bytes = Bytes::copy_from_slice(config);
-    let config_digest = manifest::digest(config);
-    client
-        .push_blob(reference, &config_digest.to_string(), config.len() as u64, None, || {
-            let bytes = config_bytes.clone();
-            futures::stream::once(async move { Ok(bytes) }).boxed()
-        })
-        .await
-        .map_err(failed())?;
-    let blobs: Vec<Blob> = pushed.iter().map(|(blob, _)| blob.clone()).collect();
-    let bytes = manifest::manifest(config, &blobs);
-    let (digest, size) = (manifest::digest(&bytes), bytes.len() as u64);
-    store.write_blob(&bytes).map_err(Error::store("keep the manifest"))?;
-    client.push_manifest(reference, manifest::MANIFEST, bytes.into()).await.map_err(failed())?;
-    let layers = pushed
-        .into_iter()
-        .map(|(blob, how)| PushedLayer { digest: blob.digest, size: blob.size, how })
-        .collect();
-    Ok(PushedImage { digest, size, layers })
-}
-
-/// Pushes one layer. One that came from the same registry is taken over there, and fetched only
-/// where that cannot be.
-pub(crate) async fn layer(
-    store: &Store,
-    registries: &Registries,
-    reference: &Reference,
-    layer: &Layer,
-    events: &Events,
-    step: StepId,
-) -> Result<(Blob, Pushed)> {
-    let known = match layer {
-        Layer::Pulled { blob, .. } => Some(blob.clone()),
-        _ => None,
-    };
-    let blob = match known {
-        Some(blob) => blob,
-        None => compress::blob(store, registries, layer, events, Some(step)).await?,
-    };
-    self::blob(store, registries, reference, blob, events, step).await
+    for Document { descriptor, bytes } in &content.documents {
+        let (digest, size) = (descriptor.digest.to_string(), descriptor.size);
+        let bytes = Bytes::copy_from_slice(bytes);
+        if !descriptor.is_manifest() {
+            let body = || {
+                let bytes = bytes.clone();
+                futures::stream::once(async move { Ok(bytes) }).boxed()
+            };
+            client.push_blob(reference, &digest, size, None, body).await.map_err(failed())?;
+            continue;
+        }
+        store.write_blob(&bytes).map_err(Error::store("keep the manifest"))?;
+        let tagged = descriptor.digest == content.root.digest && !by_digest;
+        let place = if tagged {
+            reference.clone()
+        } else {
+            reference.with_digest(&digest).map_err(failed())?
+        };
+        client.push_manifest(&place, &descriptor.media_type, bytes).await.map_err(failed())?;
+    }
+    Ok(())
 }
 
 /// Pushes the compressed bytes of a layer, or another blob.
@@ -157,19 +183,20 @@ fn content(
     let stream = async move {
         let fetched = fetch::blob(&store, &registries, &blob, &events, Some(step)).await;
         fetched.map_err(io::Error::other)?;
-        Ok::<_, io::Error>(file_stream(store, blob.digest))
+        Ok::<_, io::Error>(file_part(store, blob.digest, 0..blob.size))
     };
     futures::stream::once(stream).try_flatten().boxed()
 }
 
-/// The bytes of a blob of the store, read as they are sent.
-pub(crate) fn file_stream(store: Store, digest: Digest) -> rbuild_registry::Body {
-    let start = (store, digest, 0_u64);
-    try_unfold(start, |(store, digest, offset)| async move {
+/// A part of a blob of the store, read as it is sent.
+pub(crate) fn file_part(store: Store, digest: Digest, part: Range<u64>) -> rbuild_registry::Body {
+    let start = (store, digest, part.start);
+    try_unfold(start, move |(store, digest, offset)| async move {
+        let left = usize::try_from(part.end.saturating_sub(offset)).unwrap_or(usize::MAX);
         let read = move || -> io::Result<(Store, Vec<u8>)> {
             use std::os::unix::fs::FileExt;
             let file = store.open_blob(&digest).map_err(io::Error::other)?;
-            let mut bytes = vec![0; CHUNK];
+            let mut bytes = vec![0; CHUNK.min(left)];
             let length = file.read_at(&mut bytes, offset)?;
             bytes.truncate(length);
             Ok((store, bytes))

@@ -13,10 +13,8 @@ impl LocalWorker {
     /// Fetches what the outputs of the build need, and looks for what they can do without.
     pub(super) async fn have(&self, outputs: &Outputs) -> Result<(), Error> {
         let World { store, wanted, .. } = &*self.0;
-        let is_written = wanted
-            .iter()
-            .any(|output| !matches!(output, Output::Store | Output::CacheOnly | Output::Push));
-        if !is_written && !wanted.contains(&Output::Push) {
+        let is_written = wanted.iter().any(Output::is_written);
+        if !is_written && !wanted.iter().any(Output::is_push) {
             return Ok(());
         }
         let layers = outputs.iter().flat_map(|output| output.layers.iter());

@@ -88,7 +88,7 @@ fn path(args: &BuildArgs) -> Option<String> {
 fn metadata(built: &Built) -> serde_json::Value {
     let mut metadata = json!({ "containerimage.config.digest": built.id.to_string() });
     if let Some(manifest) = &built.manifest {
-        metadata["containerimage.digest"] = manifest.to_string().into();
+        metadata["containerimage.digest"] = manifest.digest.to_string().into();
     }
     if !built.names.is_empty() {
         metadata["image.name"] = built.names.join(",").into();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rbuild::{Destination, Output};
+use rbuild::{Destination, Output, OutputKind};
 
 use crate::args::{BuildArgs, csv};
 use crate::failure::Failure;
@@ -11,31 +11,31 @@ use crate::failure::Failure;
 pub(super) fn parse(args: &BuildArgs) -> Result<Vec<Output>, Failure> {
     let mut outputs = Vec::new();
     for text in &args.outputs {
-        outputs.push(output(text)?);
+        outputs.push(output(text)?.into());
     }
     if args.load || outputs.is_empty() {
-        outputs.push(Output::Store);
+        outputs.push(OutputKind::Store.into());
     }
     if args.push {
-        outputs.push(Output::Push);
+        outputs.push(OutputKind::REGISTRY.into());
     }
     Ok(outputs)
 }
 
 /// Whether standard output carries an archive, so that nothing else may be printed there.
 pub(super) fn use_stdout(outputs: &[Output]) -> bool {
-    outputs.iter().any(|output| match output {
-        Output::Oci { to, .. } | Output::Docker { to, .. } | Output::Tar(to) => {
+    outputs.iter().any(|output| match &output.kind {
+        OutputKind::Oci { to, .. } | OutputKind::Docker { to, .. } | OutputKind::Tar(to) => {
             *to == Destination::Stdout
         }
         _ => false,
     })
 }
 
-fn output(text: &str) -> Result<Output, Failure> {
+fn output(text: &str) -> Result<OutputKind, Failure> {
     match text {
-        "-" => return Ok(Output::Tar(Destination::Stdout)),
-        _ if !text.contains('=') => return Ok(Output::Local(text.into())),
+        "-" => return Ok(OutputKind::Tar(Destination::Stdout)),
+        _ if !text.contains('=') => return Ok(OutputKind::Local(text.into())),
         _ => {}
     }
     let mut kind = None;
@@ -60,17 +60,17 @@ fn output(text: &str) -> Result<Output, Failure> {
     let folder =
         || place.clone().map(PathBuf::from).ok_or_else(|| wrong(text, "`dest` is missing"));
     match kind.as_deref() {
-        Some("local") => Ok(Output::Local(folder()?)),
-        Some("tar") => Ok(Output::Tar(to())),
-        Some("oci") if tar => Ok(Output::Oci { to: to(), tar }),
-        Some("oci") => Ok(Output::Oci { to: Destination::Path(folder()?), tar }),
-        Some("docker") if place.is_none() => Ok(Output::Store),
-        Some("docker") if tar => Ok(Output::Docker { to: to(), tar }),
-        Some("docker") => Ok(Output::Docker { to: Destination::Path(folder()?), tar }),
-        Some("registry") => Ok(Output::Push),
-        Some("image") if push => Ok(Output::Push),
-        Some("image") => Ok(Output::Store),
-        Some("cacheonly") => Ok(Output::CacheOnly),
+        Some("local") => Ok(OutputKind::Local(folder()?)),
+        Some("tar") => Ok(OutputKind::Tar(to())),
+        Some("oci") if tar => Ok(OutputKind::Oci { to: to(), tar }),
+        Some("oci") => Ok(OutputKind::Oci { to: Destination::Path(folder()?), tar }),
+        Some("docker") if place.is_none() => Ok(OutputKind::Store),
+        Some("docker") if tar => Ok(OutputKind::Docker { to: to(), tar }),
+        Some("docker") => Ok(OutputKind::Docker { to: Destination::Path(folder()?), tar }),
+        Some("registry") => Ok(OutputKind::REGISTRY),
+        Some("image") if push => Ok(OutputKind::REGISTRY),
+        Some("image") => Ok(OutputKind::Store),
+        Some("cacheonly") => Ok(OutputKind::CacheOnly),
         Some(other) => Err(wrong(text, &format!("there is no type `{other}`"))),
         None => Err(wrong(text, "`type` is missing")),
     }
@@ -89,18 +89,18 @@ mod tests {
     fn outputs_are_read_as_docker_reads_them() {
         let path = |path: &str| Destination::Path(path.into());
         let table = [
-            ("-", Output::Tar(Destination::Stdout)),
-            ("out", Output::Local("out".into())),
-            ("type=local,dest=out", Output::Local("out".into())),
-            ("type=tar,dest=x.tar", Output::Tar(path("x.tar"))),
-            ("type=oci,dest=x.tar", Output::Oci { to: path("x.tar"), tar: true }),
-            ("type=oci,dest=x,tar=false", Output::Oci { to: path("x"), tar: false }),
-            ("type=oci", Output::Oci { to: Destination::Stdout, tar: true }),
-            ("type=docker", Output::Store),
-            ("type=docker,dest=-", Output::Docker { to: Destination::Stdout, tar: true }),
-            ("type=image,push=true", Output::Push),
-            ("type=registry", Output::Push),
-            ("type=cacheonly", Output::CacheOnly),
+            ("-", OutputKind::Tar(Destination::Stdout)),
+            ("out", OutputKind::Local("out".into())),
+            ("type=local,dest=out", OutputKind::Local("out".into())),
+            ("type=tar,dest=x.tar", OutputKind::Tar(path("x.tar"))),
+            ("type=oci,dest=x.tar", OutputKind::Oci { to: path("x.tar"), tar: true }),
+            ("type=oci,dest=x,tar=false", OutputKind::Oci { to: path("x"), tar: false }),
+            ("type=oci", OutputKind::Oci { to: Destination::Stdout, tar: true }),
+            ("type=docker", OutputKind::Store),
+            ("type=docker,dest=-", OutputKind::Docker { to: Destination::Stdout, tar: true }),
+            ("type=image,push=true", OutputKind::REGISTRY),
+            ("type=registry", OutputKind::REGISTRY),
+            ("type=cacheonly", OutputKind::CacheOnly),
         ];
         for (text, expected) in table {
             assert_eq!(output(text).ok(), Some(expected), "{text}");

@@ -1,0 +1,48 @@
+//! What is attested of an image beside the image itself: how it was made, and what is in it.
+
+mod license;
+pub(crate) mod provenance;
+pub(crate) mod purl;
+pub(crate) mod spdx;
+
+/// A statement on the image of one platform, as in-toto has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attestation {
+    /// What kind of statement it is: `https://slsa.dev/provenance/v1`.
+    pub(crate) predicate_type: String,
+    /// What is stated, as JSON.
+    pub(crate) predicate: Vec<u8>,
+}
+
+/// What a build attests of its images; nothing where nothing is said, so that an image for one
+/// platform is a plain manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attest {
+    /// How they were made.
+    pub provenance: Option<Provenance>,
+    /// Which packages are in them.
+    pub sbom: bool,
+}
+
+/// How much is told of how an image was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// How much.
+    pub detail: Detail,
+    /// Who made it, as a URI; the maker of the build says so, and nobody checks it.
+    pub builder: String,
+    /// Whether the build is meant to give the same bytes each time.
+    pub reproducible: bool,
+}
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Times, sources, and which flags were used; no value of an argument or a label.
+    Min,
+    /// Also the Dockerfile, its steps, values of arguments, and the names of secrets. What a
+    /// secret holds is never told.
+    #[default]
+    Max,
+}
