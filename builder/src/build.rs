@@ -21,7 +21,7 @@ use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
 use crate::dockerfile::Diagnostic;
 use crate::error::{Error, Result, Source};
-use crate::export::{self, Output};
+use crate::export::{self, Descriptor, Exporter, Finished, Output, Packing};
 use crate::image::ImageConfig;
 use crate::lower::Request;
 use crate::platform::Platform;
@@ -83,6 +83,8 @@ pub struct Build {
     dockerfile: DockerfileSource,
     tags: Vec<String>,
     request: Request,
+    /// The platforms beside the one of the request, in order.
+    other_platforms: Vec<Platform>,
     contexts: BTreeMap<String, ContextReference>,
     secrets: Secrets,
     agents: Agents,
@@ -114,8 +116,8 @@ impl fmt::Debug for Build {
 pub struct Built {
     /// The id of the image: the digest of its config.
     pub id: Digest,
-    /// The digest of its manifest, where an output made one.
-    pub manifest: Option<Digest>,
+    /// Its manifest or index, where an output made one.
+    pub manifest: Option<Descriptor>,
     /// The full names that the image has got.
     pub names: Vec<String>,
     /// The config of the image.
@@ -138,7 +140,8 @@ impl Built {
     /// What the image needs of the store.
     fn claim(&self) -> Claim {
         let user = User::Image(self.id.to_string());
-        let blobs = self.manifest.into_iter().chain([self.id]).collect();
+        let manifest = self.manifest.iter().map(|manifest| manifest.digest);
+        let blobs = manifest.chain([self.id]).collect();
         Claim { user, layers: self.layers.to_vec(), blobs }
     }
 
@@ -150,11 +153,10 @@ impl Built {
         let reference = source::parse(name)?;
         let events = Events::none();
         let step = begin(&events, format!("push {reference}"));
-        let config = self.config.to_json();
-        let (store, registries) = (&self.store, &self.registries);
-        export::push::push(store, registries, &reference, &config, &self.layers, &events, step)
-            .await
-            .map(drop)
+        let image = Finished::new(self.config.clone(), self.config.to_json(), self.layers.clone());
+        let (store, registries) = (self.store.clone(), self.registries.clone());
+        let exporter = Exporter { store, registries, events, step };
+        export::push::push(&exporter, &reference, &[image], &Packing::default()).await.map(drop)
     }
 }
 
@@ -166,6 +168,7 @@ impl Build {
             dockerfile: DockerfileSource::Default,
             tags: Vec::new(),
             request: Request::new(),
+            other_platforms: Vec::new(),
             contexts: BTreeMap::new(),
             secrets: Secrets::default(),
             agents: Agents::default(),
@@ -211,11 +214,21 @@ impl Build {
         self
     }
 
-    /// Builds for another platform than this machine's.
+    /// Builds for another platform than this machine's; may be called again for more. Images of
+    /// several platforms share the names of the build.
     pub fn platform(mut self, platform: Platform) -> Self {
-        self.request.platform = platform;
-        self.request.platform_chosen = true;
+        if !self.request.platform_chosen {
+            self.request.platform = platform;
+            self.request.platform_chosen = true;
+        } else if !self.platforms().any(|known| *known == platform) {
+            self.other_platforms.push(platform);
+        }
         self
+    }
+
+    /// All platforms that are built for, in order.
+    fn platforms(&self) -> impl Iterator<Item = &Platform> {
+        [&self.request.platform].into_iter().chain(&self.other_platforms)
     }
 
     /// Runs every step again.
@@ -304,8 +317,8 @@ impl Build {
 
     /// Sends the result somewhere; may be called again for more. Without any, it goes to the
     /// store.
-    pub fn output(mut self, output: Output) -> Self {
-        self.outputs.push(output);
+    pub fn output(mut self, output: impl Into<Output>) -> Self {
+        self.outputs.push(output.into());
         self
     }
 

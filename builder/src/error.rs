@@ -185,6 +185,18 @@ pub enum StepError {
     /// A device that a RUN asks for cannot be had.
     #[error("{0}")]
     Device(crate::cdi::Error),
+    /// Programs of the platform of a RUN do not run on this machine.
+    #[error("programs for {wanted} do not run on this machine, which is {host}: {reason}")]
+    Foreign {
+        /// The platform of the step.
+        wanted: String,
+        /// The platform of the machine.
+        host: String,
+        /// Why not.
+        reason: String,
+        /// What the user can do.
+        hint: String,
+    },
     /// Something that is not built yet.
     #[error("{0} is not supported yet")]
     Unsupported(String),
@@ -233,6 +245,7 @@ impl StepError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Full { disk, .. } => Some(disk.hint()),
+            Self::Foreign { hint, .. } => Some(hint.clone()),
             Self::Secret(id) => Some(format!(
                 "give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"
             )),
@@ -352,6 +365,7 @@ impl Error {
             Self::Step { source, .. } => match &**source {
                 StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
                 StepError::Fetch(error) | StepError::Image { error, .. } => error.kind(),
+                StepError::Foreign { .. } => ErrorKind::Environment,
                 StepError::Full { step, .. } => match &**step {
                     StepError::Exit { code, .. } => ErrorKind::Step(Some(*code)),
                     StepError::Fetch(error) => error.kind(),

@@ -70,6 +70,11 @@ pub enum What {
         /// The bytes, not necessarily whole lines.
         data: Arc<[u8]>,
     },
+    /// Something about how the step runs, such as by an emulator.
+    Note {
+        /// One line.
+        text: String,
+    },
     /// Something that the user should know; the build goes on.
     Warning {
         /// One line.

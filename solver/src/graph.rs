@@ -58,7 +58,7 @@ pub struct Vertex {
 }
 
 /// What makes a vertex.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Work {
     /// It is there already.
     Source(Source),

@@ -58,19 +58,19 @@ impl Solver {
         results.pop().ok_or(Error::NoTarget)
     }
 
-    /// Finds or makes the results of one vertex, and lists all that is then known of the steps
-    /// which feed it, whether anybody had to look at them or not.
+    /// Finds or makes the results of several vertices, in the order of the targets, and lists all
+    /// that is then known of the steps which feed them, whether anybody had to look at them or not.
     pub async fn solve_and_list(
         &self,
         graph: &Graph,
-        target: VertexId,
+        targets: &[VertexId],
         mode: Mode,
         events: &Events,
-    ) -> Result<(Outputs, Vec<Used>), Error> {
-        let (mut results, context) = self.solve_in(graph, &[target], mode, events).await?;
+    ) -> Result<(Vec<Outputs>, Vec<Used>), Error> {
+        let (results, context) = self.solve_in(graph, targets, mode, events).await?;
         let context = Context { mode: Mode::Check, ..context };
         let used = Arc::new(Attempt::new(&self.shared, &context).await?).used().await?;
-        Ok((results.pop().ok_or(Error::NoTarget)?, used))
+        Ok((results, used))
     }
 
     /// Finds or makes the results of several vertices at once, in the order of the targets.

@@ -78,7 +78,7 @@ impl Run {
             Err(error) => return by_text(error, self.build.check_argument()?.as_ref()),
         };
         let (tree, file) = (&self.prepared.tree, &self.prepared.file);
-        let (resolved, mut error) = match self.resolve(&request).await {
+        let (resolved, mut error) = match self.resolve(std::slice::from_ref(&request)).await {
             Ok(resolved) => (known(&resolved), None),
             Err(error) => (std::collections::BTreeMap::new(), Some(error)),
         };
@@ -94,7 +94,7 @@ impl Run {
 
     async fn outline(self) -> Result<Outline> {
         let request = self.request().await?;
-        let resolved = known(&self.resolve(&request).await?);
+        let resolved = known(&self.resolve(std::slice::from_ref(&request)).await?);
         let (tree, file) = (&self.prepared.tree, &self.prepared.file);
         let lowered = lower::lower(tree, &request, &resolved).map_err(|error| self.wrong(error))?;
         let arguments =

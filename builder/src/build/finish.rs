@@ -8,40 +8,23 @@ use super::Built;
 use super::run::Run;
 use super::steps::begin;
 use crate::error::{Error, Result};
-use crate::export::{self, Exporter, Finished, Output};
-use crate::image::ImageConfig;
+use crate::export::{self, Exporter, Finished, Output, OutputKind};
+use crate::lower::Target;
 use crate::share::{CachePlace, Exports, Solved, inline};
 
 impl Run {
-    /// Makes the image of what was solved, and sends it where it is wanted.
-    pub(super) async fn export(
-        self,
-        mut config: ImageConfig,
-        solved: Solved,
-        epoch: Option<i64>,
-    ) -> Result<Built> {
+    /// Makes the images of what was solved, and sends them where they are wanted.
+    pub(super) async fn export(self, targets: Vec<Target>, solved: Solved) -> Result<Built> {
         let step = begin(&self.events, "exporting to image".to_owned());
-        let layers = layers(&self.store, &solved.snapshot).await?;
-        config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
-        config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
-        if let Some(epoch) = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok()) {
-            config.date_back(epoch);
-        }
         let exports = self.exports();
-        if exports.iter().any(|cache| cache.place == CachePlace::Inline) {
-            config.inline_cache = Some(inline(&self.store, &solved)?);
+        let inlines = exports.iter().any(|cache| cache.place == CachePlace::Inline);
+        let mut images = Vec::with_capacity(targets.len());
+        for (index, target) in targets.into_iter().enumerate() {
+            let cache = inlines.then(|| inline(&self.store, &solved.only(index))).transpose()?;
+            images.push(self.image(target, &solved.snapshots[index], cache).await?);
         }
-        let config_bytes = config.to_json();
         let part = "exporting layers".to_owned();
         self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
-        let image = Finished {
-            id: export::manifest::digest(&config_bytes),
-            config_bytes,
-            config,
-            snapshot: solved.snapshot.clone(),
-            names: self.names,
-            size: layers.iter().map(|layer| layer.size).sum(),
-        };
         let exporter = Exporter {
             store: self.store,
             registries: self.build.registries,
@@ -49,28 +32,53 @@ impl Run {
             step,
         };
         let outputs = match self.build.outputs.as_slice() {
-            [] => vec![Output::Store],
+            [] => vec![OutputKind::Store.into()],
             outputs => outputs.to_vec(),
         };
-        let mut manifest = None;
+        let mut exported = None;
         for output in &outputs {
-            manifest = export::export(&exporter, &image, output).await?.or(manifest);
+            exported = export::export(&exporter, &images, &self.names, output).await?.or(exported);
         }
         self.events.emit(step, What::Finished);
         let Exporter { store, registries, .. } = &exporter;
-        let pushed = if outputs.contains(&Output::Push) { &*image.names } else { &[] };
+        let pushed = if outputs.iter().any(Output::is_push) { &*self.names } else { &[] };
         let caches = Exports { store, registries, events: &self.events, solved: &solved, pushed };
         caches.all(&exports).await?;
+        let image = images.swap_remove(0);
         Ok(Built {
-            id: image.id,
-            manifest,
-            names: image.names,
+            id: exported.as_ref().map_or(image.id, |exported| exported.id),
+            manifest: exported.map(|exported| exported.root),
+            names: self.names,
             config: image.config,
             warnings: Vec::new(),
             dockerfile: self.prepared.file,
-            layers: image.snapshot.layers,
+            layers: image.layers,
             store: exporter.store,
             registries: exporter.registries,
+        })
+    }
+
+    /// The image of one platform, with the cache that it brings along.
+    async fn image(
+        &self,
+        target: Target,
+        snapshot: &Snapshot,
+        cache: Option<serde_json::Value>,
+    ) -> Result<Finished> {
+        let layers = layers(&self.store, snapshot).await?;
+        let mut config = target.config;
+        config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+        config.date(&layers.iter().map(|layer| layer.created).collect::<Vec<_>>());
+        let epoch = target.epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        if let Some(epoch) = epoch {
+            config.date_back(epoch);
+        }
+        config.inline_cache = cache;
+        let config_bytes = config.to_json();
+        Ok(Finished {
+            size: layers.iter().map(|layer| layer.size).sum(),
+            epoch: target.epoch,
+            ..Finished::new(config, config_bytes, snapshot.layers.clone())
         })
     }
 }

@@ -19,15 +19,11 @@ impl Run {
     /// Resolves the images that are wanted, until their triggers want no more.
     pub(super) async fn resolve(
         &self,
-        request: &Request,
+        requests: &[Request],
     ) -> Result<BTreeMap<Wanted, ResolvedImage>> {
         let mut resolved: BTreeMap<Wanted, ResolvedImage> = BTreeMap::new();
         loop {
-            let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
-            let wanted = lower::wanted_images(&self.prepared.tree, request, &known.collect())
-                .map_err(|error| self.wrong(error))?;
-            let missing: Vec<Spanned<Wanted>> =
-                wanted.into_iter().filter(|wanted| !resolved.contains_key(&wanted.value)).collect();
+            let missing = self.missing(requests, &resolved)?;
             if missing.is_empty() {
                 return Ok(resolved);
             }
@@ -43,13 +39,36 @@ impl Run {
         }
     }
 
+    /// The images that some platform wants and that are not known yet, each once.
+    fn missing(
+        &self,
+        requests: &[Request],
+        resolved: &BTreeMap<Wanted, ResolvedImage>,
+    ) -> Result<Vec<Spanned<Wanted>>> {
+        let known = resolved.iter().map(|(key, image)| (key.clone(), image.config.clone()));
+        let known = known.collect();
+        let mut missing: Vec<Spanned<Wanted>> = Vec::new();
+        for request in requests {
+            let wanted = lower::wanted_images(&self.prepared.tree, request, &known);
+            for image in wanted.map_err(|error| self.wrong(error))? {
+                let is_it = |other: &Spanned<Wanted>| other.value == image.value;
+                if !resolved.contains_key(&image.value) && !missing.iter().any(is_it) {
+                    missing.push(image);
+                }
+            }
+        }
+        Ok(missing)
+    }
+
     async fn resolve_one(&self, wanted: &Wanted) -> Result<ResolvedImage> {
         let layout = self.layout(&wanted.reference);
         let reference = match layout {
             Some(_) => wanted.reference.clone(),
             None => source::parse(&wanted.reference)?.to_string(),
         };
-        let name = format!("[internal] load metadata for {reference}");
+        let several = !self.build.other_platforms.is_empty();
+        let of = if several { format!("{} ", wanted.platform) } else { String::new() };
+        let name = format!("[{of}internal] load metadata for {reference}");
         let step = begin(&self.events, name);
         let platform = crate::platform::parse(&wanted.platform)
             .map_err(Error::registry("read the platform"))?;

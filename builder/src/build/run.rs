@@ -18,6 +18,7 @@ use crate::dockerfile::Diagnostic;
 use crate::error::{Error, Result, StepError};
 use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
+use crate::platform::Platform;
 use crate::remote::Remotes;
 use crate::report::Report;
 use crate::share::{Found, Solved, chunks, imported};
@@ -49,7 +50,7 @@ impl Run {
         Report {
             dockerfile: self.file_name(),
             target: self.build.request.target.clone(),
-            platform: self.build.request.platform.to_string(),
+            platform: self.build.platforms().map(Platform::to_string).collect::<Vec<_>>().join(","),
             ended: 0,
             image: None,
             bases: Vec::new(),
@@ -65,11 +66,10 @@ impl Run {
 
     /// Goes the whole road.
     pub(super) async fn finish(self) -> Result<Built> {
-        let request = self.request().await?;
-        let (resolved, found) = futures::join!(self.resolve(&request), self.import());
+        let requests = self.requests().await?;
+        let (resolved, found) = futures::join!(self.resolve(&requests), self.import());
         let resolved = resolved?;
-        let lowered = lower::lower(&self.prepared.tree, &request, &known(&resolved))
-            .map_err(|error| self.wrong(error))?;
+        let lowered = self.lower(&requests, &resolved)?;
         for warning in &lowered.warnings {
             let text = warning.to_string();
             self.events.emit(self.prepared.definition, What::Warning { text });
@@ -77,12 +77,25 @@ impl Run {
         self.lint(&lowered)?;
         let solved = self.solve(&lowered, &resolved, found).await?;
         let sweep = self.sweep();
-        let built = self.export(lowered.config, solved, request.epoch).await;
+        let built = self.export(lowered.targets, solved).await;
         // Nobody waits for the sweep of a build that failed; it is done by the next one.
         if let Some(sweep) = sweep {
             let _ = sweep.await;
         }
         built.map(|built| Built { warnings: lowered.warnings, ..built })
+    }
+
+    /// One graph for all platforms.
+    fn lower(
+        &self,
+        requests: &[Request],
+        resolved: &BTreeMap<Wanted, ResolvedImage>,
+    ) -> Result<Lowered> {
+        let known = known(resolved);
+        let one = |request| lower::lower(&self.prepared.tree, request, &known);
+        let all = requests.iter().map(one).collect::<Result<_, _>>();
+        let all = all.map_err(|error| self.wrong(error))?;
+        Ok(lower::join(all).expect("a build is for at least one platform"))
     }
 
     /// Ends a build whose Dockerfile should have no warnings.
@@ -110,8 +123,24 @@ impl Run {
         Error::Dockerfile { file: self.prepared.file.clone(), errors: vec![error] }
     }
 
+    /// What is asked, for one platform after the other.
+    async fn requests(&self) -> Result<Vec<Request>> {
+        let mut requests = Vec::new();
+        for platform in self.build.platforms() {
+            requests.push(self.request_for(platform).await?);
+        }
+        Ok(requests)
+    }
+
+    /// What is asked, for the first of the platforms.
     pub(super) async fn request(&self) -> Result<Request> {
+        self.request_for(&self.build.request.platform).await
+    }
+
+    async fn request_for(&self, platform: &Platform) -> Result<Request> {
         let mut request = self.build.request.clone();
+        request.platform = platform.clone();
+        request.several_platforms = !self.build.other_platforms.is_empty();
         request.name = self.file_name();
         for (name, context) in &self.build.contexts {
             let named = match context {
@@ -175,20 +204,21 @@ impl Run {
         let lists = !self.exports().is_empty() || !found.is_empty();
         let store = self.store.clone().importing(imported(found, &layers));
         let solver = Solver::new(store, worker);
-        let (graph, target) = (&lowered.graph, lowered.target);
+        let (graph, events) = (&lowered.graph, &self.events);
+        let targets: Vec<_> = lowered.targets.iter().map(|target| target.root).collect();
         let solved = if lists {
-            solver.solve_and_list(graph, target, Mode::Build, &self.events).await
+            solver.solve_and_list(graph, &targets, Mode::Build, events).await
         } else {
-            let outputs = solver.solve(graph, target, Mode::Build, &self.events).await;
-            outputs.map(|outputs| (outputs, Vec::new()))
+            let results = solver.solve_all(graph, &targets, Mode::Build, events).await;
+            results.map(|results| (results, Vec::new()))
         };
         for step in bases {
             world.end_base(step);
         }
-        let (outputs, used) = solved.map_err(|error| self.failed(lowered, error))?;
+        let (results, used) = solved.map_err(|error| self.failed(lowered, error))?;
         let bases = resolved.values().flat_map(|image| image.entry.layers.iter().cloned());
-        let (snapshot, bases) = (outputs[0].clone(), bases.collect());
-        Ok(Solved { snapshot, used, bases, graph: lowered.graph.clone() })
+        let snapshots = results.iter().map(|outputs| outputs[0].clone()).collect();
+        Ok(Solved { snapshots, used, bases: bases.collect(), graph: lowered.graph.clone() })
     }
 
     /// Takes away the caches of the steps that are to run as if for the first time.

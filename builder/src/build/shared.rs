@@ -1,5 +1,7 @@
 //! The caches that a build takes from others and makes for them.
 
+use rbuild_solver::Events;
+
 use super::Build;
 use super::run::Run;
 use crate::registries::Registries;
@@ -9,23 +11,34 @@ use crate::share::{self, CacheFrom, CachePlace, CacheTo, Found};
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
 
 impl Build {
-    /// The registries, with the buckets of the caches.
+    /// The registries, with the other places of the caches.
     pub(super) fn with_buckets(&self) -> Registries {
-        let read = self.cache_from.iter().filter_map(|cache| match cache {
-            CacheFrom::S3(cache) => Some(&cache.bucket),
-            _ => None,
-        });
-        read.fold(self.registries.clone(), |all, bucket| all.bucket(bucket.clone()))
+        self.cache_from.iter().fold(self.registries.clone(), |all, cache| match cache {
+            CacheFrom::S3(cache) => all.bucket(cache.bucket.clone()),
+            CacheFrom::Actions(cache) => all.actions(cache.service.clone()),
+            _ => all,
+        })
     }
 }
 
 impl Run {
-    /// Reads the caches that results may come from.
+    /// Reads the caches that results may come from. What a name stands for may be another image,
+    /// with another cache, for each platform.
     pub(super) async fn import(&self) -> Vec<Found> {
         let build = &self.build;
-        let platform = &build.request.platform;
-        share::import(&self.store, &build.registries, &build.cache_from, platform, &self.events)
-            .await
+        let mut all: Vec<Found> = Vec::new();
+        for platform in build.platforms() {
+            // They are shown once.
+            let is_first = *platform == build.request.platform;
+            let events = if is_first { self.events.clone() } else { Events::none() };
+            let (store, registries, caches) = (&self.store, &build.registries, &build.cache_from);
+            for found in share::import(store, registries, caches, platform, &events).await {
+                if !all.contains(&found) {
+                    all.push(found);
+                }
+            }
+        }
+        all
     }
 
     /// The caches that are made, that in the image among them if an argument asks for it.

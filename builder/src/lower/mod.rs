@@ -17,6 +17,7 @@ mod copy;
 mod cycle;
 mod epoch;
 mod history;
+mod join;
 mod lint;
 mod outline;
 mod plan;
@@ -30,6 +31,7 @@ mod tests;
 
 pub(crate) use epoch::EPOCH;
 pub use epoch::{Epoch, epoch};
+pub use join::join;
 pub use outline::Argument;
 use plan::Base;
 pub use plan::Wanted;
@@ -55,6 +57,8 @@ pub struct Request {
     pub platform: Platform,
     /// Whether the caller chose the platform: the image then says so, whatever its base is.
     pub platform_chosen: bool,
+    /// Whether the same is built for other platforms too: the steps then tell theirs.
+    pub several_platforms: bool,
     /// The platform that builds.
     pub host: Platform,
     /// `--build-arg`, with values.
@@ -99,6 +103,7 @@ impl Request {
             target: None,
             platform: platform::host(),
             platform_chosen: false,
+            several_platforms: false,
             host: platform::host(),
             arguments: BTreeMap::new(),
             labels: Vec::new(),
@@ -196,15 +201,26 @@ pub struct ResolvedImage {
     pub config: ImageConfig,
 }
 
+/// The image of one platform that a graph makes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The vertex whose snapshot is the root of the image.
+    pub root: VertexId,
+    /// The platform that was asked for.
+    pub platform: Platform,
+    /// The config of the image, without times and new layers.
+    pub config: ImageConfig,
+    /// The time that whatever the build makes has, in seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
 /// A Dockerfile as a graph.
 #[derive(Debug)]
 pub struct Lowered {
     /// The graph.
     pub graph: Graph,
-    /// The vertex whose snapshot is the root of the image.
-    pub target: VertexId,
-    /// The config of the image, without times and new layers.
-    pub config: ImageConfig,
+    /// What it makes, in the order in which the platforms were asked for.
+    pub targets: Vec<Target>,
     /// The paths and patterns that are used of each folder, by its name; `.` is all of it.
     pub folders: BTreeMap<String, BTreeSet<String>>,
     /// The images of the graph, in the order of their first use, with the name of the step.

@@ -10,7 +10,7 @@ use rbuild_solver::{Edge, Graph, Vertex, VertexId, Work};
 use super::plan::{Base, Plan, PlannedStage, Wanted};
 use super::run;
 use super::scope::Scope;
-use super::{CONTEXT, Lowered, Request, ResolvedImage};
+use super::{CONTEXT, Lowered, Request, ResolvedImage, Target};
 use crate::dockerfile::{Diagnostic, Instruction, Span, Statement};
 use crate::image::{self, DEFAULT_PATH, ImageConfig};
 use crate::platform::Platform;
@@ -72,22 +72,54 @@ pub(super) struct Counter {
     stage: String,
     /// Whether the name of the stage is shown, since there are several.
     several: bool,
+    /// The platform of the stage, where it is shown, since the build is for several.
+    platform: Option<Platform>,
     next: usize,
     total: usize,
 }
 
 impl Counter {
-    fn name(&mut self, text: &str) -> String {
+    /// The name of the next step; of what the variables in scope tell about the platform that the
+    /// image is for, the name tells it too: equal steps have equal names.
+    fn name(&mut self, text: &str, scope: &Scope) -> String {
         self.next += 1;
         let width = self.total.to_string().len();
         let stage = if self.several { format!("{} ", self.stage) } else { String::new() };
-        format!("[{stage}{:>width$}/{}] {text}", self.next, self.total)
+        let platform = self.platform.as_ref().map(|platform| way(platform, scope));
+        let platform = platform.unwrap_or_default();
+        format!("[{platform}{stage}{:>width$}/{}] {text}", self.next, self.total)
     }
 
     /// What stays the same when the instruction that was named last is edited.
-    fn place(&self, file: &str) -> String {
+    fn place(&self, request: &Request) -> String {
+        let file = &request.name;
+        if request.several_platforms {
+            return format!("{file} {} {} {}", request.platform, self.stage, self.next);
+        }
         format!("{file} {} {}", self.stage, self.next)
     }
+}
+
+/// The platform of a stage and, where the variables name another target, the way to it:
+/// `linux/amd64->arm64 `.
+fn way(platform: &Platform, scope: &Scope) -> String {
+    let part = |name: &str| scope.get(name).filter(|value| !value.is_empty());
+    let whole = part("TARGETPLATFORM").and_then(|text| crate::platform::parse(text).ok());
+    let target = whole.unwrap_or_else(|| {
+        let os = part("TARGETOS").unwrap_or(platform.os());
+        let architecture = part("TARGETARCH").unwrap_or(platform.architecture());
+        let variant = part("TARGETVARIANT")
+            .or_else(|| platform.variant().filter(|_| architecture == platform.architecture()));
+        Platform::new(os, architecture, variant)
+    });
+    if target.os() != platform.os() {
+        return format!("{platform}->{target} ");
+    }
+    if target.architecture() == platform.architecture() {
+        return format!("{platform} ");
+    }
+    let variant = target.variant().map_or_else(String::new, |variant| format!("/{variant}"));
+    format!("{platform}->{}{variant} ", target.architecture())
 }
 
 /// One vertex to add, apart from what follows from the state.
@@ -154,10 +186,15 @@ impl<'a> Lowering<'a> {
         for (name, value) in &self.request.labels {
             config.config.labels.insert(name.clone(), value.clone());
         }
+        let target = Target {
+            root: state.root,
+            platform: self.request.platform.clone(),
+            config,
+            epoch: self.request.epoch,
+        };
         Ok(Lowered {
             graph: self.graph,
-            target: state.root,
-            config,
+            targets: vec![target],
             folders: self.folders,
             images: self.images,
             spans: self.spans,
@@ -175,6 +212,7 @@ impl<'a> Lowering<'a> {
         let mut counter = Counter {
             stage: stage.name.clone(),
             several: self.plan.stages.len() > 1,
+            platform: self.request.several_platforms.then(|| stage.platform.clone()),
             next: 0,
             total: stage.instructions.iter().filter(is_step).count() + from_image,
         };
@@ -213,7 +251,8 @@ impl<'a> Lowering<'a> {
             Base::Image(wanted) => {
                 let image = self.image(wanted, stage.from)?;
                 let config = ImageConfig { created: None, ..image.config.clone() };
-                let step = counter.name(&format!("FROM {}", image.reference));
+                let text = format!("FROM {}", image.reference);
+                let step = counter.name(&text, &self.plan.global.beside());
                 self.note_image(wanted, step);
                 config
             }
@@ -340,8 +379,8 @@ impl<'a> Lowering<'a> {
     /// Adds the vertex of a step and makes it the root of the stage.
     pub(super) fn step(&mut self, state: &mut State, step: Step, counter: &mut Counter) {
         let text = run::shown(&step.op, &state.scope, &step.text);
-        let name = counter.name(&text.replace('\n', " "));
-        let place = counter.place(&self.request.name);
+        let name = counter.name(&text.replace('\n', " "), &state.scope);
+        let place = counter.place(self.request);
         self.spans.insert(place.clone(), step.span);
         let mut digest = hash::Hasher::new("step");
         digest.str(&place).str(&text);

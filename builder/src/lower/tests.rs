@@ -59,13 +59,14 @@ fn show(lowered: &Lowered) -> String {
             }
         };
     }
-    let _ = writeln!(text, "target {}", lowered.target.index());
+    let target = &lowered.targets[0];
+    let _ = writeln!(text, "target {}", target.root.index());
     for (name, patterns) in &lowered.folders {
         let _ = writeln!(text, "used of {name}: {patterns:?}");
     }
-    let config = serde_json::to_string(&lowered.config.config).unwrap();
+    let config = serde_json::to_string(&target.config.config).unwrap();
     let _ = writeln!(text, "{config}");
-    for line in &lowered.config.history {
+    for line in &target.config.history {
         let layer = if line.empty_layer { " " } else { "+" };
         let _ = writeln!(text, "{layer} {}", line.created_by);
     }

@@ -20,7 +20,7 @@ const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 /// A document and the layers that lie beside it, by what the document calls them.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(super) document: Portable,
     pub(super) blobs: HashMap<Digest, Blob>,

@@ -10,7 +10,7 @@ use rbuild_cache::{
 use rbuild_solver::{Events, Graph, StepId, Used, What};
 
 use super::place::{Place, Sender};
-use super::{CacheMode, CacheTo, mounts};
+use super::{CacheMode, CacheTo, mounts, within};
 use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
 use crate::export::compress;
@@ -22,10 +22,10 @@ use crate::worker::fetch::{self, blocking};
 const AT_ONCE: usize = 8;
 
 /// What became of a build.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Solved {
-    /// The files of the image.
-    pub(crate) snapshot: Snapshot,
+    /// The files of the images, one for each platform.
+    pub(crate) snapshots: Vec<Snapshot>,
     /// What is known of its steps, where somebody wants to know.
     pub(crate) used: Vec<Used>,
     /// The layers of the images that it stands on.
@@ -35,9 +35,15 @@ pub(crate) struct Solved {
 }
 
 impl Solved {
+    /// The same of one image.
+    pub(crate) fn only(&self, index: usize) -> Self {
+        Self { snapshots: vec![self.snapshots[index].clone()], ..self.clone() }
+    }
+
     /// The steps that go into a cache.
     fn shared(&self, mode: CacheMode) -> impl Iterator<Item = &Used> {
-        let in_result = |layer: &Layer| self.snapshot.layers.contains(layer);
+        let in_result =
+            |layer: &Layer| self.snapshots.iter().any(|image| image.layers.contains(layer));
         let is_shared = move |used: &&Used| {
             let mut layers = used.outputs.iter().flat_map(|output| output.layers.iter());
             mode == CacheMode::Max || layers.all(in_result)
@@ -119,7 +125,8 @@ impl Exports<'_> {
     async fn shown(&self, cache: &CacheTo) -> Result<()> {
         let Some(place) = Place::of(&cache.place)? else { return Ok(()) };
         let step = begin(self.events, format!("exporting cache to {}", place.kind()));
-        let error = match self.export(cache, place, step).await {
+        let longest = place.timeout();
+        let error = match within(longest, self.export(cache, place, step)).await {
             Ok(()) => {
                 self.events.emit(step, What::Finished);
                 return Ok(());

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mounts::Mounts;
-use super::{World, prune};
+use super::{World, foreign, prune};
 use crate::cdi;
 use crate::error::StepError;
 
@@ -35,6 +35,7 @@ impl World {
             .store
             .writable(&base.layers, &staged)
             .map_err(StepError::store("mount the file system of the step"))?;
+        foreign::ready(task, exec, root.as_fd())?;
         let mut mounts = self.mounts(task, exec)?;
         let mut container = container(root, exec, &mut mounts);
         self.add_devices(exec, &mut container)?;

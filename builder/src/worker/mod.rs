@@ -11,6 +11,7 @@ mod deliver;
 mod exec;
 pub(crate) mod fetch;
 mod files;
+mod foreign;
 mod fresh;
 mod mounts;
 mod prune;

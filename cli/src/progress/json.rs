@@ -153,6 +153,12 @@ impl<W: Write + Send> RawJson<W> {
                 let log = Log { vertex: vertex(), stream, data, timestamp };
                 Status { logs: vec![log], ..Status::default() }
             }
+            What::Note { text } => {
+                let (data, timestamp) =
+                    (STANDARD.encode(format!("{text}\n")), self.time(event.at));
+                let log = Log { vertex: vertex(), stream: 2, data, timestamp };
+                Status { logs: vec![log], ..Status::default() }
+            }
             What::Warning { text } => {
                 let warning = Warning { vertex: vertex(), level: 1, short: STANDARD.encode(text) };
                 Status { warnings: vec![warning], ..Status::default() }

@@ -181,6 +181,10 @@ impl Steps {
                 step.started.get_or_insert(at);
                 lines = step.log(at, data);
             }
+            What::Note { text } => {
+                step.started.get_or_insert(at);
+                lines.push(step.keep(at, text.as_bytes()));
+            }
             What::Warning { text } => self.warnings.push(text.clone()),
             What::Finished => lines = step.end(at, State::Done),
             What::Failed { error } => lines = step.end(at, State::Failed(error.clone())),

@@ -64,7 +64,8 @@ async fn first() -> (Machine, Vec<Used>) {
     let mut graph = Graph::new();
     let target = staged(&mut graph);
     let events = Events::none();
-    let solving = first.solver.solve_and_list(&graph, target, Mode::Build, &events);
+    let targets = [target];
+    let solving = first.solver.solve_and_list(&graph, &targets, Mode::Build, &events);
     let (_, used) = solving.await.unwrap();
     (first, used)
 }
