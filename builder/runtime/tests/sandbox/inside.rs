@@ -101,7 +101,7 @@ fn networks() {
     container.sysctls.push(("net.ipv4.ip_unprivileged_port_start".into(), "0".into()));
     let (exit, output) = run(container);
     assert!(exit == Exit::Code(0) && output.starts_with("1\n0x9\n"), "{output}");
-    let made = rbuild_runtime::network::new_namespace().unwrap();
+    let made = rbuild_runtime::network::new_namespace(|| Ok(())).unwrap().0;
     let number = fs::File::from(made.try_clone().unwrap()).metadata().unwrap().ino();
     let mut container = root.container("readlink /proc/self/ns/net");
     container.network = Namespace::Join(made);

@@ -10,6 +10,7 @@ mod attacks;
 mod ends;
 mod files;
 mod inside;
+mod network;
 mod support;
 
 use std::panic::catch_unwind;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let _careless = rustix::io::dup(rustix::stdio::stdout()).unwrap();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<_> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
-    let all = [inside::TESTS, files::TESTS, ends::TESTS, attacks::TESTS].concat();
+    let all = [inside::TESTS, files::TESTS, ends::TESTS, attacks::TESTS, network::TESTS].concat();
     let is_wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(*word));
     let chosen: Vec<Test> = all.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     if arguments.iter().any(|word| word == "--list") {

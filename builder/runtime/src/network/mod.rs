@@ -1,0 +1,60 @@
+//! Network namespaces, and what joins them to the machine's network: devices over netlink, and
+//! tables of nftables. Nothing here needs a program to be installed.
+
+mod links;
+mod netlink;
+mod table;
+
+use std::fs::File;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use crate::error::{Doing, Error, Result};
+use crate::sys;
+
+pub use links::{Link, Links, Pair, Route};
+pub use table::{Chain, Hook, Match, OwnedTable, Rule, Table, Verdict};
+
+/// Brings the loopback device of this thread's namespace up.
+pub(crate) fn bring_loopback_up() -> Result<(), Errno> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sys::bring_up(socket, c"lo")
+}
+
+/// Makes a network namespace with only a loopback device, to be furnished and then given to
+/// [`Namespace::Join`](crate::Namespace::Join). It is gone when nothing refers to it any more.
+///
+/// `inside` runs in it; sockets that it opens stay there.
+pub fn new_namespace<T: Send>(inside: impl FnOnce() -> Result<T> + Send) -> Result<(OwnedFd, T)> {
+    in_thread(|| {
+        sys::unshare(UnshareFlags::NEWNET).doing(|| "make a network namespace")?;
+        bring_loopback_up().doing(|| "bring the loopback device up")?;
+        let namespace = File::open("/proc/thread-self/ns/net");
+        Ok((namespace.doing(|| "open a network namespace")?.into(), inside()?))
+    })
+}
+
+/// Does something in a network namespace that is there.
+pub fn within<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    in_thread(|| {
+        let joined = move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network));
+        joined.doing(|| "join a network namespace")?;
+        work()
+    })
+}
+
+/// Runs in a thread of its own, which takes its namespace with it when it ends.
+fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("network".to_owned());
+        let thread = thread.spawn_scoped(scope, work).doing(|| "start a thread")?;
+        let failed = |_| Err(Error::Invalid("the network thread has failed".into()));
+        thread.join().unwrap_or_else(failed)
+    })
+}

@@ -1,0 +1,165 @@
+//! Bridges, pairs and tables of nftables, in a network namespace of the test's own.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rbuild_runtime::network::{
+    Chain, Hook, Links, Match, Pair, Rule, Table, Verdict, new_namespace, within,
+};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("a_bridge_joins_namespaces", a_bridge_joins_namespaces),
+    ("a_table_lives_as_long_as_its_owner", a_table_lives_as_long_as_its_owner),
+    ("a_table_decides_what_passes", a_table_decides_what_passes),
+];
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// A namespace that stands for the host, with a bridge, and one that stands for a container.
+struct Machine {
+    host: OwnedFd,
+    container: OwnedFd,
+    listener: TcpListener,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let (host, mut outside) = new_namespace(Links::open).unwrap();
+        outside.add_bridge("rb0", 1400).unwrap();
+        let bridge = outside.find("rb0").unwrap().unwrap();
+        outside.add_address(&bridge, GATEWAY, 24).unwrap();
+        outside.add_address(&bridge, GATEWAY, 24).unwrap();
+        outside.note(&bridge, "noted").unwrap();
+        outside.bring_up(&bridge).unwrap();
+        let (container, mut inside) = new_namespace(Links::open).unwrap();
+        let pair = Pair {
+            outside: "rbe0",
+            alias: "of the test",
+            bridge: &outside.find("rb0").unwrap().unwrap(),
+            inside: "eth0",
+            mac: [2, 0x42, 10, 9, 0, 2],
+            namespace: container.as_fd(),
+        };
+        outside.add_pair(&pair).unwrap();
+        let link = inside.find("eth0").unwrap().unwrap();
+        assert_eq!(link.mtu, 1400, "that of the bridge");
+        inside.add_address(&link, INSIDE, 24).unwrap();
+        inside.bring_up(&link).unwrap();
+        inside.add_default_route(GATEWAY).unwrap();
+        let listen = || Ok(TcpListener::bind((INSIDE, 80)).unwrap());
+        let listener = within(container.as_fd(), listen).unwrap();
+        within(host.as_fd(), || {
+            let setting = "/proc/sys/net/ipv4/conf/rb0/route_localnet";
+            std::fs::write(setting, "1").unwrap();
+            Ok(())
+        })
+        .unwrap();
+        Self { host, container, listener }
+    }
+
+    /// Whether the host reaches the container by an address.
+    fn reaches(&self, address: Ipv4Addr, port: u16) -> bool {
+        let to = SocketAddrV4::new(address, port).into();
+        let connect = || Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5)).ok());
+        let Some(mut stream) = within(self.host.as_fd(), connect).unwrap() else {
+            return false;
+        };
+        drop(self.listener.accept().unwrap());
+        stream.read(&mut [0]).unwrap() == 0
+    }
+}
+
+fn a_bridge_joins_namespaces() {
+    let machine = Machine::new();
+    assert!(machine.reaches(INSIDE, 80));
+    within(machine.host.as_fd(), || {
+        let mut links = Links::open()?;
+        let bridge = links.find("rb0")?.unwrap();
+        assert_eq!((bridge.alias.as_str(), bridge.mtu), ("noted", 1400));
+        assert_eq!(links.address(&bridge)?, Some((GATEWAY, 24)));
+        let ports = links.ports(&bridge)?;
+        assert_eq!(
+            ports.iter().map(|port| port.alias.as_str()).collect::<Vec<_>>(),
+            ["of the test"]
+        );
+        let routes = links.routes()?;
+        let is_its = |route: &&rbuild_runtime::network::Route| {
+            (route.to, route.prefix) == (Ipv4Addr::new(10, 9, 0, 0), 24)
+        };
+        assert_eq!(routes.iter().find(is_its).unwrap().link, Some(bridge.index));
+        assert_eq!(links.at(bridge.index)?.unwrap().name, "rb0");
+        assert!(links.find("rb1")?.is_none());
+        assert!(links.add_bridge("rb0", 1500).is_err(), "there is one");
+        links.remove(&bridge)?;
+        assert!(links.find("rb0")?.is_none());
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> Rule {
+    Rule { matches: matches.into(), verdict }
+}
+
+fn a_table_lives_as_long_as_its_owner() {
+    let machine = Machine::new();
+    let chain = |name, hook, rules| Chain { name, hook, rules };
+    let to = Verdict::Redirect(SocketAddrV4::new(INSIDE, 80));
+    let on_loopback = Match::Source(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let table = Table {
+        name: "redirects".to_owned(),
+        chains: vec![
+            chain("ports", None, vec![rule([Match::Port(6, 8080)], to)]),
+            chain(
+                "outgoing",
+                Some(Hook::Outgoing),
+                vec![rule([Match::ToThisMachine], Verdict::Jump("ports"))],
+            ),
+            chain(
+                "leaving",
+                Some(Hook::Leaving),
+                vec![rule([on_loopback, Match::To("rb0".to_owned())], Verdict::Masquerade)],
+            ),
+        ],
+    };
+    assert!(!machine.reaches(LOCALHOST, 8080));
+    let owned = within(machine.host.as_fd(), || table.install_owned()).unwrap();
+    assert!(machine.reaches(LOCALHOST, 8080));
+    assert!(machine.reaches(GATEWAY, 8080));
+    assert!(!machine.reaches(LOCALHOST, 8081));
+    let is_there = || within(machine.host.as_fd(), || Table::is_there("redirects")).unwrap();
+    assert!(is_there());
+    drop(owned);
+    assert!(!is_there());
+    assert!(!machine.reaches(LOCALHOST, 8080));
+}
+
+fn a_table_decides_what_passes() {
+    let machine = Machine::new();
+    let incoming = |rules| Table {
+        name: "walls".to_owned(),
+        chains: vec![Chain { name: "raw", hook: Some(Hook::Raw), rules }],
+    };
+    let install = |table: &Table| within(machine.container.as_fd(), || table.install()).unwrap();
+    let from = |name: &str| Match::From(name.to_owned());
+    // As a container's table would hinder its answers.
+    let gateway = Match::Destination(Ipv4Addr::new(10, 9, 0, 0), 24);
+    install(&incoming(vec![rule([from("eth1")], Verdict::Drop)]));
+    assert!(machine.reaches(INSIDE, 80), "another device");
+    let accept = rule([Match::Established], Verdict::Accept);
+    let drop_rest = rule([from("eth0"), gateway, Match::Port(6, 80)], Verdict::Drop);
+    install(&incoming(vec![accept, drop_rest]));
+    let connect = || {
+        let to = SocketAddrV4::new(INSIDE, 80).into();
+        Ok(TcpStream::connect_timeout(&to, Duration::from_millis(300)).is_ok())
+    };
+    assert!(!within(machine.host.as_fd(), connect).unwrap());
+    let remove = || within(machine.container.as_fd(), || Table::remove("walls"));
+    remove().unwrap();
+    remove().unwrap();
+    assert!(machine.reaches(INSIDE, 80));
+}
