@@ -2,9 +2,10 @@
 //!
 //! `layers/<id>/files` is the layer, `record.json` beside it says which step made it, and
 //! `diff-id` holds the digest of its tar once that was asked for. `diff-ids/<hex>` points at the
-//! layer of a diff id. A layer is committed without syncing it to the disk: a process killed at
-//! any moment leaves a whole layer or a staged one that [`Store::sweep`] removes, and only a power
-//! cut can tear the layers of the last seconds. A step must not wait for the disk.
+//! layer of a diff id. A layer is committed without syncing it to the disk, for which a step must
+//! not wait: a process killed at any moment leaves a whole layer or a staged one that
+//! [`Store::sweep`] removes. A power cut can tear the layers of the last seconds: `settle` says how
+//! these are told from the others.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -97,9 +98,19 @@ impl Store {
     ///
     /// The same layer gives the same bytes every time. For a pulled layer these need not be the
     /// bytes that were pulled.
-    pub fn pack(&self, layer: &Layer, mut out: impl Write) -> Result<u64> {
+    pub fn pack(&self, layer: &Layer, out: impl Write) -> Result<u64> {
+        self.pack_until(layer, None, out)
+    }
+
+    /// The same, with no time after `newest`, in seconds since 1970: later ones become it.
+    pub fn pack_until(
+        &self,
+        layer: &Layer,
+        newest: Option<i64>,
+        mut out: impl Write,
+    ) -> Result<u64> {
         let files = open_folder(&self.files_of(layer)?)?;
-        pack::pack(files.as_fd(), &mut out)
+        pack::pack_until(files.as_fd(), newest, &mut out)
     }
 
     /// The files of a layer that must be here.

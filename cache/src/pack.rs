@@ -39,12 +39,25 @@ const FEW_FILES: usize = 64;
 /// Fails when a file changes its size meanwhile, and for what a layer cannot express: a file whose
 /// own name begins with `.wh.`, and directories that the overlay renamed instead of copying.
 pub fn pack(files: BorrowedFd<'_>, out: &mut dyn Write) -> Result<u64> {
+    pack_until(files, None, out)
+}
+
+/// The same, with no time after `newest`, in seconds since 1970: later ones become it.
+pub fn pack_until(files: BorrowedFd<'_>, newest: Option<i64>, out: &mut dyn Write) -> Result<u64> {
     let found = tree::walk(&tree::layer_request(files, concerns_pack))?;
     let bytes: u64 = found.iter().map(|found| found.node.size).sum();
     let is_small = bytes <= FEW_BYTES && found.len() <= FEW_FILES;
-    let nodes = found.into_iter().map(|found| found.node);
+    let nodes = found.into_iter().map(|found| clamped(found.node, newest));
     let render = |stream: &mut Stream<'_>| Packer::new(files, stream).pack(nodes);
     if is_small { stream::here(out, render) } else { stream::ahead(out, render) }
+}
+
+/// A node whose time is not after `newest`.
+fn clamped(mut node: Node, newest: Option<i64>) -> Node {
+    if let Some(newest) = newest.filter(|newest| node.mtime.seconds >= *newest) {
+        node.mtime = tree::Time { seconds: newest, nanoseconds: 0 };
+    }
+    node
 }
 
 /// The attributes that are packed or that decide how something is packed.

@@ -10,6 +10,7 @@ use super::steps::begin;
 use crate::error::{Error, Result};
 use crate::export::{self, Exporter, Finished, Output, OutputKind};
 use crate::lower::Target;
+use crate::platform;
 use crate::share::{CachePlace, Exports, Solved, inline};
 
 impl Run {
@@ -21,7 +22,10 @@ impl Run {
         let mut images = Vec::with_capacity(targets.len());
         for (index, target) in targets.into_iter().enumerate() {
             let cache = inlines.then(|| inline(&self.store, &solved.only(index))).transpose()?;
-            images.push(self.image(target, &solved.snapshots[index], cache).await?);
+            let image = self.image(target, &solved.snapshots[index], cache).await?;
+            let is_base = |layer: &&Layer| solved.bases.contains(*layer);
+            let base = image.layers.iter().take_while(is_base).count();
+            images.push(Finished { base, ..image });
         }
         let part = "exporting layers".to_owned();
         self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
@@ -44,15 +48,16 @@ impl Run {
         let pushed = if outputs.iter().any(Output::is_push) { &*self.names } else { &[] };
         let caches = Exports { store, registries, events: &self.events, solved: &solved, pushed };
         caches.all(&exports).await?;
-        let image = images.swap_remove(0);
+        let main = platform::main_of(images.iter().map(|image| &image.platform));
         Ok(Built {
-            id: exported.as_ref().map_or(image.id, |exported| exported.id),
+            id: exported.as_ref().map_or(images[main].id, |exported| exported.ids[main]),
             manifest: exported.map(|exported| exported.root),
             names: self.names,
-            config: image.config,
+            config: images[main].config.clone(),
+            platforms: images.iter().map(|image| image.platform.clone()).collect(),
             warnings: Vec::new(),
             dockerfile: self.prepared.file,
-            layers: image.layers,
+            images,
             store: exporter.store,
             registries: exporter.registries,
         })

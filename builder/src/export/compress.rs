@@ -1,15 +1,18 @@
-//! Layers as compressed blobs: independent gzip members or zstd frames, so that all cores work on
-//! one layer and the bytes do not depend on how many there are.
+//! Layers as compressed blobs, each compressed once.
+
+mod members;
 
 use std::io::{self, Write};
 
-use rayon::prelude::*;
-use rbuild_cache::{Blob, Layer, Store};
+use rbuild_cache::{Blob, Digest, Layer, Store};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, LAYER_GZIP, LAYER_PLAIN, LAYER_ZSTD};
 use super::{Exporter, Packing};
 use crate::error::{Error, Result};
 use crate::worker::fetch::{self, blocking};
+use members::Members;
 
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +26,14 @@ pub enum Compression {
     None,
 }
 
+/// The level of gzip where nothing is said. That of libdeflate takes less work for the same size
+/// than zlib's 6.
+const USUAL: u32 = 4;
+
 impl Default for Compression {
-    /// As hard as gzip does where nothing is said.
+    /// With gzip, as small as gzip itself makes it where nothing is said.
     fn default() -> Self {
-        Self::Gzip(flate2::Compression::default().level())
+        Self::Gzip(USUAL)
     }
 }
 
@@ -49,43 +56,52 @@ impl Compression {
             Self::None => "blob.plain.json".to_owned(),
         }
     }
-
-    /// One member or frame.
-    fn member(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Gzip(level) => {
-                let out = Vec::with_capacity(bytes.len() / 2 + 64);
-                let level = flate2::Compression::new(level);
-                let mut encoder = flate2::write::GzEncoder::new(out, level);
-                encoder.write_all(bytes)?;
-                encoder.finish()
-            }
-            Self::Zstd(level) => zstd::bulk::compress(bytes, level),
-            Self::None => Ok(bytes.to_owned()),
-        }
-    }
 }
 
-/// The uncompressed bytes of one gzip member. Bigger ones compress hardly better.
-const MEMBER: usize = 1 << 20;
-/// Members that are compressed at the same time.
-const AT_ONCE: usize = 8;
+/// A layer as it goes out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outgoing {
+    pub(crate) blob: Blob,
+    /// The digest of its tar where that is not the layer's own.
+    pub(crate) diff_id: Option<Digest>,
+}
 
 /// The compressed form of a layer. What was made here is compressed, if it was not before; what was
 /// pulled stays as it is, and may be elsewhere, unless it has to be compressed otherwise.
-pub(crate) async fn blob(exporter: &Exporter, layer: &Layer, packing: &Packing) -> Result<Blob> {
+///
+/// With `newest`, in seconds since 1970, no file of the layer is younger.
+pub(crate) async fn outgoing(
+    exporter: &Exporter,
+    layer: &Layer,
+    packing: &Packing,
+    newest: Option<i64>,
+) -> Result<Outgoing> {
     let Exporter { store, registries, events, step } = exporter;
-    match layer {
-        Layer::Pulled { blob, .. } => match packing.compression {
+    let how = packing.compression.unwrap_or_default();
+    let blob = match (layer, newest) {
+        (Layer::Folder { name }, _) => {
+            return Err(Error::Usage(format!("the folder `{name}` is no layer")));
+        }
+        (_, Some(newest)) => {
+            fetch::layers(store, registries, &missing(store, layer), events, Some(*step)).await?;
+            let (store, layer) = (store.clone(), layer.clone());
+            return blocking(move || rewrite(&store, &layer, how, newest)).await;
+        }
+        (Layer::Pulled { blob, .. }, None) => match packing.compression {
             Some(how) if packing.force_compression => {
                 fetch::blob(store, registries, blob, events, Some(*step)).await?;
-                again(store, blob, how).await
+                again(store, blob, how).await?
             }
-            _ => Ok(blob.clone()),
+            _ => blob.clone(),
         },
-        Layer::Made(_) => made(store, layer, packing.compression.unwrap_or_default()).await,
-        Layer::Folder { name } => Err(Error::Usage(format!("the folder `{name}` is no layer"))),
-    }
+        (Layer::Made(_), None) => made(store, layer, how).await?,
+    };
+    Ok(Outgoing { blob, diff_id: None })
+}
+
+/// The layer, where its files are not here.
+fn missing(store: &Store, layer: &Layer) -> Vec<Layer> {
+    store.layer_path(layer).is_none().then(|| layer.clone()).into_iter().collect()
 }
 
 /// Compresses a layer that was made here, unless that was done before and its blob is still here.
@@ -121,6 +137,43 @@ fn compress(store: &Store, layer: &Layer, how: Compression) -> Result<Blob> {
     Ok(blob)
 }
 
+/// Compresses a layer none of whose files is younger than `newest`, unless that was done before.
+fn rewrite(store: &Store, layer: &Layer, how: Compression, newest: i64) -> Result<Outgoing> {
+    let doing = || Error::store("compress a layer");
+    let note = format!("until-{newest}.{}", how.note());
+    let known: Option<Outgoing> = store.layer_note(layer, &note).map_err(doing())?;
+    if let Some(known) = known.filter(|known| store.has_blob(&known.blob.digest)) {
+        return Ok(known);
+    }
+    let mut diff_id = Sha256::new();
+    let blob = written(store, how, |members| {
+        let both = Hashed { out: members, hash: &mut diff_id };
+        store.pack_until(layer, Some(newest), both).map_err(doing())
+    })?;
+    let diff_id = Some(Digest::from_bytes(diff_id.finalize().into()));
+    let outgoing = Outgoing { blob, diff_id };
+    store.set_layer_note(layer, &note, &outgoing).map_err(doing())?;
+    Ok(outgoing)
+}
+
+/// Hashes what passes.
+struct Hashed<'a> {
+    out: &'a mut dyn Write,
+    hash: &'a mut Sha256,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.out.write(bytes)?;
+        self.hash.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Writes what `fill` gives, compressed, as a blob.
 fn written(
     store: &Store,
@@ -137,79 +190,12 @@ fn written(
     Ok(Blob { digest, size, media_type, from: None, created: None })
 }
 
-/// Compresses what is written to it, a few members at a time, in order.
-struct Members<W> {
-    out: W,
-    how: Compression,
-    pending: Vec<Vec<u8>>,
-}
-
-impl<W: Write> Members<W> {
-    fn new(out: W, how: Compression) -> Self {
-        Self { out, how, pending: vec![Vec::with_capacity(MEMBER)] }
-    }
-
-    fn flush_pending(&mut self) -> io::Result<()> {
-        let how = self.how;
-        let pending = std::mem::replace(&mut self.pending, vec![Vec::with_capacity(MEMBER)]);
-        let compressed: Vec<io::Result<Vec<u8>>> = if pending.len() == 1 {
-            pending.iter().map(|bytes| how.member(bytes)).collect()
-        } else {
-            pending.par_iter().map(|bytes| how.member(bytes)).collect()
-        };
-        compressed.into_iter().try_for_each(|bytes| self.out.write_all(&bytes?))
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.flush_pending()?;
-        self.out.flush()
-    }
-}
-
-impl<W: Write> Write for Members<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let last = self.pending.last_mut().expect("there is always a member being filled");
-        let taken = bytes.len().min(MEMBER - last.len());
-        last.extend_from_slice(&bytes[..taken]);
-        if last.len() == MEMBER {
-            if self.pending.len() == AT_ONCE {
-                self.flush_pending()?;
-            } else {
-                self.pending.push(Vec::with_capacity(MEMBER));
-            }
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     fn bytes() -> Vec<u8> {
         (0..3_500_000_u32).map(|n| (n.wrapping_mul(n) >> 7).to_le_bytes()[0]).collect()
-    }
-
-    #[test]
-    fn members_read_back_as_one_stream() {
-        let (bytes, store) = (bytes(), Store::temporary().unwrap());
-        for how in [Compression::default(), Compression::Gzip(1), Compression::Zstd(3)] {
-            let blob = written(&store, how, |members| {
-                members.write_all(&bytes).unwrap();
-                Ok(0)
-            });
-            let blob = blob.unwrap();
-            assert!(blob.size < bytes.len() as u64, "{blob:?}");
-            let mut back = Vec::new();
-            let file = store.open_blob(&blob.digest).unwrap();
-            fetch::plain(file, "").unwrap().read_to_end(&mut back).unwrap();
-            assert!(back == bytes, "{how:?}");
-        }
     }
 
     #[tokio::test]
@@ -225,5 +211,24 @@ mod tests {
         assert_eq!(plain.digest, store.diff_id(&layer).unwrap());
         assert_eq!(again(&store, &plain, Compression::Zstd(3)).await.unwrap(), zstd);
         assert_eq!(again(&store, &zstd, Compression::Zstd(9)).await.unwrap(), zstd);
+    }
+    #[test]
+    fn a_layer_goes_out_without_young_files() {
+        let store = Store::temporary().unwrap();
+        let staged = store.stage().unwrap();
+        std::fs::write(staged.files().join("file"), "x").unwrap();
+        let layer = staged.commit(None).unwrap();
+        let how = Compression::default();
+        let old = rewrite(&store, &layer, how, 1_000).unwrap();
+        assert_eq!(rewrite(&store, &layer, how, 1_000).unwrap(), old);
+        assert_ne!(rewrite(&store, &layer, how, 2_000).unwrap(), old);
+        let plain = fetch::plain(store.open_blob(&old.blob.digest).unwrap(), "").unwrap();
+        let mut archive = tar::Archive::new(plain);
+        let times =
+            archive.entries().unwrap().map(|entry| entry.unwrap().header().mtime().unwrap());
+        assert_eq!(times.collect::<Vec<_>>(), [1_000]);
+        let plain = rewrite(&store, &layer, Compression::None, 1_000).unwrap();
+        assert_eq!(Some(plain.blob.digest), old.diff_id);
+        assert_ne!(old.diff_id, Some(store.diff_id(&layer).unwrap()));
     }
 }

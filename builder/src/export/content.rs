@@ -102,11 +102,6 @@ impl Content {
         };
         Ok(Self { images, documents, root })
     }
-
-    /// The id of the image, or of that of the first platform.
-    pub(crate) fn id(&self) -> Digest {
-        self.images.first().map_or(self.root.digest, Packed::id)
-    }
 }
 
 /// Refuses what would have to be left out.

@@ -14,17 +14,18 @@ mod store;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use rbuild_cache::{Digest, ImageEntry, Layer, Store};
-use rbuild_solver::{Events, StepId};
+use rbuild_cache::{Digest, Layer, PlatformEntry, Store};
+use rbuild_solver::{Events, StepId, What};
 
 use crate::attest::Attestation;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::ImageConfig;
 use crate::platform::Platform;
 use crate::registries::Registries;
 
 pub use annotation::{Annotated, Annotation};
 pub use compress::Compression;
+use compress::Outgoing;
 pub use manifest::Descriptor;
 pub use output::{Destination, Output, OutputKind, Packing};
 
@@ -45,6 +46,8 @@ pub(crate) struct Finished {
     pub(crate) size: u64,
     /// The one time of the build, in seconds since 1970, where it has one.
     pub(crate) epoch: Option<i64>,
+    /// How many of the layers are those of the image beneath.
+    pub(crate) base: usize,
     pub(crate) attestations: Vec<Attestation>,
 }
 
@@ -53,19 +56,28 @@ impl Finished {
     pub(crate) fn new(config: ImageConfig, config_bytes: Vec<u8>, layers: Arc<[Layer]>) -> Self {
         let platform = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
         let id = manifest::digest(&config_bytes);
-        let (epoch, attestations) = (None, Vec::new());
-        Self { platform, id, config, config_bytes, layers, size: 0, epoch, attestations }
+        let (base, attestations) = (layers.len(), Vec::new());
+        Self {
+            platform,
+            id,
+            config,
+            config_bytes,
+            layers,
+            size: 0,
+            epoch: None,
+            base,
+            attestations,
+        }
     }
 
-    /// The entry of the image in the store.
-    pub(crate) fn entry(&self) -> ImageEntry {
-        ImageEntry {
+    /// The entry of the image among those of the platforms that share its names.
+    pub(crate) fn entry(&self) -> PlatformEntry {
+        PlatformEntry {
+            platform: self.platform.to_string(),
             manifest: None,
             config: self.id,
             layers: self.layers.to_vec(),
             size: self.size,
-            created: jiff::Timestamp::now().as_second(),
-            platforms: Vec::new(),
         }
     }
 }
@@ -82,15 +94,16 @@ pub(crate) struct Exporter {
 /// What an output has made of an image.
 #[derive(Debug, Clone)]
 pub(crate) struct Exported {
-    /// The id: the digest of the config, of the first platform where there are several.
-    pub(crate) id: Digest,
+    /// The ids, which are the digests of the configs, in the order of the platforms.
+    pub(crate) ids: Vec<Digest>,
     /// The manifest or index.
     pub(crate) root: Descriptor,
 }
 
 impl Exported {
     fn of(content: &Content) -> Self {
-        Self { id: content.id(), root: content.root.clone() }
+        let ids = content.images.iter().map(Packed::id).collect();
+        Self { ids, root: content.root.clone() }
     }
 }
 
@@ -104,6 +117,10 @@ pub(crate) async fn export(
 ) -> Result<Option<Exported>> {
     let Output { kind, packing, .. } = output;
     let names = &*output.all_names(names)?;
+    if packing.rewrite_timestamp && images.iter().all(|image| image.epoch.is_none()) {
+        let text = "`rewrite-timestamp` has no effect without SOURCE_DATE_EPOCH".to_owned();
+        exporter.events.emit(exporter.step, What::Warning { text });
+    }
     match kind {
         OutputKind::Store => store::export(exporter, images, names).map(|()| None),
         OutputKind::CacheOnly => Ok(None),
@@ -133,11 +150,34 @@ pub(crate) async fn packed(
     image: &Finished,
     packing: &Packing,
 ) -> Result<Packed> {
-    let layers = image.layers.iter().map(|layer| compress::blob(exporter, layer, packing));
+    let epoch = image.epoch.filter(|_| packing.rewrite_timestamp);
+    let one = |(number, layer)| {
+        // What others made is not ours to rewrite.
+        let newest = epoch.filter(|_| number >= image.base);
+        compress::outgoing(exporter, layer, packing, newest)
+    };
+    let layers = try_join_all(image.layers.iter().enumerate().map(one)).await?;
     Ok(Packed {
         platform: image.platform.clone(),
-        config: image.config_bytes.clone(),
-        layers: try_join_all(layers).await?,
+        config: with_diff_ids(&image.config_bytes, &layers)?,
+        layers: layers.into_iter().map(|layer| layer.blob).collect(),
         attestations: image.attestations.clone(),
     })
+}
+
+/// The config of an image whose layers have become others.
+fn with_diff_ids(config: &[u8], layers: &[Outgoing]) -> Result<Vec<u8>> {
+    if layers.iter().all(|layer| layer.diff_id.is_none()) {
+        return Ok(config.to_owned());
+    }
+    let mut config: serde_json::Value =
+        serde_json::from_slice(config).map_err(Error::malformed("the image config"))?;
+    for (number, diff_id) in layers.iter().map(|layer| layer.diff_id).enumerate() {
+        if let (Some(old), Some(new)) =
+            (config.pointer_mut(&format!("/rootfs/diff_ids/{number}")), diff_id)
+        {
+            *old = new.to_string().into();
+        }
+    }
+    Ok(config.to_string().into_bytes())
 }

@@ -82,6 +82,9 @@ pub struct Packing {
     pub compression: Option<Compression>,
     /// Whether that is true of layers too that came compressed otherwise.
     pub force_compression: bool,
+    /// Whether no file of a layer of the build is younger than its `SOURCE_DATE_EPOCH`. The layers
+    /// in the store stay as they are.
+    pub rewrite_timestamp: bool,
     /// Whether the documents have Docker's media types in place of OCI's.
     pub docker_types: bool,
     /// What manifests and indexes say besides.

@@ -1,27 +1,32 @@
 //! The default output: the image in rbuild's own store, under its names.
 
+use rbuild_cache::ImageEntry;
 use rbuild_solver::What;
 
 use super::{Exporter, Finished};
 use crate::error::{Error, Result};
 use crate::images;
+use crate::platform;
 
-/// Names the image in the store; one without a name is kept under its id.
+/// Names the images in the store, those of several platforms together; without a name they are
+/// kept under the id of the one for this machine.
 ///
 /// # Errors
-/// Several platforms: a name stands for one image.
+/// No image, or a store that cannot be written to.
 pub(super) fn export(exporter: &Exporter, images: &[Finished], names: &[String]) -> Result<()> {
     let Exporter { store, events, step, .. } = exporter;
-    let failed = || Error::store("put the image into the store");
-    let [image] = images else {
-        return Err(Error::Usage("the store names images of one platform only".to_owned()));
-    };
-    store.write_blob(&image.config_bytes).map_err(failed())?;
     let tell = |part: String| {
         events.emit(*step, What::Progress { part, current: 0, total: None, done: true });
     };
-    tell(format!("writing image {}", image.id));
-    let entry = image.entry();
+    for image in images {
+        let written = store.write_blob(&image.config_bytes);
+        written.map_err(Error::store("put the image into the store"))?;
+        tell(format!("writing image {}", image.id));
+    }
+    let entries = images.iter().map(Finished::entry).collect();
+    let main = platform::main_of(images.iter().map(|image| &image.platform));
+    let entry = ImageEntry::of_platforms(entries, main, jiff::Timestamp::now().as_second());
+    let entry = entry.ok_or_else(|| Error::Usage("there is no image".to_owned()))?;
     for name in names {
         images::set_name(store, name, &entry)?;
         tell(format!("naming to {name}"));

@@ -268,6 +268,25 @@ fn what_a_layer_cannot_express_is_refused() {
 }
 
 #[test]
+fn no_time_is_after_the_newest_one() {
+    let folder = Folder::new();
+    for (name, time) in [("old", 1_000), ("new", 2_000_000_000)] {
+        folder.file(name, "x");
+        let file = fs::File::options().write(true).open(folder.path(name)).expect("there");
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(time * 1000 + 500);
+        file.set_modified(time).expect("settable");
+    }
+    let times = |newest| {
+        let mut tar = Vec::new();
+        pack_until(folder.fd(), newest, &mut tar).expect("packable");
+        entries(&tar).iter().map(|entry| entry.header.mtime().expect("a time")).collect::<Vec<_>>()
+    };
+    assert_eq!(times(Some(1_500)), [1_500, 1_000]);
+    assert_eq!(times(Some(1_000)), [1_000, 1_000]);
+    assert_eq!(times(None), [2_000_000_000, 1_000]);
+}
+
+#[test]
 fn sockets_are_left_out() {
     let folder = Folder::new();
     let _socket = std::os::unix::net::UnixListener::bind(folder.path("s")).expect("bindable");

@@ -50,7 +50,7 @@ fn one_platform_is_a_plain_manifest() {
     let content = content(vec![packed("linux/amd64")]);
     assert_eq!((content.documents.len(), &*content.root.media_type), (2, MANIFEST));
     let manifest = root(&content);
-    assert_eq!(manifest["config"]["digest"], content.id().to_string());
+    assert_eq!(manifest["config"]["digest"], content.images[0].id().to_string());
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 2);
     assert_eq!(manifest["layers"][0]["mediaType"], manifest::LAYER_GZIP);
     assert_eq!(manifest.get("annotations"), None);
