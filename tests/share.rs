@@ -1,5 +1,6 @@
 //! Caches that travel: what one machine made, another one neither makes nor fetches.
 
+mod actions;
 mod bucket;
 
 use std::collections::BTreeSet;

@@ -16,11 +16,13 @@
 //! ```
 
 mod archive;
+mod attest;
 mod build;
 pub mod cdi;
 pub mod container;
 pub mod context;
 pub mod dockerfile;
+mod emulation;
 mod error;
 mod export;
 pub mod image;
@@ -28,6 +30,7 @@ pub mod images;
 mod layout;
 mod load;
 pub mod lower;
+mod packages;
 pub mod platform;
 pub mod registries;
 mod remote;
@@ -42,19 +45,22 @@ mod worker;
 
 use std::future::Future;
 
+pub use attest::{Attest, Detail, Provenance};
 pub use build::{Build, Built, ContextReference, DockerfileSource};
 pub use context::ContextSource;
 pub use error::{Error, ErrorKind, Result, Source, StepError};
-pub use export::{Compression, Destination, Output};
+pub use export::{
+    Annotated, Annotation, Compression, Descriptor, Destination, Output, OutputKind, Packing,
+};
 pub use platform::Platform;
 pub use rbuild_cache::{Digest, ImageEntry, Layer, Store};
 pub use rbuild_registry::{Pushed, Reference, docker_config};
 pub use rbuild_runtime::init_if_asked;
 pub use rbuild_solver::op::Network;
 pub use rbuild_solver::{CachedBy, Change, Event, Events, FileChange, Miss, StepId, Stream, What};
-pub use registries::{Access, Bucket, Credential, Mirror, Registries};
+pub use registries::{Access, Actions, Bucket, Credential, Mirror, Registries};
 pub use secret::SecretSource;
-pub use share::{CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, S3Cache};
+pub use share::{ActionsCache, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, S3Cache};
 pub use source::{Lookup, ResolvedImage};
 pub use ssh::SshSource;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 pub use rbuild_registry::{
-    Access, Bucket, Credential, Identity, Mirror, Proxies, Retry, Secret, Trust,
+    Access, Actions, Bucket, Credential, Identity, Mirror, Proxies, Retry, Secret, Trust,
 };
 use rbuild_registry::{Client, Settings};
 
@@ -15,12 +15,21 @@ pub(crate) fn place_in(bucket: &Bucket, key: &str) -> String {
     format!("{IN_BUCKET}{}+{}#{key}", bucket.region, bucket.address)
 }
 
+/// How the place of a blob in a cache service of GitHub Actions begins: `gha+ADDRESS`.
+const IN_ACTIONS: &str = "gha+";
+
+/// The place of the blobs in a cache service.
+pub(crate) fn place_in_actions(service: &Actions) -> String {
+    format!("{IN_ACTIONS}{}", service.url)
+}
+
 /// The registries of a caller; cheap to clone, and nothing is contacted before it is needed.
 #[derive(Debug, Clone, Default)]
 pub struct Registries {
     settings: Settings,
     buckets: Vec<Bucket>,
     bucket_access: Option<Access>,
+    services: Vec<Actions>,
     client: Arc<OnceLock<Client>>,
 }
 
@@ -119,6 +128,21 @@ impl Registries {
             access: self.bucket_access.clone(),
         });
         Some((bucket, key))
+    }
+
+    /// Finds layers in a cache service of GitHub Actions, too; the token is for this one alone.
+    #[must_use]
+    pub fn actions(mut self, service: Actions) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// The cache service in which a blob is; without a token where none is known for it.
+    pub(crate) fn in_actions(&self, from: &str) -> Option<Actions> {
+        let url = from.strip_prefix(IN_ACTIONS)?;
+        let mut services = self.services.iter().rev();
+        let known = services.find(|service| service.url == url).cloned();
+        Some(known.unwrap_or_else(|| Actions { url: url.to_owned(), token: String::new() }))
     }
 
     /// The client, made now if it was not yet.

@@ -8,7 +8,8 @@ use rbuild_cache::{Blob, Digest, Imported, Layer, PortableLayer, Store};
 use rbuild_solver::{Events, What};
 
 pub(crate) use super::artifact::Found;
-use super::{CacheFrom, artifact, layout};
+use super::objects::Objects;
+use super::{CacheFrom, artifact, layout, within};
 use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
 use crate::platform::Platform;
@@ -48,7 +49,11 @@ async fn read(
 ) -> Result<Found> {
     match cache {
         CacheFrom::Registry(name) => registry(registries, name, platform).await,
-        CacheFrom::S3(cache) => cache.read(registries).await,
+        CacheFrom::S3(cache) => Objects::Bucket(cache.clone()).read(registries).await,
+        CacheFrom::Actions(cache) => {
+            let objects = Objects::Actions(cache.clone());
+            within(Some(cache.timeout), objects.read(registries)).await
+        }
         CacheFrom::Local { folder, tag, digest } => {
             let (store, folder) = (store.clone(), folder.clone());
             let (tag, digest, platform) = (tag.clone(), *digest, platform.clone());

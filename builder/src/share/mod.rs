@@ -10,21 +10,26 @@
 //! to layers that lie beside it or that the build has anyway. What it says about results is taken
 //! as true, so a cache is as trustworthy as those who may write to it.
 
+mod actions;
 mod artifact;
 mod bucket;
 mod export;
 mod import;
 mod layout;
 pub(crate) mod mounts;
+mod objects;
 mod place;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rbuild_cache::Digest;
 
+use crate::error::{Error, Result};
 use crate::export::Compression;
 
+pub use actions::ActionsCache;
 pub use bucket::S3Cache;
 pub(crate) use export::{Exports, Solved, inline};
 pub(crate) use import::{Found, chunks, import, imported};
@@ -46,6 +51,8 @@ pub enum CacheFrom {
     },
     /// A cache in a bucket.
     S3(Box<S3Cache>),
+    /// A cache in the cache service of GitHub Actions.
+    Actions(Box<ActionsCache>),
 }
 
 /// A cache that a build writes.
@@ -96,6 +103,8 @@ pub enum CachePlace {
     },
     /// Into a bucket.
     S3(Box<S3Cache>),
+    /// Into the cache service of GitHub Actions.
+    Actions(Box<ActionsCache>),
 }
 
 /// How much of a build goes into a cache.
@@ -126,6 +135,16 @@ impl fmt::Display for CacheFrom {
             Self::Registry(reference) => f.write_str(reference),
             Self::Local { folder, .. } => write!(f, "local:{}", folder.display()),
             Self::S3(cache) => write!(f, "s3:{}", cache.names.join(";")),
+            Self::Actions(cache) => write!(f, "gha:{}", cache.scope),
         }
     }
+}
+
+/// Does something with a cache that must not take longer.
+async fn within<T>(longest: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(longest) = longest else { return work.await };
+    tokio::time::timeout(longest, work).await.unwrap_or_else(|_| {
+        let reason = format!("it took longer than {} s", longest.as_secs());
+        Err(Error::Malformed { what: "the cache".to_owned(), reason })
+    })
 }

@@ -1,14 +1,15 @@
 //! Where a cache is written: blob by blob, then the document that speaks of them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::StreamExt;
 use rbuild_cache::{Blob, Digest, Store};
 use rbuild_registry::Reference;
-use rbuild_solver::{Events, StepId, What};
+use rbuild_solver::{Events, StepId};
 
-use super::{CachePlace, S3Cache, artifact, layout};
+use super::objects::{Objects, in_memory};
+use super::{CachePlace, artifact, layout};
 use crate::error::{Error, Result};
 use crate::export::manifest::{MANIFEST, digest};
 use crate::export::push;
@@ -21,7 +22,7 @@ use crate::worker::fetch::{self, blocking};
 pub(super) enum Place {
     Registry(Reference),
     Folder { folder: PathBuf, tag: String },
-    Bucket(Box<S3Cache>),
+    Objects(Objects),
 }
 
 /// What sending needs.
@@ -42,7 +43,8 @@ impl Place {
             CachePlace::Local { folder, tag } => {
                 Self::Folder { folder: folder.clone(), tag: tag.clone() }
             }
-            CachePlace::S3(cache) => Self::Bucket(cache.clone()),
+            CachePlace::S3(cache) => Self::Objects(Objects::Bucket(cache.clone())),
+            CachePlace::Actions(cache) => Self::Objects(Objects::Actions(cache.clone())),
         }))
     }
 
@@ -51,7 +53,8 @@ impl Place {
         match self {
             Self::Registry(_) => "registry",
             Self::Folder { .. } => "client directory",
-            Self::Bucket(_) => "Amazon S3",
+            Self::Objects(Objects::Bucket(_)) => "Amazon S3",
+            Self::Objects(Objects::Actions(_)) => "GitHub Actions Cache",
         }
     }
 
@@ -62,6 +65,14 @@ impl Place {
             source::parse(name).is_ok_and(|image| image.registry() == reference.registry())
         };
         images.iter().find(is_near).cloned()
+    }
+
+    /// How long all of it may take.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Objects(Objects::Actions(cache)) => Some(cache.timeout),
+            _ => None,
+        }
     }
 
     /// Sees to it that a blob is there, or in the store where the cache is a folder. It is fetched
@@ -77,7 +88,7 @@ impl Place {
                 fetch::blob(store, registries, &blob, events, Some(step)).await?;
                 Ok(blob)
             }
-            Self::Bucket(cache) => cache.send(sender, blob).await,
+            Self::Objects(objects) => objects.send(sender, blob).await,
         }
     }
 
@@ -96,7 +107,7 @@ impl Place {
                 let store = sender.store.clone();
                 blocking(move || layout::write(&store, &folder, &tag, &document, &blobs)).await?;
             }
-            Self::Bucket(cache) => cache.end(sender, document, manifest).await?,
+            Self::Objects(objects) => objects.end(sender, document, manifest).await?,
         }
         Ok(digest)
     }
@@ -119,46 +130,4 @@ async fn push_all(
         .map_err(failed())?;
     client.push_manifest(reference, MANIFEST, manifest.into()).await.map_err(failed())?;
     Ok(())
-}
-
-fn in_memory(bytes: Bytes) -> rbuild_registry::Body {
-    futures::stream::once(async move { Ok(bytes) }).boxed()
-}
-
-impl S3Cache {
-    /// Puts a blob into the bucket unless it is there.
-    async fn send(&self, sender: Sender<'_>, blob: Blob) -> Result<Blob> {
-        let Sender { store, registries, events, step } = sender;
-        let (client, key) = (registries.client(), self.blob(&blob.digest));
-        let failed = || Error::registry(format!("put `{key}` into the bucket"));
-        if client.has_object(&self.bucket, &key).await.map_err(failed())? {
-            return Ok(blob);
-        }
-        fetch::blob(store, registries, &blob, events, Some(step)).await?;
-        let part = blob.digest.to_string();
-        let tell = |current, done| {
-            let (part, total) = (part.clone(), Some(blob.size));
-            events.emit(step, What::Progress { part, current, total, done });
-        };
-        tell(0, false);
-        let body = || push::file_stream(store.clone(), blob.digest);
-        let put = client.put_object(&self.bucket, &key, &part, blob.size, body).await;
-        put.map_err(failed())?;
-        tell(blob.size, true);
-        Ok(blob)
-    }
-
-    async fn end(&self, sender: Sender<'_>, document: Vec<u8>, manifest: Vec<u8>) -> Result<()> {
-        let mut objects = vec![(self.blob(&digest(&document)), Bytes::from(document))];
-        let manifest = Bytes::from(manifest);
-        objects.extend(self.names.iter().map(|name| (self.manifest(name), manifest.clone())));
-        let client = sender.registries.client();
-        for (key, bytes) in objects {
-            let (digest, size) = (digest(&bytes).to_string(), bytes.len() as u64);
-            let body = || in_memory(bytes.clone());
-            let put = client.put_object(&self.bucket, &key, &digest, size, body).await;
-            put.map_err(Error::registry(format!("put `{key}` into the bucket")))?;
-        }
-        Ok(())
-    }
 }

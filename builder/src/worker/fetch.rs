@@ -11,6 +11,7 @@ use rbuild_solver::{Events, StepId, What};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::registries::Registries;
+use crate::share::ActionsCache;
 use crate::source;
 
 /// Bytes after which a download says how far it is.
@@ -98,11 +99,15 @@ async fn download(
         return blocking(move || layout::keep_blob(&store, &folder, &blob)).await;
     }
     let (client, digest) = (registries.client(), blob.digest.to_string());
-    let mut stream = match registries.in_bucket(from) {
-        Some((bucket, prefix)) => {
+    let (bucket, service) = (registries.in_bucket(from), registries.in_actions(from));
+    let mut stream = match (bucket, service) {
+        (Some((bucket, prefix)), _) => {
             client.object_blob(&bucket, &format!("{prefix}{digest}"), &digest, blob.size)
         }
-        None => client.blob(&source::parse(from)?, &digest, blob.size, 0),
+        (_, Some(service)) => {
+            client.entry_blob(&service, &ActionsCache::blob(&blob.digest), &digest, blob.size)
+        }
+        (None, None) => client.blob(&source::parse(from)?, &digest, blob.size, 0),
     };
     let mut writer =
         store.blob_writer(Some((blob.digest, blob.size))).map_err(Error::store(doing()))?;

@@ -102,12 +102,13 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Take results from this cache too: an image or cache in a registry, or
-    /// `type=local,src=FOLDER`
+    /// Take results from this cache too: an image or cache in a registry, `type=local,src=FOLDER`,
+    /// `type=s3,bucket=NAME,region=REGION` or `type=gha`
     #[arg(long, value_name = "REF | type=TYPE,…", help_heading = "Shared cache")]
     pub(crate) cache_from: Vec<String>,
     /// Put results into a cache for other machines: `type=registry,ref=REF`,
-    /// `type=local,dest=FOLDER` or `type=inline`, and `mode=max` for those of all steps
+    /// `type=local,dest=FOLDER`, `type=inline`, `type=s3,bucket=NAME,region=REGION` or `type=gha`, and
+    /// `mode=max` for those of all steps
     #[arg(long, value_name = "REF | type=TYPE,…", help_heading = "Shared cache")]
     pub(crate) cache_to: Vec<String>,
     /// Let the store take no more than this: what is worth least goes, while the build runs

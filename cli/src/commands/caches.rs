@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use rbuild::dockerfile::value;
 use rbuild::{
-    Access, Bucket, Build, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, Compression,
-    S3Cache,
+    Access, Actions, ActionsCache, Bucket, Build, CacheFrom, CacheMode, CacheMounts, CachePlace,
+    CacheTo, Compression, S3Cache,
 };
 
 use crate::args::{BuildArgs, csv};
@@ -20,6 +21,21 @@ pub(super) fn share(mut build: Build, args: &BuildArgs) -> Result<Build, Failure
         build = build.cache_to(to(text)?);
     }
     Ok(build)
+}
+
+/// The fields whose values nobody is shown.
+const SECRET: [&str; 4] = ["token", "ghtoken", "secret_access_key", "session_token"];
+
+/// The text of a flag as it is shown.
+fn shown(text: &str) -> String {
+    let field = |field: &str| {
+        let key = field.split_once('=').map(|(key, _)| key.trim_matches('"').to_ascii_lowercase());
+        match key.filter(|key| SECRET.contains(&key.as_str())) {
+            Some(key) => format!("{key}=xxxxx"),
+            None => field.to_owned(),
+        }
+    };
+    text.split(',').map(field).collect::<Vec<_>>().join(",")
 }
 
 /// The fields of one flag; what is asked for is taken out, and what is left is not known.
@@ -46,8 +62,9 @@ impl<'a> Asked<'a> {
     }
 
     fn wrong(&self, reason: &str) -> Failure {
-        let hint = "the types are registry, local, inline and s3";
-        Failure::usage(format!("cannot use `--{} {}`: {reason}", self.flag, self.text)).hint(hint)
+        let hint = "the types are registry, local, inline, s3 and gha";
+        let text = shown(self.text);
+        Failure::usage(format!("cannot use `--{} {text}`: {reason}", self.flag)).hint(hint)
     }
 
     /// Takes a field; of several the last one counts.
@@ -151,6 +168,41 @@ impl<'a> Asked<'a> {
         })
     }
 
+    /// Takes what describes a cache in the cache service of GitHub Actions; address and token may
+    /// be in the environment.
+    fn actions(&mut self) -> Result<ActionsCache, Failure> {
+        if let Some(version) = self.take("version").filter(|version| version != "2") {
+            return Err(self.wrong(&format!(
+                "`version={version}` of the service is not spoken, only `version=2`"
+            )));
+        }
+        let (old, new) = (self.take("url"), self.take("url_v2"));
+        let url = new.or_else(|| config::variable("ACTIONS_RESULTS_URL")).ok_or_else(|| {
+            self.wrong(match old {
+                Some(_) => "`url` is for version 1 of the service, which is not spoken: `url_v2`, or the variable ACTIONS_RESULTS_URL, is missing",
+                None => "`url_v2`, or the variable ACTIONS_RESULTS_URL, is missing",
+            })
+        })?;
+        let token = self.take("token").or_else(|| config::variable("ACTIONS_RUNTIME_TOKEN"));
+        let token = token.ok_or_else(|| {
+            self.wrong(
+                "`token`, or the variable ACTIONS_RUNTIME_TOKEN, is missing: a workflow must hand \
+                 it on to its commands",
+            )
+        })?;
+        let timeout = match self.take("timeout") {
+            None => ActionsCache::TIMEOUT,
+            Some(text) => value::duration(&text)
+                .map_err(|_| self.wrong(&format!("`timeout={text}` is no duration")))?,
+        };
+        // By these BuildKit finds out faster what is there; they change no cache.
+        for key in ["repository", "ghtoken"] {
+            self.take(key);
+        }
+        let scope = self.take("scope").unwrap_or("rbuild".to_owned());
+        Ok(ActionsCache { service: Actions { url, token }, scope, timeout })
+    }
+
     fn kind(&mut self) -> Result<String, Failure> {
         self.need("type")
     }
@@ -182,6 +234,7 @@ fn from(text: &str) -> Result<CacheFrom, Failure> {
             CacheFrom::Local { folder, tag: fields.take("tag"), digest }
         }
         "s3" => CacheFrom::S3(Box::new(fields.bucket()?)),
+        "gha" => CacheFrom::Actions(Box::new(fields.actions()?)),
         other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
     };
     fields.end()?;
@@ -212,6 +265,7 @@ fn to(text: &str) -> Result<CacheTo, Failure> {
             CachePlace::Local { folder, tag: fields.take("tag").unwrap_or("latest".to_owned()) }
         }
         "s3" => CachePlace::S3(Box::new(fields.bucket()?)),
+        "gha" => CachePlace::Actions(Box::new(fields.actions()?)),
         other => return Err(fields.wrong(&format!("there is no type `{other}`"))),
     };
     // It is always an image manifest with OCI's media types.
@@ -311,6 +365,33 @@ mod tests {
         assert!(matches!(to(with).ok().unwrap().place, CachePlace::S3(_)));
         assert!(to("type=s3,bucket=b,region=r,access_key_id=a").is_err());
         assert!(to(&format!("{with},what=x")).is_err());
+    }
+
+    #[test]
+    fn caches_of_github_actions_are_read_as_buildx_reads_them() {
+        let with = "type=gha,url_v2=http://h:9/,token=hush";
+        let cache = |text: &str| match from(&format!("{with}{text}")) {
+            Ok(CacheFrom::Actions(cache)) => *cache,
+            other => panic!("{text}: {:?}", other.ok()),
+        };
+        let service = Actions { url: "http://h:9/".to_owned(), token: "hush".to_owned() };
+        let timeout = ActionsCache::TIMEOUT;
+        let usual = ActionsCache { service, scope: "rbuild".to_owned(), timeout };
+        assert_eq!(cache(""), usual);
+        let other = ActionsCache {
+            scope: "main".to_owned(),
+            timeout: std::time::Duration::from_secs(90),
+            ..usual
+        };
+        let text = ",scope=main,timeout=1m30s,version=2,url=http://old,repository=a/b,ghtoken=x";
+        assert_eq!(cache(text), other);
+        let both = format!("{with},mode=max,ignore-error=true");
+        assert!(matches!(to(&both).ok().unwrap().place, CachePlace::Actions(_)));
+        for wrong in [",version=1", ",timeout=soon", ",what=x"] {
+            let Err(error) = from(&format!("{with}{wrong}")) else { panic!("{wrong}") };
+            assert!(!error.to_string().contains("hush"), "{error}");
+            assert!(error.to_string().contains("token=xxxxx"), "{error}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rbuild::{Access, Mirror, Registries};
+use rbuild::{Access, Actions, Mirror, Registries};
 use thiserror::Error;
 
 use crate::args::{Global, Size};
@@ -88,6 +88,11 @@ impl Config {
         registries = certificates::apply(registries, folder.as_deref())?;
         if let Some(access) = bucket_access() {
             registries = registries.bucket_access(access);
+        }
+        if let (Some(url), Some(token)) =
+            (variable("ACTIONS_RESULTS_URL"), variable("ACTIONS_RUNTIME_TOKEN"))
+        {
+            registries = registries.actions(Actions { url, token });
         }
         Ok(registries.credentials(move |registry| {
             credentials::find(folder.as_deref()?, registry).ok().flatten()

@@ -8,6 +8,7 @@
     reason = "panicking is how a test fails, so everything here may"
 )]
 
+mod actions;
 pub mod archive;
 mod base;
 mod gate;
@@ -22,6 +23,7 @@ mod web;
 
 use std::time::{Duration, Instant};
 
+pub use actions::CacheService;
 pub use base::{BASE, Base, digest};
 pub use gate::Gate;
 pub use home::Home;
