@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rbuild_cache::{Claim, Digest, Layer, Store, User};
+use rbuild_cache::{Claim, Digest, Store, User};
 use rbuild_solver::{Event, Events};
 use tokio::sync::Semaphore;
 
@@ -114,19 +114,22 @@ impl fmt::Debug for Build {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Built {
-    /// The id of the image: the digest of its config.
+    /// The id of the image: the digest of its config. Of several platforms, that of this machine's
+    /// or else of the first.
     pub id: Digest,
     /// Its manifest or index, where an output made one.
     pub manifest: Option<Descriptor>,
     /// The full names that the image has got.
     pub names: Vec<String>,
-    /// The config of the image.
+    /// The config of the image with the id.
     pub config: ImageConfig,
+    /// The platforms that were built for, in order.
+    pub platforms: Vec<Platform>,
     /// What the lint rules found, in the order of the file.
     pub warnings: Vec<Diagnostic>,
     /// The Dockerfile, for those who show the warnings.
     pub dockerfile: Source,
-    layers: Arc<[Layer]>,
+    images: Vec<Finished>,
     store: Store,
     registries: Registries,
 }
@@ -141,8 +144,9 @@ impl Built {
     fn claim(&self) -> Claim {
         let user = User::Image(self.id.to_string());
         let manifest = self.manifest.iter().map(|manifest| manifest.digest);
-        let blobs = manifest.chain([self.id]).collect();
-        Claim { user, layers: self.layers.to_vec(), blobs }
+        let blobs = manifest.chain(self.images.iter().map(|image| image.id)).collect();
+        let layers = self.images.iter().flat_map(|image| image.layers.iter().cloned());
+        Claim { user, layers: layers.collect(), blobs }
     }
 
     /// Pushes the image under another name, with the registries of the build.
@@ -153,10 +157,9 @@ impl Built {
         let reference = source::parse(name)?;
         let events = Events::none();
         let step = begin(&events, format!("push {reference}"));
-        let image = Finished::new(self.config.clone(), self.config.to_json(), self.layers.clone());
         let (store, registries) = (self.store.clone(), self.registries.clone());
         let exporter = Exporter { store, registries, events, step };
-        export::push::push(&exporter, &reference, &[image], &Packing::default()).await.map(drop)
+        export::push::push(&exporter, &reference, &self.images, &Packing::default()).await.map(drop)
     }
 }
 

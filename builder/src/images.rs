@@ -1,6 +1,6 @@
 //! The images of the store, and the verbs on them: list, find, tag, remove, pull, push.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rbuild_cache::images::UNNAMED;
 use rbuild_cache::{Digest, ImageEntry, Layer, Store, Visit};
@@ -106,9 +106,12 @@ fn repository(reference: &Reference) -> String {
 
 /// The uncompressed size of an image where its layers are here, else what its maker said.
 fn size(store: &Store, entry: &ImageEntry) -> u64 {
+    // Platforms may share layers.
+    let layers: HashSet<&Layer> = entry.all_layers().collect();
     let sizes: Option<u64> =
-        entry.layers.iter().map(|layer| store.layer_size(layer).ok().flatten()).sum();
-    sizes.unwrap_or(entry.size)
+        layers.into_iter().map(|layer| store.layer_size(layer).ok().flatten()).sum();
+    let said = || entry.platforms.iter().map(|one| one.size).sum::<u64>().max(entry.size);
+    sizes.unwrap_or_else(said)
 }
 
 /// Finds an image by a name, an id, or the beginning of an id.
@@ -154,6 +157,27 @@ fn by_id(all: &[(String, ImageEntry)], text: &str) -> Result<ImageEntry> {
     }
 }
 
+impl Found {
+    /// The image for a platform, where the name stands for several; else this one.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn for_platform(self, store: &Store, platform: &Platform) -> Result<Self> {
+        let Some(entry) = of_platform(&self.entry, platform) else {
+            return Ok(self);
+        };
+        let config = source::read_config(store, &entry.config)?;
+        Ok(Self { entry, config, ..self })
+    }
+}
+
+/// The entry of one of several platforms.
+pub(crate) fn of_platform(entry: &ImageEntry, platform: &Platform) -> Option<ImageEntry> {
+    let wanted = platform.to_string();
+    let one = entry.platforms.iter().find(|one| one.platform == wanted)?;
+    Some(entry.only(one))
+}
+
 /// Gives an image one more name.
 ///
 /// # Errors
@@ -161,7 +185,7 @@ fn by_id(all: &[(String, ImageEntry)], text: &str) -> Result<ImageEntry> {
 pub fn tag(store: &Store, image: &str, name: &str) -> Result<()> {
     let _visit = enter(store)?;
     let found = find(store, image)?;
-    store.uses_layers(&found.entry.layers);
+    store.uses_layers(found.entry.all_layers());
     let reference = source::parse(name)?;
     if reference.digest().is_some() {
         return Err(Error::Reference {
@@ -278,6 +302,7 @@ pub async fn obtain(
         }
         found => found?,
     };
+    let found = found.for_platform(store, platform)?;
     fetch_layers(store, registries, &found.entry.layers, events, None).await?;
     Ok(found)
 }
@@ -338,11 +363,11 @@ pub async fn push(
     let name = reference.to_string();
     let entry = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
     let entry = entry.ok_or_else(|| Error::NoImage(reference.familiar()))?;
-    let image = finished(store, &entry)?;
+    let images = finished(store, &entry)?;
     let step = events.plan(format!("push {name}"), String::new(), Vec::new());
     events.emit(step, What::Started);
     let exporter = exporter(store, registries, events, step);
-    let pushed = export::push::push(&exporter, &reference, &[image], &Packing::default()).await?;
+    let pushed = export::push::push(&exporter, &reference, &images, &Packing::default()).await?;
     let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
     store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
     events.emit(step, What::Finished);
@@ -379,7 +404,7 @@ pub async fn save(
             Some(full) if found.names.contains(&full) => vec![full],
             _ => Vec::new(),
         };
-        all.push((vec![finished(store, &found.entry)?], names));
+        all.push((finished(store, &found.entry)?, names));
     }
     let archive = Archive { to, tar: true, format: Format::Docker };
     let exporter = exporter(store, registries, events, step);
@@ -387,13 +412,19 @@ pub async fn save(
     Ok(())
 }
 
-/// An image of the store, as it goes out.
-fn finished(store: &Store, entry: &ImageEntry) -> Result<Finished> {
-    let bytes = store
-        .read_blob(&entry.config, rbuild_registry::CONFIG_LIMIT)
-        .map_err(Error::store("read the image config"))?;
-    let config = source::read_config(store, &entry.config)?;
-    Ok(Finished::new(config, bytes, entry.layers.clone().into()))
+/// An image of the store, as it goes out, for each of its platforms.
+fn finished(store: &Store, entry: &ImageEntry) -> Result<Vec<Finished>> {
+    let one = |entry: &ImageEntry| {
+        let bytes = store
+            .read_blob(&entry.config, rbuild_registry::CONFIG_LIMIT)
+            .map_err(Error::store("read the image config"))?;
+        let config = source::read_config(store, &entry.config)?;
+        Ok(Finished::new(config, bytes, entry.layers.clone().into()))
+    };
+    match entry.platforms.as_slice() {
+        [] => Ok(vec![one(entry)?]),
+        platforms => platforms.iter().map(|platform| one(&entry.only(platform))).collect(),
+    }
 }
 
 fn exporter(store: &Store, registries: &Registries, events: &Events, step: StepId) -> Exporter {

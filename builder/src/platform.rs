@@ -7,6 +7,12 @@ pub fn host() -> Platform {
     Platform::new(std::env::consts::OS, std::env::consts::ARCH, None)
 }
 
+/// The place of the platform that counts where nobody names one: this machine's, else the first.
+pub(crate) fn main_of<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> usize {
+    let here = host();
+    platforms.into_iter().position(|platform| *platform == here).unwrap_or(0)
+}
+
 /// Reads a platform; what is left out is this machine's.
 ///
 /// # Errors
@@ -26,6 +32,13 @@ pub fn parse(text: &str) -> Result<Platform, rbuild_registry::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_platform_of_this_machine_counts() {
+        let other = Platform::new("plan9", "mips", None);
+        assert_eq!(main_of([&other, &host(), &host()]), 1);
+        assert_eq!(main_of([&other, &other]), 0);
+    }
 
     #[test]
     fn what_is_left_out_is_this_machine_s() {

@@ -8,6 +8,7 @@ use rbuild_registry::{CONFIG_LIMIT, Manifest, Reference};
 
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
+use crate::images;
 use crate::platform::Platform;
 use crate::registries::{Registries, Retry};
 
@@ -152,6 +153,7 @@ fn since(seconds: i64) -> String {
 /// An image that has the name here.
 fn named(store: &Store, full: &str, platform: &Platform) -> Result<Option<ResolvedImage>> {
     let entry = store.image(full).map_err(Error::store(format!("look up `{full}`")))?;
+    let entry = entry.map(|entry| images::of_platform(&entry, platform).unwrap_or(entry));
     let image = entry.map(|entry| resolved(store, full, entry)).transpose()?;
     Ok(image.filter(|image| image.config.platform() == *platform))
 }

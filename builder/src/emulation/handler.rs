@@ -77,13 +77,13 @@ mod tests {
 
     #[test]
     fn a_file_of_the_kernel_is_read() {
-        let text = "disabled\ninterpreter /usr/bin/q x\nflags: OCF\noffset 4\nmagic 0201\nmask ffff\n";
+        let text =
+            "disabled\ninterpreter /usr/bin/q x\nflags: OCF\noffset 4\nmagic 0201\nmask ffff\n";
         let handler = Handler::parse("q", text).unwrap();
         assert!(!handler.enabled && handler.fixed);
         assert_eq!(handler.interpreter, "/usr/bin/q x");
-        let takes = |text: &str| {
-            Handler::parse("q", text).unwrap().takes(&Header::of("arm64").unwrap())
-        };
+        let takes =
+            |text: &str| Handler::parse("q", text).unwrap().takes(&Header::of("arm64").unwrap());
         assert!(takes(text), "the class and the order of bytes of every such program");
         assert!(!takes(&text.replace("magic 0201", "magic 0101")));
         assert!(takes(&text.replace("mask ffff\n", "")), "without a mask all bits count");

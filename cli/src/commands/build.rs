@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use rbuild::{Build, Built, ContextReference, ContextSource, DockerfileSource, Error, Lookup};
+use rbuild::{
+    Build, Built, ContextReference, ContextSource, DockerfileSource, Error, Lookup, Platform,
+};
 use serde_json::json;
 
 use super::{DONE, Outcome, Session, caches, check, outputs, platform, print, tell};
@@ -130,7 +132,7 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     for Pair { name, value } in &args.labels {
         build = build.label(name, value.clone().unwrap_or_default());
     }
-    if let Some(platform) = platform(one_platform(&args.platforms)?)? {
+    for platform in platforms(&args.platforms)? {
         build = build.platform(platform);
     }
     if let Some(time) = session.config.tag_ttl()? {
@@ -148,12 +150,11 @@ fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     steps::lend(steps::sandbox(build, args)?, args)
 }
 
-fn one_platform(typed: &[String]) -> Result<Option<&str>, Failure> {
-    match typed {
-        [] => Ok(None),
-        [platform] => Ok(Some(platform)),
-        _ => Err(Failure::usage("a build for several platforms is not supported yet")),
-    }
+/// The platforms that were typed; without any, the usual one, if there is one.
+fn platforms(typed: &[String]) -> Result<Vec<Platform>, Failure> {
+    let known = typed.iter().map(|text| platform(Some(text)));
+    let known = if typed.is_empty() { vec![platform(None)] } else { known.collect() };
+    known.into_iter().filter_map(Result::transpose).collect()
 }
 
 fn named_context(name: &str, place: Option<&str>) -> Result<ContextReference, Failure> {
