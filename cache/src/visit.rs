@@ -21,6 +21,7 @@ use rustix::fs::{
 use crate::error::{Error, Result};
 use crate::item::{Item, MOUNT_NOTES};
 use crate::remove::list;
+use crate::settle::Lost;
 use crate::snapshot::Layer;
 use crate::store::{Store, to_json};
 
@@ -57,7 +58,17 @@ impl List {
 /// Keeps whatever this process uses in a store from being collected; until it is dropped, or the
 /// process dies.
 #[derive(Debug)]
-pub struct Visit(Store);
+pub struct Visit {
+    store: Store,
+    lost: Option<Lost>,
+}
+
+impl Visit {
+    /// What this process found to be lost as the first one since the machine was started.
+    pub fn lost(&self) -> Option<&Lost> {
+        self.lost.as_ref()
+    }
+}
 
 /// A process that uses the store.
 #[derive(Debug)]
@@ -77,7 +88,7 @@ impl Presence {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut list = self.0.presence().get();
+        let mut list = self.store.presence().get();
         if let Some(open) = &mut *list {
             open.visits -= 1;
             if open.visits == 0 {
@@ -89,14 +100,17 @@ impl Drop for Visit {
 
 impl Store {
     /// Says that this process is at work: from now on, nothing that it uses is collected.
+    ///
+    /// The first process since the machine was started removes what may be damaged: see `settle`.
     pub fn enter(&self) -> Result<Visit> {
+        let lost = self.recover()?;
         let mut list = self.presence().get();
         match &mut *list {
             Some(open) => open.visits += 1,
             None => *list = Some(self.take_list()?),
         }
         drop(list);
-        Ok(Visit(self.clone()))
+        Ok(Visit { store: self.clone(), lost })
     }
 
     /// Takes the first list that nobody holds: there are as many as were ever held at once.
@@ -135,7 +149,7 @@ impl Store {
     }
 
     /// Says that this process uses layers, wherever their files are.
-    pub fn uses_layers(&self, layers: &[Layer]) {
+    pub fn uses_layers<'a>(&self, layers: impl IntoIterator<Item = &'a Layer>) {
         for layer in layers {
             let _ = self.layer_path(layer);
         }
