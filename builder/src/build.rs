@@ -21,7 +21,7 @@ use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
 use crate::dockerfile::Diagnostic;
 use crate::error::{Error, Result, Source};
-use crate::export::{self, Descriptor, Exporter, Finished, Output, Packing};
+use crate::export::{self, Descriptor, Exporter, Finished, Output, OutputKind, Packing};
 use crate::image::ImageConfig;
 use crate::lower::Request;
 use crate::platform::Platform;
@@ -138,6 +138,11 @@ impl Built {
     /// The id of the image: the digest of its config.
     pub fn digest(&self) -> Digest {
         self.id
+    }
+
+    /// The images of all platforms, in order.
+    pub(crate) fn images(&self) -> &[Finished] {
+        &self.images
     }
 
     /// What the image needs of the store.
@@ -349,6 +354,15 @@ impl Build {
     /// what is in use takes more. Without a cap nothing is removed.
     pub fn cache_max(mut self, bytes: u64) -> Self {
         self.cache_max = Some(bytes);
+        self
+    }
+
+    /// The same build with a result that nobody finds: without names, outputs and shared caches.
+    pub(crate) fn aside(mut self) -> Self {
+        self.tags.clear();
+        self.outputs = vec![OutputKind::CacheOnly.into()];
+        self.cache_from.clear();
+        self.cache_to.clear();
         self
     }
 

@@ -307,7 +307,8 @@ pub async fn obtain(
     Ok(found)
 }
 
-async fn fetch_layers(
+/// Unpacks the layers of an image that are not here yet, after fetching them.
+pub(crate) async fn fetch_layers(
     store: &Store,
     registries: &Registries,
     layers: &[Layer],

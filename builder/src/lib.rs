@@ -21,6 +21,7 @@ mod build;
 pub mod cdi;
 pub mod container;
 pub mod context;
+pub mod diff;
 pub mod dockerfile;
 mod emulation;
 mod error;

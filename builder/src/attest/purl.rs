@@ -50,13 +50,7 @@ pub(crate) fn package(package: &Package, tree: &Scanned) -> String {
         Kind::Pypi => name = name.to_lowercase().replace('_', "-"),
         Kind::Npm | Kind::Cargo => {}
     }
-    format!(
-        "pkg:{}/{}@{}{}",
-        package.kind.name(),
-        path(&name),
-        escaped(&version),
-        qualifiers(&all)
-    )
+    format!("pkg:{}/{}@{}{}", package.kind.name(), path(&name), escaped(&version), qualifiers(&all))
 }
 
 fn qualifiers(all: &[(&str, String)]) -> String {

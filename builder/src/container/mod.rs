@@ -8,6 +8,7 @@
 //! down what happened, so that nothing is ever listed as running that does not run.
 
 mod attach;
+mod changes;
 mod clients;
 mod control;
 mod copy;
@@ -42,6 +43,7 @@ mod terminal;
 mod volumes;
 
 pub use attach::{Ended, Terminal};
+pub(crate) use changes::changes;
 pub use control::{kill, rename, restart, stop, wait};
 pub use create::{Created, create};
 pub use error::{Error, Result};
