@@ -132,6 +132,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A Docker daemon did not take an image.
+    #[error("cannot load the image into the Docker daemon at `{}`", socket.display())]
+    Daemon {
+        /// Where it listens.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A container could not be run or managed.
     #[error(transparent)]
     Container(Box<crate::container::Error>),
@@ -379,9 +387,11 @@ impl Error {
             | Self::Ambiguous(_)
             | Self::InUse { .. }
             | Self::Usage(_) => ErrorKind::Usage,
-            Self::Read { .. } | Self::Write { .. } | Self::Store { .. } | Self::Open(_) => {
-                ErrorKind::Environment
-            }
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Daemon { .. }
+            | Self::Store { .. }
+            | Self::Open(_) => ErrorKind::Environment,
             Self::Registry { .. }
             | Self::Git { .. }
             | Self::NoPlatform { .. }

@@ -36,7 +36,10 @@ pub(crate) struct Archive<'a> {
 }
 
 /// One image of an archive, with its names.
-type Entry = (Content, Vec<String>);
+pub(super) type Entry = (Content, Vec<String>);
+
+/// Bytes that are written at once.
+const BUFFER: usize = 256 << 10;
 
 /// Writes the result of a build.
 pub(super) async fn export(
@@ -58,24 +61,43 @@ pub(crate) async fn write(
     packing: &Packing,
     archive: Archive<'_>,
 ) -> Result<Vec<Exported>> {
-    let Exporter { store, events, step, .. } = exporter;
-    let tell = |done| {
-        let part = "sending tarball".to_owned();
-        events.emit(*step, What::Progress { part, current: 0, total: None, done });
-    };
     let mut entries = Vec::with_capacity(images.len());
     for (platforms, names) in images {
-        let packed = platforms.iter().map(|image| here(exporter, image, packing));
-        let packed = try_join_all(packed).await?;
-        entries.push((Content::new(packed, &names, packing.form())?, names));
+        entries.push(entry(exporter, &platforms, names, packing).await?);
     }
     let exported = entries.iter().map(|(content, _)| Exported::of(content)).collect();
-    tell(false);
-    let (store, to) = (store.clone(), archive.to.clone());
+    let (store, to) = (exporter.store.clone(), archive.to.clone());
     let Archive { tar, format, .. } = archive;
-    blocking(move || put(&store, &entries, &to, tar, format)).await?;
-    tell(true);
+    sending(exporter, move || put(&store, &entries, &to, tar, format)).await?;
     Ok(exported)
+}
+
+/// Does what sends an archive, and says so.
+pub(super) async fn sending(
+    exporter: &Exporter,
+    send: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let tell = |done| {
+        let part = "sending tarball".to_owned();
+        let what = What::Progress { part, current: 0, total: None, done };
+        exporter.events.emit(exporter.step, what);
+    };
+    tell(false);
+    blocking(send).await?;
+    tell(true);
+    Ok(())
+}
+
+/// What an image is, all of whose layers are in the store.
+pub(super) async fn entry(
+    exporter: &Exporter,
+    platforms: &[Finished],
+    names: Vec<String>,
+    packing: &Packing,
+) -> Result<Entry> {
+    let packed = platforms.iter().map(|image| here(exporter, image, packing));
+    let packed = try_join_all(packed).await?;
+    Ok((Content::new(packed, &names, packing.form())?, names))
 }
 
 /// The image of one platform, all of whose layers are in the store.
@@ -105,10 +127,8 @@ fn put(
         }
         Destination::Path(file) => {
             let aside = file.with_extension(format!("{}.partial", std::process::id()));
-            let written = File::create(&aside).and_then(|out| {
-                let mut tar = Tar(tar::Builder::new(BufWriter::new(out)));
-                put_all(store, entries, format, &mut tar)?;
-                tar.0.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let written = File::create(&aside).and_then(|mut out| {
+                stream(store, entries, format, &mut out)?;
                 fs::rename(&aside, file)
             });
             if written.is_err() {
@@ -117,11 +137,21 @@ fn put(
             written.map_err(failed)
         }
         Destination::Stdout => {
-            let mut tar = Tar(tar::Builder::new(io::stdout().lock()));
-            put_all(store, entries, format, &mut tar).map_err(failed)?;
-            tar.0.into_inner().and_then(|mut out| out.flush()).map_err(failed)
+            stream(store, entries, format, &mut io::stdout().lock()).map_err(failed)
         }
     }
+}
+
+/// Writes images as one tar.
+pub(super) fn stream(
+    store: &Store,
+    entries: &[Entry],
+    format: Format,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut tar = Tar(tar::Builder::new(BufWriter::with_capacity(BUFFER, out)));
+    put_all(store, entries, format, &mut tar)?;
+    tar.0.into_inner()?.flush()
 }
 
 /// Where the files of a layout go.

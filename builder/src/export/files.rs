@@ -1,5 +1,6 @@
 //! The files of an image, without the image: as a folder, or as one tar.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,35 +16,74 @@ use super::{Destination, Exporter, Finished};
 use crate::error::{Error, Result};
 use crate::worker::fetch::{self, blocking};
 
-/// Copies the files of an image into a folder, over what is there.
-pub(super) async fn to_folder(exporter: &Exporter, images: &[Finished], to: &Path) -> Result<()> {
-    let root = view(exporter, only(images)?).await?;
-    tell(exporter, "copying files", false);
-    let to = to.to_owned();
-    blocking(move || {
-        let failed = |source| Error::Write { path: to.clone(), source };
-        fs::create_dir_all(&to).map_err(failed)?;
-        let folder = File::open(&to).map_err(failed)?;
-        let tree = Tree::read(root.as_fd(), &rbuild_cache::tree::Options::default())
-            .map_err(Error::store("read the files of the image"))?;
-        let below_root = tree.nodes().iter().filter(|node| !node.path.as_os_str().is_empty());
-        let items: Vec<Item<'_>> = below_root.map(whole).collect();
-        let options = Options { owner: Owner::Keep, ..Options::default() };
-        copy::copy(root.as_fd(), &items, folder.as_fd(), &options)
-            .map(drop)
-            .map_err(Error::store(format!("copy the files of the image to `{}`", to.display())))
-    })
-    .await?;
-    tell(exporter, "copying files", true);
+/// The folder that files go into.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct To<'a> {
+    pub(super) path: &'a Path,
+    /// Whether each platform has a folder of its own in it; so it is with several if not said.
+    pub(super) split: Option<bool>,
+    /// Whether what is there and not in the image goes.
+    pub(super) delete: bool,
+}
+
+/// Copies the files of the images into a folder, over what is there.
+pub(super) async fn to_folder(exporter: &Exporter, images: &[Finished], to: To<'_>) -> Result<()> {
+    for (image, folder) in placed(images, to.split)? {
+        let root = view(exporter, image).await?;
+        tell(exporter, "copying files", false);
+        let (path, delete) = (to.path.join(folder), to.delete);
+        blocking(move || copy_all(&root, &path, delete)).await?;
+        tell(exporter, "copying files", true);
+    }
     Ok(())
 }
 
-/// The image, where there is but one platform.
-fn only(images: &[Finished]) -> Result<&Finished> {
-    match images {
-        [only] => Ok(only),
-        _ => Err(Error::Usage("the files of several platforms need places of their own".into())),
+/// Each image with the folder that its files have among those of the others.
+fn placed(images: &[Finished], split: Option<bool>) -> Result<Vec<(&Finished, String)>> {
+    let split = split.unwrap_or(images.len() > 1);
+    if !split && images.len() > 1 {
+        let reason = "the files of several platforms need folders of their own: leave \
+                      `platform-split=false` out";
+        return Err(Error::Usage(reason.to_owned()));
     }
+    let folder = |image: &Finished| image.platform.to_string().replace('/', "_");
+    let place = |image| (image, if split { folder(image) } else { String::new() });
+    Ok(images.iter().map(place).collect())
+}
+
+fn copy_all(root: &OwnedFd, to: &Path, delete: bool) -> Result<()> {
+    let failed = |source| Error::Write { path: to.to_owned(), source };
+    fs::create_dir_all(to).map_err(failed)?;
+    let folder = File::open(to).map_err(failed)?;
+    let tree = Tree::read(root.as_fd(), &rbuild_cache::tree::Options::default())
+        .map_err(Error::store("read the files of the image"))?;
+    if delete {
+        let kept: HashMap<_, _> = tree.nodes().iter().map(|node| (&*node.path, node)).collect();
+        delete_others(to, Path::new(""), &kept).map_err(failed)?;
+    }
+    let below_root = tree.nodes().iter().filter(|node| !node.path.as_os_str().is_empty());
+    let items: Vec<Item<'_>> = below_root.map(whole).collect();
+    let options = Options { owner: Owner::Keep, ..Options::default() };
+    copy::copy(root.as_fd(), &items, folder.as_fd(), &options)
+        .map(drop)
+        .map_err(Error::store(format!("copy the files of the image to `{}`", to.display())))
+}
+
+/// Removes what has no place in the image, or is a folder where the image has none.
+fn delete_others(to: &Path, below: &Path, kept: &HashMap<&Path, &Node>) -> io::Result<()> {
+    for entry in fs::read_dir(to.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        let is_folder = entry.file_type()?.is_dir();
+        let stays = kept.get(&*path).is_some_and(|node| node.is_directory() == is_folder);
+        match (stays, is_folder) {
+            (true, true) => delete_others(to, &path, kept)?,
+            (true, false) => {}
+            (false, true) => fs::remove_dir_all(entry.path())?,
+            (false, false) => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// A file that goes to the same place in another folder.
@@ -52,16 +92,29 @@ fn whole(node: &Node) -> Item<'_> {
     Item { source: path.clone(), destination: path, node, previous: None }
 }
 
-/// Writes the files of an image as a tar.
+/// Writes the files of the images as a tar, none younger than the one time of the build.
 pub(super) async fn to_tar(
     exporter: &Exporter,
     images: &[Finished],
     to: &Destination,
+    split: Option<bool>,
 ) -> Result<()> {
-    let root = view(exporter, only(images)?).await?;
+    let newest = images.first().and_then(|image| image.epoch);
+    let root = match &placed(images, split)?[..] {
+        [(image, folder)] if folder.is_empty() => (view(exporter, image).await?, None),
+        _ => {
+            // Side by side in a folder of the store, which goes when it was packed.
+            let staged = exporter.store.stage().map_err(Error::store("put files together"))?;
+            let all = To { path: staged.files(), split: Some(true), delete: false };
+            to_folder(exporter, images, all).await?;
+            let failed = |source| Error::Read { path: staged.files().to_owned(), source };
+            (File::open(staged.files()).map_err(failed)?.into(), Some(staged))
+        }
+    };
     tell(exporter, "sending tarball", false);
     let to = to.clone();
     blocking(move || {
+        let (root, _staged) = root;
         let path = match &to {
             Destination::Path(path) => path.clone(),
             Destination::Stdout => PathBuf::from("-"),
@@ -72,7 +125,7 @@ pub(super) async fn to_tar(
             Destination::Stdout => Box::new(io::stdout()),
         };
         let mut buffered = BufWriter::new(&mut out);
-        pack::pack(root.as_fd(), &mut buffered)
+        pack::pack_until(root.as_fd(), newest, &mut buffered)
             .map_err(Error::store("pack the files of the image"))?;
         buffered.flush().map_err(failed)
     })

@@ -5,6 +5,7 @@ mod annotation;
 mod archive;
 pub(crate) mod compress;
 mod content;
+mod daemon;
 mod files;
 pub(crate) mod manifest;
 mod output;
@@ -136,10 +137,16 @@ pub(crate) async fn export(
             let archive = Archive { to, tar: *tar, format: Format::Docker };
             archive::export(exporter, images, names, packing, archive).await.map(Some)
         }
-        OutputKind::Local(folder) => {
-            files::to_folder(exporter, images, folder).await.map(|()| None)
+        OutputKind::Daemon(socket) => {
+            daemon::export(exporter, images, names, packing, socket).await.map(Some)
         }
-        OutputKind::Tar(to) => files::to_tar(exporter, images, to).await.map(|()| None),
+        OutputKind::Local { to, split, delete } => {
+            let to = files::To { path: to, split: *split, delete: *delete };
+            files::to_folder(exporter, images, to).await.map(|()| None)
+        }
+        OutputKind::Tar { to, split } => {
+            files::to_tar(exporter, images, to, *split).await.map(|()| None)
+        }
     }
 }
 

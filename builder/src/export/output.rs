@@ -52,10 +52,25 @@ pub enum OutputKind {
         /// Whether it is one tar.
         tar: bool,
     },
+    /// Into a Docker daemon, by the socket that it listens at.
+    Daemon(PathBuf),
     /// The files of the image in a folder.
-    Local(PathBuf),
+    Local {
+        /// The folder.
+        to: PathBuf,
+        /// Whether the files of each platform have a folder of their own in it, such as
+        /// `linux_arm64`; so it is with several platforms if not said.
+        split: Option<bool>,
+        /// Whether what is there and not in the image is removed.
+        delete: bool,
+    },
     /// The files of the image as a tar.
-    Tar(Destination),
+    Tar {
+        /// Where to.
+        to: Destination,
+        /// As with a folder.
+        split: Option<bool>,
+    },
     /// Nowhere: only the cache keeps the result.
     CacheOnly,
 }
