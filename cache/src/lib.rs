@@ -23,6 +23,7 @@ pub mod layers;
 pub mod lock;
 mod mount;
 pub mod pack;
+pub mod partial;
 mod portable;
 #[cfg(test)]
 mod processes;
@@ -32,6 +33,7 @@ mod results;
 mod row;
 #[cfg(test)]
 mod sample;
+mod settle;
 pub mod snapshot;
 pub mod store;
 pub mod tree;
@@ -41,7 +43,7 @@ pub mod verify;
 pub mod visit;
 mod weight;
 
-pub use blobs::BlobWriter;
+pub use blobs::{BlobReader, BlobWriter};
 pub use claims::{Claim, Others, User};
 pub use collect::{Collected, Wish};
 pub use earlier::Earlier;
@@ -53,7 +55,9 @@ pub use imported::Imported;
 pub use item::Item;
 pub use layers::StagedLayer;
 pub use lock::Lock;
+pub use partial::{Partial, PartialReader};
 pub use portable::{Packer, PartRow, Portable, PortableLayer, PortableMount};
+pub use settle::Lost;
 pub use snapshot::{Blob, Layer, Outputs, Part, Record, Snapshot};
 pub use store::Store;
 pub use unpack::unpack_into;

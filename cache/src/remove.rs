@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -11,11 +12,15 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::layers::{LAYERS, STAGED, WORK};
 use crate::lock::LOCKS;
+use crate::partial::PARTIAL;
 use crate::store::{Store, TEMPORARY, random_name};
 
 /// How deep folders are removed where they are; those further down are first moved up. It bounds
 /// the number of open folders, since a container can nest them without any bound.
 const DEEPEST: usize = 100;
+
+/// How long a blob of which only parts have come is kept for whoever asks for it again.
+pub(crate) const PARTIAL_LIFE: Duration = Duration::from_hours(24);
 
 impl Store {
     /// Removes what processes that died have left, such as unfinished layers and blobs, and what
@@ -39,6 +44,8 @@ impl Store {
         for folder in [TEMPORARY, LOCKS] {
             list(&self.root().join(folder))?.iter().try_for_each(|path| sweep(path))?;
         }
+        let partial = list(&self.root().join(PARTIAL))?;
+        partial.iter().filter(|path| is_old(path)).try_for_each(|path| sweep(path))?;
         Ok(removed)
     }
 
@@ -53,6 +60,13 @@ impl Store {
         }
         remove_dead(&aside).map_err(Error::file("remove", &aside)).map(drop)
     }
+}
+
+/// Whether nothing has been added to a part of a blob for long.
+fn is_old(path: &Path) -> bool {
+    let changed = fs::metadata(path).and_then(|file| file.modified());
+    let limit = SystemTime::now().checked_sub(PARTIAL_LIFE);
+    changed.is_ok_and(|changed| limit.is_some_and(|limit| changed < limit))
 }
 
 /// What is in a folder, which need not exist.
