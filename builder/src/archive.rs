@@ -34,6 +34,19 @@ where
     }
 }
 
+/// Opens an archive that cannot be gone back in as what is taken for a plain tar.
+///
+/// # Errors
+/// What cannot be read.
+pub(crate) fn stream<'a>(
+    mut source: impl Read + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let mut head = Vec::with_capacity(HEAD);
+    source.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+    let found = by_magic(&head).unwrap_or(Compression::None);
+    decoded(io::Cursor::new(head).chain(source), found)
+}
+
 /// Whether a file is an archive.
 ///
 /// # Errors
@@ -44,19 +57,25 @@ pub(crate) fn is_archive(mut source: impl Read + Seek + Send) -> io::Result<bool
 
 fn compression(source: &mut (impl Read + Seek + Send)) -> io::Result<Option<Compression>> {
     let head = head(source)?;
-    let found = match head.as_slice() {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [b'B', b'Z', b'h', ..] => Compression::Bzip2,
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        head if is_tar(head) => return Ok(Some(Compression::None)),
-        _ => return Ok(None),
+    let Some(found) = by_magic(&head) else {
+        return Ok(is_tar(&head).then_some(Compression::None));
     };
     // A compressed file is an archive only if what is in it is one.
     let mut inner = Vec::new();
     let reader = plain(source, found)?;
     let is_archive = reader.take(HEAD as u64).read_to_end(&mut inner).is_ok() && is_tar(&inner);
     Ok(is_archive.then_some(found))
+}
+
+/// The compression of which the first bytes are a sign.
+fn by_magic(head: &[u8]) -> Option<Compression> {
+    Some(match head {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [b'B', b'Z', b'h', ..] => Compression::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        _ => return None,
+    })
 }
 
 fn head(source: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
@@ -86,6 +105,13 @@ where
     R: Read + Seek + Send + 'a,
 {
     source.seek(SeekFrom::Start(0))?;
+    decoded(source, compression)
+}
+
+fn decoded<'a, R>(source: R, compression: Compression) -> io::Result<Box<dyn Read + Send + 'a>>
+where
+    R: Read + Send + 'a,
+{
     let reader = BufReader::with_capacity(BUFFER, source);
     Ok(match compression {
         Compression::None => Box::new(reader),
@@ -139,5 +165,13 @@ mod tests {
         open(io::Cursor::new(compressed)).unwrap().unwrap().read_to_end(&mut plain).unwrap();
         assert!(plain == tar);
         assert!(open(io::Cursor::new(b"text")).unwrap().is_none());
+        // Of what comes through a pipe no more is known than how it begins.
+        let streamed = |bytes: &[u8]| {
+            let mut plain = Vec::new();
+            stream(bytes).unwrap().read_to_end(&mut plain).unwrap();
+            plain
+        };
+        assert!(streamed(&tar) == tar && streamed(&zstd::encode_all(&tar[..], 1).unwrap()) == tar);
+        assert_eq!(streamed(b"text"), b"text");
     }
 }
