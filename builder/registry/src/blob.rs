@@ -1,5 +1,7 @@
 //! Downloads: verified while they pass, resumed where a connection broke.
 
+mod parts;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +17,8 @@ use crate::digest;
 use crate::endpoint::{Call, Endpoint, Place, header};
 use crate::error::{Error, Result, Task};
 use crate::reference::Reference;
+
+pub use parts::PartStream;
 
 /// The bytes of a blob. It ends in an error unless it was complete and right. It asks the registry
 /// only when it is first polled; dropping it ends the download.
@@ -41,8 +45,24 @@ impl Client {
         size: u64,
         range: std::ops::Range<u64>,
     ) -> BlobStream {
+        let mut download = self.download(reference, digest, size, range);
+        download.hash = (download.next == 0 && download.end == size).then(Sha256::new);
+        try_unfold(download, |mut download| async move {
+            Ok(download.part().await?.map(|bytes| (bytes, download)))
+        })
+        .boxed()
+    }
+
+    /// A download of a part, which is not begun and not verified.
+    fn download(
+        &self,
+        reference: &Reference,
+        digest: &str,
+        size: u64,
+        range: std::ops::Range<u64>,
+    ) -> Download {
         let end = range.end.min(size);
-        let download = Download {
+        Download {
             client: self.clone(),
             sources: self.sources(reference.registry()),
             repository: reference.repository().to_owned(),
@@ -50,15 +70,11 @@ impl Client {
             size,
             next: range.start.min(end),
             end,
-            hash: (range.start == 0 && end == size).then(Sha256::new),
+            hash: None,
             open: None,
             failures: 0,
             gained: 0,
-        };
-        try_unfold(download, |mut download| async move {
-            Ok(download.part().await?.map(|bytes| (bytes, download)))
-        })
-        .boxed()
+        }
     }
 
     /// Whether the registry has a blob in the repository.
@@ -111,6 +127,8 @@ struct Open {
     body: BoxStream<'static, reqwest::Result<Bytes>>,
     /// Bytes that a server sent from before the part that was asked for.
     skip: u64,
+    /// Whether the server sends the part alone.
+    is_part: bool,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -118,9 +136,7 @@ impl Download {
     /// The next bytes; none at the end, if all was right.
     async fn part(&mut self) -> Result<Option<Bytes>> {
         while self.next < self.end {
-            let source = self.sources[0].clone();
-            let what = format!("{} of {}", self.digest, self.repository);
-            let task = source.task("fetch blob", what);
+            let (source, task) = self.source();
             match self.step(&source, &task).await {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return self.take(bytes, &task).map(Some),
@@ -130,6 +146,13 @@ impl Download {
         self.open = None;
         self.verify()?;
         Ok(None)
+    }
+
+    /// The server that is asked, and what for.
+    fn source(&self) -> (Arc<Endpoint>, Task) {
+        let source = self.sources[0].clone();
+        let task = source.task("fetch blob", format!("{} of {}", self.digest, self.repository));
+        (source, task)
     }
 
     fn take(&mut self, mut bytes: Bytes, task: &Task) -> Result<Bytes> {
@@ -198,7 +221,8 @@ impl Download {
             call.headers.insert(RANGE, range);
         }
         let response = source.expect(&call, &[200, 206]).await?;
-        let skip = if response.status() == 206 {
+        let is_part = response.status() == 206;
+        let skip = if is_part {
             let range = header(&response, CONTENT_RANGE).unwrap_or_default();
             if range_start(range) != Some(self.next) {
                 let reason = format!("the server sends another part than was asked for ({range})");
@@ -208,7 +232,7 @@ impl Download {
         } else {
             self.next
         };
-        Ok(Open { body: response.bytes_stream().boxed(), skip, _slot: slot })
+        Ok(Open { body: response.bytes_stream().boxed(), skip, is_part, _slot: slot })
     }
 
     /// Waits until the download may go on, from another source where that is better.

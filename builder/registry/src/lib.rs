@@ -39,7 +39,7 @@ mod testing;
 mod tls;
 
 pub use actions::{Actions, Sought};
-pub use blob::BlobStream;
+pub use blob::{BlobStream, PartStream};
 pub use bucket::{Access, Bucket};
 pub use client::{Client, Login};
 pub use credential::{Credential, Secret};

@@ -243,3 +243,38 @@ fn the_start_of_a_range_is_read() {
         assert_eq!(range_start(wrong), None, "{wrong}");
     }
 }
+
+/// Asks for the content in three parts, and puts together what comes.
+async fn in_parts(server: &Server) -> Result<Vec<u8>> {
+    let (client, _) = server.client(Settings::default());
+    let (content, mut got) = (content(), vec![0; 300_000]);
+    let parts = vec![10..100_000, 100_000..200_000, 200_000..300_000];
+    got[..10].copy_from_slice(&content[..10]);
+    let (digest, reference) = (digest::of(&content), server.reference("a/b"));
+    let mut stream = client.blob_parts(&reference, &digest, 300_000, parts);
+    while let Some((at, bytes)) = stream.try_next().await? {
+        let at = usize::try_from(at).unwrap();
+        got[at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+    Ok(got)
+}
+
+#[tokio::test]
+async fn parts_come_at_the_same_time_and_are_resumed_each() {
+    let server = serve(|_, request| {
+        let is_second = request.header("range") == "bytes=100000-199999";
+        is_second.then(|| part(request).cut(50_000))
+    });
+    assert!(in_parts(&server).await.unwrap() == content());
+    let ranges = ranges(&server);
+    assert_eq!(ranges[0], "bytes=10-99999");
+    assert!(ranges.contains(&"bytes=150000-199999".to_owned()), "{ranges:?}");
+    assert_eq!(ranges.len(), 4);
+}
+
+#[tokio::test]
+async fn a_server_without_parts_is_asked_once() {
+    let server = serve(|_, _| Some(Reply::new(200).body(content())));
+    assert!(in_parts(&server).await.unwrap() == content());
+    assert_eq!(server.log().len(), 1);
+}
