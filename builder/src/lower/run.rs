@@ -313,7 +313,7 @@ mod tests {
 
     /// The process of the last step.
     fn exec(lowered: &Lowered) -> (&Exec, &str) {
-        let vertex = lowered.graph.get(lowered.target).unwrap();
+        let vertex = lowered.graph.get(lowered.targets[0].root).unwrap();
         match &vertex.work {
             Work::Op { op: Op::Exec(exec), .. } => (exec, &vertex.name),
             other => panic!("{other:?}"),
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(run.hostname, "sand");
         assert!(run.env.iter().all(|(name, _)| !name.starts_with("BUILDKIT")), "{:?}", run.env);
         assert!(matches!(&run.mounts[0].kind, MountKind::Cache { id, .. } if id == "ns/i"));
-        let line = &graph.config.history.last().unwrap().created_by;
+        let line = &graph.targets[0].config.history.last().unwrap().created_by;
         assert_eq!(line, "RUN |1 BUILDKIT_SBOM_SCAN_STAGE=1 /bin/sh -c x # buildkit");
     }
 
