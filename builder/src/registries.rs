@@ -6,6 +6,7 @@ pub use rbuild_registry::{
     Access, Actions, Bucket, Credential, Identity, Mirror, Proxies, Retry, Secret, Trust,
 };
 use rbuild_registry::{Client, Settings};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How the place of a blob in a bucket begins: `s3+REGION+ADDRESS#KEY`.
 const IN_BUCKET: &str = "s3+";
@@ -31,6 +32,20 @@ pub struct Registries {
     bucket_access: Option<Access>,
     services: Vec<Actions>,
     client: Arc<OnceLock<Client>>,
+    unpacking: Unpacking,
+}
+
+/// Layers that are unpacked while they come: each has threads and buffers.
+const UNPACKING: usize = 8;
+
+/// The places for layers that are unpacked while they come.
+#[derive(Debug, Clone)]
+struct Unpacking(Arc<Semaphore>);
+
+impl Default for Unpacking {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(UNPACKING)))
+    }
 }
 
 impl Registries {
@@ -143,6 +158,12 @@ impl Registries {
         let mut services = self.services.iter().rev();
         let known = services.find(|service| service.url == url).cloned();
         Some(known.unwrap_or_else(|| Actions { url: url.to_owned(), token: String::new() }))
+    }
+
+    /// Waits for a place among the layers that are unpacked while they come.
+    pub(crate) async fn unpacking(&self) -> OwnedSemaphorePermit {
+        let place = self.unpacking.0.clone().acquire_owned();
+        place.await.expect("the semaphore is never closed")
     }
 
     /// The client, made now if it was not yet.

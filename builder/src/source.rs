@@ -12,6 +12,9 @@ use crate::images;
 use crate::platform::Platform;
 use crate::registries::{Registries, Retry};
 
+/// How the place of a blob begins that is at URLs, which blanks separate.
+pub(crate) const URLS: &str = "urls+";
+
 /// An image that is known down to its layers, whose files may be elsewhere still.
 #[derive(Debug, Clone)]
 pub struct ResolvedImage {
@@ -287,10 +290,22 @@ pub(crate) fn layers(
                 .map_err(|error: rbuild_cache::id::InvalidId| malformed(error.to_string()))?,
             size: descriptor.size(),
             media_type: descriptor.media_type().to_string(),
-            from: Some(full.to_owned()),
+            from: Some(urls(descriptor).unwrap_or_else(|| full.to_owned())),
             created: None,
         };
         Ok(Layer::Pulled { diff_id: *diff_id, blob })
     };
     image.layers().iter().zip(&config.rootfs.diff_ids).map(join).collect()
+}
+
+/// Where a layer is that registries may not hand out ("foreign" for docker), and from where it says
+/// itself that it can be had.
+fn urls(descriptor: &oci_spec::image::Descriptor) -> Option<String> {
+    let kind = descriptor.media_type().to_string();
+    let is_foreign = kind.contains(".foreign.") || kind.contains(".nondistributable.");
+    let urls = descriptor.urls().as_ref().filter(|_| is_foreign)?;
+    let is_web = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
+    let urls: Vec<&str> =
+        urls.iter().filter(is_web).map(String::as_str).filter(|url| !url.contains(' ')).collect();
+    (!urls.is_empty()).then(|| format!("{URLS}{}", urls.join(" ")))
 }

@@ -244,21 +244,6 @@ pub struct PartialReader {
     hash: Option<Sha256>,
 }
 
-impl PartialReader {
-    /// The first bytes, as many as there are up to four; waits for them.
-    ///
-    /// # Errors
-    /// A blob that will not come.
-    pub fn magic(&self) -> io::Result<Vec<u8>> {
-        let mut magic = vec![0; usize::try_from(self.shared.size.min(4)).unwrap_or(4)];
-        for at in 0..magic.len() {
-            self.shared.available(at as u64)?;
-        }
-        self.shared.file.read_exact_at(&mut magic, 0)?;
-        Ok(magic)
-    }
-}
-
 impl Read for PartialReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = usize::try_from(self.shared.available(self.next)?).unwrap_or(usize::MAX);
@@ -352,7 +337,6 @@ mod tests {
         partial.write_at(0, &bytes[..2]).unwrap();
         let mut reader = partial.reader();
         drop(partial);
-        assert!(reader.magic().is_err());
         let mut read = Vec::new();
         assert_eq!(reader.read_to_end(&mut read).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(read, bytes[..2]);
@@ -360,7 +344,6 @@ mod tests {
         let other = Digest::from_bytes([7; 32]);
         let empty = store.partial(other, 0).unwrap();
         assert_eq!(empty.reader().read(&mut [0]).unwrap(), 0);
-        assert_eq!(empty.reader().magic().unwrap(), [0; 0]);
     }
 
     #[test]
