@@ -162,6 +162,7 @@ impl Attempt {
         let (op, fresh) = node.op().expect("a source is known by its pin");
         let events = &self.context.events;
         let task = Task {
+            vertex: node.id,
             op: op.clone(),
             inputs,
             definition: node.definition,

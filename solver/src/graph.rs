@@ -14,6 +14,10 @@ impl VertexId {
     pub fn index(self) -> usize {
         self.0
     }
+
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
 }
 
 /// One result of one vertex, as another vertex uses it.

@@ -24,6 +24,7 @@ pub(crate) struct Plan {
 /// One vertex that some target needs.
 #[derive(Debug)]
 pub(crate) struct Node {
+    pub(crate) id: VertexId,
     pub(crate) vertex: Arc<Vertex>,
     /// Its number for events; a quiet vertex has none.
     pub(crate) step: Option<StepId>,
@@ -95,7 +96,8 @@ impl Plan {
         };
         let tainted = fresh || inputs().any(|(_, _, node)| node.tainted);
         let pin = pin.map(|snapshot| Outputs::from([snapshot]));
-        Node { vertex: Arc::clone(vertex), step, definition, tainted, pin }
+        let id = VertexId::at(self.nodes.len());
+        Node { id, vertex: Arc::clone(vertex), step, definition, tainted, pin }
     }
 
     /// A vertex that some target needs.

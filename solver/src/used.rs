@@ -6,6 +6,7 @@ use rbuild_cache::{Key, Layer, Outputs, PartRow};
 
 use crate::attempt::Attempt;
 use crate::error::Error;
+use crate::graph::VertexId;
 use crate::key;
 use crate::op::{Op, Select};
 use crate::plan::{Node, stacked};
@@ -14,6 +15,8 @@ use crate::run::blocking;
 /// A step whose result is known, and all that finds it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Used {
+    /// The step, in its graph.
+    pub vertex: VertexId,
     /// The keys of the result: by definition and, where all it was made from is known, by content.
     pub keys: Vec<Key>,
     /// The results.
@@ -58,7 +61,7 @@ impl Attempt {
             keys.push(content);
             parts = rows;
         }
-        Used { keys, outputs, description, parts }
+        Used { vertex: node.id, keys, outputs, description, parts }
     }
 
     /// The key by content, where it follows from what is known.

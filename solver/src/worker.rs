@@ -5,6 +5,7 @@ use rbuild_cache::{ContentId, Key, Outputs, Part, Snapshot};
 
 use crate::error::Error;
 use crate::event::{Events, StepId};
+use crate::graph::VertexId;
 use crate::miss::FileChange;
 use crate::op::{Op, Select, Source};
 
@@ -20,6 +21,8 @@ pub enum Mode {
 /// One op to run, with its inputs and all that its record needs.
 #[derive(Debug, Clone)]
 pub struct Task {
+    /// The vertex, in its graph.
+    pub vertex: VertexId,
     /// What to do.
     pub op: Op,
     /// The inputs, in the order of the vertex's edges.
