@@ -1,210 +1,283 @@
 //! Limits on what a container uses: control groups of version 1, 2, or a mixture of both.
 //!
 //! A container needs none. One that has limits gets a group in each tree that has a controller for
-//! one of them, below `rbuild` at the top of the tree.
+//! one of them, at the same path in each.
+
+mod limits;
+mod tree;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Error, Result};
+pub use limits::{Access, BlockRate, DeviceRule, Limits, Rate};
+use limits::{Setting, Value};
+use tree::{Tree, trees};
 
-const PARENT: &str = "rbuild";
-/// The time in which [`Limits::cpu`] is to be used, in microseconds: a tenth of a second.
-const PERIOD: u64 = 100_000;
-
-/// What a container may use; none is without limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Bytes of memory and swap space together.
-    pub memory_and_swap: Option<u64>,
-    /// Processes and threads.
-    pub processes: Option<u64>,
-    /// Processor time, in thousandths of one processor.
-    pub cpu: Option<u64>,
-    /// Processors by number, as `0-2,4`.
-    pub processors: Option<String>,
-}
+/// Where groups are made unless somebody names another place.
+pub const DEFAULT_PARENT: &str = "rbuild";
+/// How long processes that were killed may take to leave a group.
+const LEAVING: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A control group in each tree that it takes. It stays when this is dropped.
 #[derive(Debug)]
 pub struct Cgroup {
-    folders: Vec<PathBuf>,
-}
-
-/// A place in the file system where groups are made.
-struct Tree {
-    root: PathBuf,
-    unified: bool,
-}
-
-/// The value for a file of a group, by version; an empty name is no file.
-struct Setting {
-    controller: &'static str,
-    first: (&'static str, String),
-    unified: (&'static str, String),
+    folders: Vec<(Tree, PathBuf)>,
 }
 
 impl Cgroup {
-    /// Makes a group of this name, one path component, with limits. Fails where the machine has no
-    /// controller for one of them.
-    pub fn create(name: &str, limits: &Limits) -> Result<Self> {
-        if name.is_empty() || name.starts_with('.') || name.contains('/') {
-            return Err(Error::Invalid(format!("{name:?} is no name for a control group")));
+    /// Makes a group at this path, below the top of each tree, in the trees that limits need.
+    ///
+    /// Fails where the machine has no controller for one of them.
+    pub fn create(path: &str, limits: &Limits) -> Result<Self> {
+        Self::make(path, limits, false)
+    }
+
+    /// Makes a group in every tree of the machine, so that it can be frozen and counted as well.
+    pub fn create_everywhere(path: &str, limits: &Limits) -> Result<Self> {
+        Self::make(path, limits, true)
+    }
+
+    fn make(path: &str, limits: &Limits, everywhere: bool) -> Result<Self> {
+        let path = checked(path)?;
+        let trees = trees()?;
+        let settings = limits.settings();
+        for setting in settings.iter().filter(|setting| setting.needed) {
+            tree_of(&trees, setting.controller)?;
         }
-        let mounts = fs::read_to_string("/proc/self/mounts").doing(|| "read the mounts")?;
         let mut group = Self { folders: Vec::new() };
-        for setting in settings(limits) {
-            let controller = setting.controller;
-            let tree = Tree::of(&mounts, controller).ok_or_else(|| {
-                Error::Invalid(format!("this machine has no controller for {controller:?}"))
-            })?;
-            let made = tree.apply(name, &setting);
-            let folder = tree.root.join(PARENT).join(name);
-            if folder.is_dir() && !group.folders.contains(&folder) {
-                group.folders.push(folder);
+        for tree in trees {
+            let wanted = |setting: &&Setting| tree.has(setting.controller);
+            if !everywhere && !settings.iter().any(|setting| wanted(&setting)) {
+                continue;
             }
+            let folder = tree.root.join(&path);
+            let made = tree.make(&path, &controllers(&tree, &settings, everywhere));
+            group.folders.push((tree, folder));
             if let Err(error) = made {
                 // What cannot be removed is empty and of no effect.
                 let _ = group.remove();
-                return Err(error).doing(|| format!("limit {controller}"));
+                return Err(error).doing(|| format!("make the control group {}", path.display()));
             }
+        }
+        if let Err(error) = group.set(&settings) {
+            let _ = group.remove();
+            return Err(error);
         }
         Ok(group)
     }
 
-    /// The files for [`Container::cgroups`](crate::Container::cgroups).
-    pub fn procs(&self) -> Result<Vec<OwnedFd>> {
-        let open = |folder: &PathBuf| {
-            let file = OpenOptions::new().write(true).open(folder.join("cgroup.procs"));
-            file.map(OwnedFd::from).doing(|| format!("open {}", folder.display()))
-        };
-        self.folders.iter().map(open).collect()
+    /// The group that is at this path, in each tree that has one.
+    pub fn find(path: &str) -> Result<Self> {
+        let path = checked(path)?;
+        let folders = trees()?.into_iter().map(|tree| {
+            let folder = tree.root.join(&path);
+            (tree, folder)
+        });
+        Ok(Self { folders: folders.filter(|(_, folder)| folder.is_dir()).collect() })
     }
 
-    /// Removes the group, whose processes must have ended.
+    /// Sets limits anew; those that are not given stay.
+    pub fn update(&self, limits: &Limits) -> Result<()> {
+        self.set(&limits.settings())
+    }
+
+    fn set(&self, settings: &[Setting]) -> Result<()> {
+        // What depends on another limit may be refused until that one is set.
+        let refused: Vec<_> = settings.iter().filter(|one| self.apply(one).is_err()).collect();
+        for setting in refused {
+            match self.apply(setting) {
+                Err(_) if !setting.needed => {}
+                done => done.doing(|| setting.doing())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, setting: &Setting) -> io::Result<()> {
+        let (tree, folder) = self
+            .folders
+            .iter()
+            .find(|(tree, _)| tree.has(setting.controller))
+            .ok_or(io::ErrorKind::NotFound)?;
+        let value = if tree.unified { &setting.unified } else { &setting.first };
+        match value {
+            Value::None => Ok(()),
+            Value::Absent => Err(io::ErrorKind::Unsupported.into()),
+            Value::File(file, value) => write(folder, file, value),
+        }
+    }
+
+    /// The files for [`Container::cgroups`](crate::Container::cgroups).
+    pub fn procs(&self) -> Result<Vec<OwnedFd>> {
+        self.folders.iter().map(|(_, folder)| open_procs(folder)).collect()
+    }
+
+    /// The processes in the group and in those below it, as this process numbers them.
+    pub fn processes(&self) -> Vec<u32> {
+        // The longest list: a group that is not in a tree of version 1 may be in that of version 2.
+        let lists = self.folders.iter().map(|(_, folder)| processes(folder));
+        lists.max_by_key(Vec::len).unwrap_or_default()
+    }
+
+    /// Whether there is a tree in which the group can be frozen.
+    pub fn can_freeze(&self) -> bool {
+        self.freezer().is_some()
+    }
+
+    /// Stops all processes of the group where they are, or lets them go on; returns once it is so.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let missing = || Error::Invalid("this machine has no controller for \"freezer\"".into());
+        let (tree, folder) = self.freezer().ok_or_else(missing)?;
+        let doing = || format!("{} the container", if frozen { "freeze" } else { "thaw" });
+        let (file, value) = match (tree.unified, frozen) {
+            (true, true) => ("cgroup.freeze", "1"),
+            (true, false) => ("cgroup.freeze", "0"),
+            (false, true) => ("freezer.state", "FROZEN"),
+            (false, false) => ("freezer.state", "THAWED"),
+        };
+        write(folder, file, value).doing(doing)?;
+        let until = Instant::now() + LEAVING;
+        while is_frozen(tree, folder) != frozen {
+            if Instant::now() > until {
+                let _ = write(folder, file, if tree.unified { "0" } else { "THAWED" });
+                return Err(io::Error::from(io::ErrorKind::TimedOut)).doing(doing);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Whether the group is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.freezer().is_some_and(|(tree, folder)| is_frozen(tree, folder))
+    }
+
+    fn freezer(&self) -> Option<&(Tree, PathBuf)> {
+        self.folders.iter().find(|(tree, folder)| {
+            tree.has("freezer") || tree.unified && folder.join("cgroup.freeze").exists()
+        })
+    }
+
+    /// How many of its processes the kernel killed because the group's memory ran out.
+    pub fn memory_kills(&self) -> u64 {
+        let Some((tree, folder)) = self.folders.iter().find(|(tree, _)| tree.has("memory")) else {
+            return 0;
+        };
+        let file = if tree.unified { "memory.events" } else { "memory.oom_control" };
+        let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// Kills every process of the group.
+    pub fn kill(&self) {
+        for number in self.processes() {
+            if let Some(pid) = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw) {
+                // One that has ended meanwhile needs no killing.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
+    /// Removes the group and those below it, whose processes must have ended or be about to.
     pub fn remove(self) -> Result<()> {
-        for folder in &self.folders {
-            match fs::remove_dir(folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                done => done.doing(|| format!("remove {}", folder.display()))?,
+        let until = Instant::now() + LEAVING;
+        for (_, folder) in &self.folders {
+            loop {
+                match remove_tree(folder) {
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                        if Instant::now() > until {
+                            return Err(error).doing(|| format!("remove {}", folder.display()));
+                        }
+                        std::thread::sleep(PAUSE);
+                    }
+                    done => {
+                        done.doing(|| format!("remove {}", folder.display()))?;
+                        break;
+                    }
+                }
             }
         }
         Ok(())
     }
 }
 
-/// The `cgroup.procs` files, open for writing, of the groups of ours that a process is in.
+/// The path below the top of a tree: names, and no way up.
+fn checked(path: &str) -> Result<PathBuf> {
+    let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+    let is_wrong = |name: &&str| matches!(*name, "." | "..") || name.contains('\0');
+    if names.is_empty() || names.iter().any(is_wrong) {
+        return Err(Error::Invalid(format!("{path:?} is no path of a control group")));
+    }
+    Ok(names.iter().collect())
+}
+
+fn tree_of<'a>(trees: &'a [Tree], controller: &str) -> Result<&'a Tree> {
+    trees.iter().find(|tree| tree.has(controller)).ok_or_else(|| {
+        Error::Invalid(format!("this machine has no control groups for {controller:?}"))
+    })
+}
+
+/// The controllers that a group needs in a tree.
+fn controllers(tree: &Tree, settings: &[Setting], everywhere: bool) -> Vec<String> {
+    let called = |name: &'static str| if name == "blkio" { "io" } else { name };
+    let is_needed = |name: &String| {
+        everywhere || settings.iter().any(|setting| called(setting.controller) == name.as_str())
+    };
+    tree.controllers.iter().filter(|name| is_needed(name)).cloned().collect()
+}
+
+fn is_frozen(tree: &Tree, folder: &Path) -> bool {
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+    if tree.unified {
+        read("cgroup.events").lines().any(|line| line == "frozen 1")
+    } else {
+        read("freezer.state").trim() == "FROZEN"
+    }
+}
+
+fn processes(folder: &Path) -> Vec<u32> {
+    let own = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let mut numbers: Vec<u32> = own.lines().filter_map(|line| line.parse().ok()).collect();
+    for below in folders_in(folder) {
+        numbers.extend(processes(&below));
+    }
+    numbers
+}
+
+fn folders_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path())
+}
+
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    for below in folders_in(folder) {
+        remove_tree(&below)?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// The `cgroup.procs` files, open for writing, of the groups in which a process is and this one
+/// is not.
 pub(crate) fn of_process(pid: u32) -> Result<Vec<OwnedFd>> {
     let read = |path: String| fs::read_to_string(&path).doing(|| format!("read {path}"));
-    let groups = read(format!("/proc/{pid}/cgroup"))?;
-    let mounts = read("/proc/self/mounts".into())?;
-    let folders = groups.lines().filter_map(|line| folder_of(line, &mounts)).collect();
-    Cgroup { folders }.procs()
+    let (theirs, own) = (read(format!("/proc/{pid}/cgroup"))?, read("/proc/self/cgroup".into())?);
+    let trees = trees()?;
+    let others = theirs.lines().filter(|line| !own.lines().any(|known| known == *line));
+    others.filter_map(|line| tree::folder_of(line, &trees)).map(|f| open_procs(&f)).collect()
 }
 
-/// The folder that a line of `/proc/<pid>/cgroup` is about, if it is one of ours.
-fn folder_of(line: &str, mounts: &str) -> Option<PathBuf> {
-    let mut fields = line.splitn(3, ':').skip(1);
-    let (controllers, path) = (fields.next()?, fields.next()?);
-    let name = path.strip_prefix('/')?.strip_prefix(PARENT)?.strip_prefix('/')?;
-    let root = match controllers.split(',').next()? {
-        "" => mounts.lines().find_map(|mount| {
-            let mut fields = mount.split(' ').skip(1);
-            let (root, kind) = (fields.next()?, fields.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(root))
-        })?,
-        controller => Tree::of(mounts, controller).filter(|tree| !tree.unified)?.root,
-    };
-    Some(root.join(PARENT).join(name))
-}
-
-fn settings(limits: &Limits) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    let mut set = |controller, first: &'static str, unified: &'static str, values: [String; 2]| {
-        let [old, new] = values;
-        settings.push(Setting { controller, first: (first, old), unified: (unified, new) });
-    };
-    if let Some(bytes) = limits.memory {
-        let value = bytes.to_string();
-        set("memory", "memory.limit_in_bytes", "memory.max", [value.clone(), value]);
-    }
-    if let Some(total) = limits.memory_and_swap {
-        let swap = total.saturating_sub(limits.memory.unwrap_or(0));
-        let values = [total.to_string(), swap.to_string()];
-        set("memory", "memory.memsw.limit_in_bytes", "memory.swap.max", values);
-    }
-    if let Some(count) = limits.processes {
-        let value = count.to_string();
-        set("pids", "pids.max", "pids.max", [value.clone(), value]);
-    }
-    if let Some(thousandths) = limits.cpu {
-        let quota = thousandths * (PERIOD / 1000);
-        let values = [quota.to_string(), format!("{quota} {PERIOD}")];
-        set("cpu", "cpu.cfs_quota_us", "cpu.max", values);
-    }
-    if let Some(numbers) = &limits.processors {
-        set("cpuset", "cpuset.cpus", "cpuset.cpus", [numbers.clone(), numbers.clone()]);
-    }
-    settings
-}
-
-impl Tree {
-    /// The tree that has a controller: its own of version 1, or the one of version 2.
-    fn of(mounts: &str, controller: &str) -> Option<Self> {
-        let trees = mounts.lines().filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let (root, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
-            Some((PathBuf::from(root), kind, options))
-        });
-        trees.into_iter().find_map(|(root, kind, options)| {
-            let has = match kind {
-                "cgroup" => options.split(',').any(|option| option == controller),
-                "cgroup2" => has_word(&root.join("cgroup.controllers"), controller),
-                _ => false,
-            };
-            has.then_some(Self { root, unified: kind == "cgroup2" })
-        })
-    }
-
-    fn apply(&self, name: &str, setting: &Setting) -> io::Result<()> {
-        let parent = self.root.join(PARENT);
-        make(&parent)?;
-        if self.unified {
-            let control = format!("+{}", setting.controller);
-            write(&self.root, "cgroup.subtree_control", &control)?;
-            write(&parent, "cgroup.subtree_control", &control)?;
-        }
-        let folder = parent.join(name);
-        make(&folder)?;
-        if setting.controller == "cpuset" && !self.unified {
-            // A new group of version 1 has no processors and no memory until it is told.
-            for folder in [&parent, &folder] {
-                inherit(folder, "cpuset.cpus")?;
-                inherit(folder, "cpuset.mems")?;
-            }
-        }
-        let (file, value) = if self.unified { &setting.unified } else { &setting.first };
-        write(&folder, file, value)
-    }
-}
-
-fn make(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
-}
-
-fn inherit(folder: &Path, file: &str) -> io::Result<()> {
-    if fs::read_to_string(folder.join(file))?.trim().is_empty() {
-        let above = folder.parent().unwrap_or(folder);
-        write(folder, file, fs::read_to_string(above.join(file))?.trim())?;
-    }
-    Ok(())
+fn open_procs(folder: &Path) -> Result<OwnedFd> {
+    let file = OpenOptions::new().write(true).open(folder.join("cgroup.procs"));
+    file.map(OwnedFd::from).doing(|| format!("open {}", folder.display()))
 }
 
 fn write(folder: &Path, file: &str, value: &str) -> io::Result<()> {
@@ -212,69 +285,23 @@ fn write(folder: &Path, file: &str, value: &str) -> io::Result<()> {
     io::Write::write_all(&mut opened, value.as_bytes())
 }
 
-fn has_word(file: &Path, word: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|found| found == word))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn values_by_version() {
-        let limits = Limits {
-            memory: Some(100),
-            memory_and_swap: Some(150),
-            processes: Some(7),
-            cpu: Some(1500),
-            processors: Some("0-1".into()),
-        };
-        let found: Vec<_> = settings(&limits)
-            .into_iter()
-            .map(|setting| {
-                format!("{} {}={}", setting.controller, setting.unified.0, setting.unified.1)
-            })
-            .collect();
-        let expected = [
-            "memory memory.max=100",
-            "memory memory.swap.max=50",
-            "pids pids.max=7",
-            "cpu cpu.max=150000 100000",
-            "cpuset cpuset.cpus=0-1",
-        ];
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn trees_of_a_mixture() {
-        let folder = tempfile::tempdir().unwrap();
-        let unified = folder.path().display();
-        fs::write(folder.path().join("cgroup.controllers"), "hugetlb pids\n").unwrap();
-        let mounts = format!(
-            "proc /proc proc rw 0 0\ncgroup /c/cpu cgroup rw,cpu,cpuacct 0 0\n\
-            cgroup2 {unified} cgroup2 rw 0 0\n"
-        );
-        let tree = |name| Tree::of(&mounts, name).map(|tree| (tree.root, tree.unified));
-        assert_eq!(tree("cpu"), Some(("/c/cpu".into(), false)));
-        assert_eq!(tree("pids"), Some((folder.path().to_owned(), true)));
-        assert_eq!(tree("memory"), None);
-    }
-
-    #[test]
-    fn groups_of_a_process() {
-        let mounts = "cgroup /c/cpu cgroup rw,cpu,cpuacct 0 0\ncgroup2 /u cgroup2 rw 0 0\n";
-        let folder = |line| folder_of(line, mounts);
-        assert_eq!(folder("3:cpu,cpuacct:/rbuild/x"), Some("/c/cpu/rbuild/x".into()));
-        assert_eq!(folder("0::/rbuild/x"), Some("/u/rbuild/x".into()));
-        for line in ["0::/", "0::/rbuilder/x", "1:name=systemd:/rbuild/x", "0::/user.slice", ""] {
-            assert_eq!(folder(line), None, "{line}");
+    fn paths_lead_down() {
+        for path in ["", "/", "..", "a/../b", "a/."] {
+            assert!(checked(path).is_err(), "{path:?}");
         }
+        assert_eq!(checked("/a//b").unwrap(), Path::new("a/b"));
     }
 
     #[test]
-    fn names_are_one_component() {
-        for name in ["", "..", "a/b", ".x"] {
-            assert!(Cgroup::create(name, &Limits::default()).is_err(), "{name:?}");
-        }
+    fn what_the_machine_lacks_is_named() {
+        let trees = [Tree::new("/c/cpu", false, ["cpu"])];
+        let error = tree_of(&trees, "memory").unwrap_err().to_string();
+        assert!(error.contains("no control groups for \"memory\""), "{error}");
+        assert!(tree_of(&trees, "cpu").is_ok());
     }
 }

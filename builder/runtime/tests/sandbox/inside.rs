@@ -129,7 +129,7 @@ fn limits_are_never_raised() {
 /// Where the machine counts processes, a container that may have few cannot have many.
 fn control_groups() {
     let root = Root::new();
-    let name = format!("test-{}", std::process::id());
+    let name = format!("rbuild/test-{}", std::process::id());
     let limits = Limits { processes: Some(3), memory: Some(64 << 20), ..Limits::default() };
     let group = Cgroup::create(&name, &limits).unwrap_or_else(|error| panic!("{}", full(&error)));
     let mut container = root.container("for i in 1 2 3 4 5 6; do sleep 1000 & done; echo made");
@@ -139,7 +139,9 @@ fn control_groups() {
     let script = "x=1234567890; while true; do x=$x$x; done";
     let mut container = root.container(script);
     container.cgroups = group.procs().unwrap();
+    assert_eq!(group.memory_kills(), 0);
     assert_eq!(run(container).0, Exit::Signal(9), "killed for memory");
+    assert_eq!(group.memory_kills(), 1);
     group.remove().unwrap();
     let odd = Limits { processors: Some("nonsense".into()), ..Limits::default() };
     assert!(Cgroup::create(&name, &odd).is_err());
@@ -174,7 +176,7 @@ fn joining() {
     let root = Root::new();
     let mut container = root.container("echo ready; exec sleep 1000");
     container.hostname = Some("first".into());
-    let name = format!("joined-{}", std::process::id());
+    let name = format!("rbuild/joined-{}", std::process::id());
     let limits = Limits { processes: Some(20), ..Limits::default() };
     let group = Cgroup::create(&name, &limits).unwrap();
     container.cgroups = group.procs().unwrap();
