@@ -1,6 +1,6 @@
 //! Pushing an image: its layers at the same time, then its documents, each after what it names.
 
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -190,24 +190,27 @@ fn content(
 
 /// A part of a blob of the store, read as it is sent.
 pub(crate) fn file_part(store: Store, digest: Digest, part: Range<u64>) -> rbuild_registry::Body {
-    let start = (store, digest, part.start);
-    try_unfold(start, move |(store, digest, offset)| async move {
-        let left = usize::try_from(part.end.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let read = move || -> io::Result<(Store, Vec<u8>)> {
-            use std::os::unix::fs::FileExt;
-            let file = store.open_blob(&digest).map_err(io::Error::other)?;
-            let mut bytes = vec![0; CHUNK.min(left)];
-            let length = file.read_at(&mut bytes, offset)?;
-            bytes.truncate(length);
-            Ok((store, bytes))
-        };
-        let (store, bytes) =
-            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
-        if bytes.is_empty() {
-            return Ok(None);
+    let length = part.end.saturating_sub(part.start);
+    let open = move || -> io::Result<Box<dyn Read + Send>> {
+        if part.start == 0 {
+            return Ok(Box::new(store.open_blob(&digest).map_err(io::Error::other)?));
         }
-        let next = offset + bytes.len() as u64;
-        Ok(Some((Bytes::from(bytes), (store, digest, next))))
+        let file = store.open_blob_at(&digest, part.start).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    };
+    try_unfold((Err(open), length), |(reader, left)| async move {
+        let read = move || {
+            let mut reader = reader.or_else(|open| open())?;
+            // At the end once more, since only there a blob turns out to be damaged.
+            let wanted = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+            let mut bytes = vec![0; wanted.max(1)];
+            let length = reader.read(&mut bytes)?;
+            bytes.truncate(length.min(wanted));
+            Ok::<_, io::Error>((reader, bytes))
+        };
+        let (reader, bytes) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+        let left = left.saturating_sub(bytes.len() as u64);
+        Ok((!bytes.is_empty()).then(|| (Bytes::from(bytes), (Ok(reader), left))))
     })
     .boxed()
 }
