@@ -1,7 +1,9 @@
-//! Compressed layers, manifests and configs by digest, verified while they are written.
+//! Compressed layers, manifests and configs by digest, verified while they are written and while
+//! they are read.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
@@ -25,27 +27,52 @@ impl Store {
         self.blob_path(digest).is_file()
     }
 
-    /// Opens a blob for reading.
-    pub fn open_blob(&self, digest: &Digest) -> Result<File> {
+    /// Opens a blob, to be read from its start to its end.
+    pub fn open_blob(&self, digest: &Digest) -> Result<BlobReader> {
         self.uses(&Item::Blob(*digest));
         let path = self.blob_path(digest);
-        File::open(&path).map_err(|error| match error.kind() {
+        let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoBlob(*digest),
             _ => Error::file("open", &path)(error),
-        })
+        })?;
+        Ok(BlobReader { store: self.clone(), digest: *digest, file, hash: Sha256::new() })
+    }
+
+    /// Opens a blob at a place past its start; whoever reads a part cannot know whether it is whole.
+    pub fn open_blob_at(&self, digest: &Digest, offset: u64) -> Result<File> {
+        let path = self.blob_path(digest);
+        let mut file = self.open_blob(digest)?.file;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::file("read", &path))?;
+        Ok(file)
     }
 
     /// Reads a blob of at most `limit` bytes.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         let path = self.blob_path(digest);
-        let mut file = self.open_blob(digest)?;
-        let size = file.metadata().map_err(Error::file("read", &path))?.len();
+        let mut reader = self.open_blob(digest)?;
+        let size = reader.file.metadata().map_err(Error::file("read", &path))?.len();
         if size > limit {
             return Err(Error::TooLarge { digest: *digest, size, limit });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.read_to_end(&mut bytes).map_err(Error::file("read", &path))?;
+        reader.file.read_to_end(&mut bytes).map_err(Error::file("read", &path))?;
+        reader.hash.update(&bytes);
+        reader.check()?;
         Ok(bytes)
+    }
+
+    /// Reads a blob to its end for nothing but to see whether it is damaged.
+    ///
+    /// It tells whose fault it is when what stands in a blob was of no use.
+    pub fn check_blob(&self, digest: &Digest) -> Result<()> {
+        self.open_blob(digest)?.finish().map(drop)
+    }
+
+    /// The digest of what a blob holds now.
+    pub(crate) fn digest_of_blob(&self, digest: &Digest) -> Result<Digest> {
+        let mut reader = self.open_blob(digest)?;
+        reader.read_on()?;
+        Ok(reader.found())
     }
 
     /// Writes a blob that is in memory.
@@ -60,6 +87,69 @@ impl Store {
         let (path, file) = self.temporary_file()?;
         let unfinished = Unfinished { path, file };
         Ok(BlobWriter { store: self.clone(), unfinished, expected, hash: Sha256::new(), size: 0 })
+    }
+}
+
+/// A blob that is read from its start to its end, where it turns out whether it is damaged.
+///
+/// The end is told by an error in place of no more bytes where the blob has not the digest that it
+/// is found by. It is set aside then, so that nobody finds it again.
+#[derive(Debug)]
+pub struct BlobReader {
+    store: Store,
+    digest: Digest,
+    file: File,
+    hash: Sha256,
+}
+
+impl BlobReader {
+    /// Reads what is left, and demands that the blob is not damaged.
+    pub fn finish(mut self) -> Result<()> {
+        self.read_on()?;
+        self.check()
+    }
+
+    fn read_on(&mut self) -> Result<()> {
+        let path = self.store.blob_path(&self.digest);
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => self.hash.update(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::file("read", &path)(error)),
+            }
+        }
+    }
+
+    /// The digest of what was read so far.
+    fn found(&self) -> Digest {
+        Digest::from_bytes(self.hash.clone().finalize().into())
+    }
+
+    /// Demands that all of the blob, which was read, has its digest.
+    fn check(&self) -> Result<()> {
+        if self.found() == self.digest {
+            return Ok(());
+        }
+        let path = self.store.blob_path(&self.digest);
+        let inode = |file: io::Result<fs::Metadata>| file.map(|file| file.ino()).ok();
+        // Somebody may have written a whole one meanwhile.
+        if inode(self.file.metadata()) == inode(fs::metadata(&path)) {
+            self.store.damaged(&path)?;
+        }
+        Err(Error::DamagedBlob(self.digest))
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.hash.update(&buffer[..length]);
+        if length == 0 && !buffer.is_empty() {
+            self.check().map_err(io::Error::other)?;
+        }
+        Ok(length)
     }
 }
 
@@ -116,6 +206,12 @@ impl BlobWriter {
     }
 }
 
+/// The digest of bytes.
+#[cfg(test)]
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
+}
+
 fn check(expected: Option<(Digest, u64)>, found: Digest, found_size: u64) -> Result<()> {
     let Some((digest, size)) = expected else {
         return Ok(());
@@ -167,6 +263,51 @@ mod tests {
         assert_eq!(store.read_blob(&hello(), 5).unwrap(), b"hello");
         assert!(matches!(store.read_blob(&hello(), 4), Err(Error::TooLarge { size: 5, .. })));
         assert_eq!(leftovers(&store), 1);
+    }
+
+    /// Changes one byte of a blob where it lies.
+    fn flip(store: &Store, digest: &Digest) {
+        let path = store.blob_path(digest);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_blob_is_told_at_its_end_and_set_aside() {
+        let store = Store::temporary().unwrap();
+        let is_told = |error: io::Error| {
+            assert_eq!(Error::damaged_blob(&error), Some(&hello()), "{error}");
+            assert!(!store.has_blob(&hello()), "it is set aside");
+            store.write_blob(b"hello").unwrap();
+            flip(&store, &hello());
+        };
+        store.write_blob(b"hello").unwrap();
+        let whole = io::read_to_string(store.open_blob(&hello()).unwrap()).unwrap();
+        assert_eq!(whole, "hello");
+        flip(&store, &hello());
+        is_told(io::read_to_string(store.open_blob(&hello()).unwrap()).unwrap_err());
+        is_told(io::Error::other(store.read_blob(&hello(), 5).unwrap_err()));
+        is_told(io::Error::other(store.check_blob(&hello()).unwrap_err()));
+        // What was read before its end tells nothing, unless the rest is read too.
+        let mut reader = store.open_blob(&hello()).unwrap();
+        reader.read_exact(&mut [0; 3]).unwrap();
+        is_told(io::Error::other(reader.finish().unwrap_err()));
+        let wrapped = Error::ReadTar(io::Error::other(Error::DamagedBlob(hello())));
+        assert_eq!(Error::damaged_blob(&wrapped), Some(&hello()));
+        assert_eq!(Error::damaged_blob(&Error::NoBlob(hello())), None);
+        assert_eq!(fs::read_dir(store.root().join("damaged")).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_blob_that_was_written_again_meanwhile_stays() {
+        let store = Store::temporary().unwrap();
+        store.write_blob(b"hello").unwrap();
+        flip(&store, &hello());
+        let reader = store.open_blob(&hello()).unwrap();
+        store.write_blob(b"hello").unwrap();
+        assert!(matches!(reader.finish(), Err(Error::DamagedBlob(_))));
+        assert_eq!(store.read_blob(&hello(), 5).unwrap(), b"hello");
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub enum Error {
     /// A blob is not in the store.
     #[error("the blob {0} is not in the store")]
     NoBlob(Digest),
+    /// A blob has not the bytes any more that it had when it was written.
+    #[error(
+        "the blob {0} is damaged; it is set aside, to be fetched or made again when it is needed"
+    )]
+    DamagedBlob(Digest),
     /// A blob is larger than the caller is willing to read into memory.
     #[error("the blob {digest} has {size} bytes, more than the {limit} that are read at once")]
     TooLarge {
@@ -163,6 +168,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// The damaged blob that an error is about, or one of its causes.
+    pub fn damaged_blob<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Digest> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // An error of reading holds another one inside, which it does not name as its source.
+            let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let inside = inside.map(|inside| inside as &(dyn std::error::Error + 'static));
+            for error in [Some(error), inside].into_iter().flatten() {
+                if let Some(Self::DamagedBlob(digest)) = error.downcast_ref() {
+                    return Some(digest);
+                }
+            }
+            next = inside.or_else(|| error.source());
+        }
+        None
+    }
+
     /// Makes the function that turns an input or output error into one that names what was done.
     pub(crate) fn file<E: Into<io::Error>>(
         doing: &'static str,

@@ -36,6 +36,7 @@ pub(crate) const DIFF_IDS: &str = "diff-ids";
 impl Store {
     /// Begins a new layer: an empty folder to be filled, by hand or as the upper of an overlay.
     pub fn stage(&self) -> Result<StagedLayer> {
+        self.recover()?;
         let layers = self.folder(LAYERS)?;
         loop {
             let id = LayerId::from_bytes(random_bytes()?);

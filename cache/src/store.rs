@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -41,6 +41,8 @@ struct Inner {
     packing: Turns<LayerId>,
     unpacking: Turns<Digest>,
     presence: Presence,
+    /// Nothing is in doubt any more since the last start of the machine.
+    is_recovered: OnceLock<()>,
     root: Root,
 }
 
@@ -77,9 +79,14 @@ impl Store {
 
     fn at(root: Root) -> Self {
         let index = Index::new(&root.path, rows_of_records);
-        let (packing, unpacking) = (Turns::default(), Turns::default());
-        let inner =
-            Arc::new(Inner { index, packing, unpacking, presence: Presence::default(), root });
+        let inner = Arc::new(Inner {
+            index,
+            packing: Turns::default(),
+            unpacking: Turns::default(),
+            presence: Presence::default(),
+            is_recovered: OnceLock::new(),
+            root,
+        });
         Self { inner, imported: Arc::default() }
     }
 
@@ -118,6 +125,11 @@ impl Store {
     /// What this process uses.
     pub(crate) fn presence(&self) -> &Presence {
         &self.inner.presence
+    }
+
+    /// Whether this process has seen to what a start of the machine leaves in doubt.
+    pub(crate) fn is_recovered(&self) -> &OnceLock<()> {
+        &self.inner.is_recovered
     }
 
     /// A folder of the store, made if it is missing.

@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// Moves something to the damaged things; none when it is gone.
-    fn damaged(&self, path: &std::path::Path) -> Result<Option<PathBuf>> {
+    pub(crate) fn damaged(&self, path: &std::path::Path) -> Result<Option<PathBuf>> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut aside = self.folder(DAMAGED)?.join(&name);
         if aside.exists() {

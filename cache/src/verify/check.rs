@@ -1,11 +1,10 @@
 //! The looks at blobs, layers, names and rows.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use rayon::prelude::*;
-use sha2::{Digest as _, Sha256};
 
 use super::{Finding, Thing, Verified};
 use crate::claims::{Held, Others};
@@ -31,7 +30,7 @@ impl Store {
         let layers: Vec<LayerId> = items.iter().filter_map(layer).collect();
         let mut verified =
             Verified { blobs: blobs.len(), layers: layers.len(), ..Verified::default() };
-        let read = blobs.par_iter().map(|blob| (Item::Blob(*blob), self.check_blob(blob)));
+        let read = blobs.par_iter().map(|blob| (Item::Blob(*blob), self.problem_of_blob(blob)));
         for (item, problem) in read.collect::<Vec<_>>() {
             verified.findings.extend(problem.map(|problem| about(item, problem, &held)));
         }
@@ -45,28 +44,14 @@ impl Store {
         Ok(verified)
     }
 
-    fn check_blob(&self, digest: &Digest) -> Option<String> {
-        let path = self.blob_path(digest);
-        let mut hash = Sha256::new();
-        let read = fs::File::open(&path).and_then(|mut file| {
-            let mut buffer = vec![0; 256 << 10];
-            loop {
-                match file.read(&mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(length) => hash.update(&buffer[..length]),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        });
-        match read {
-            // It went meanwhile, or cannot be read: a disk may be broken.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => return Some(format!("it cannot be read: {error}")),
-            Ok(()) => {}
+    fn problem_of_blob(&self, digest: &Digest) -> Option<String> {
+        match self.digest_of_blob(digest) {
+            // It went meanwhile.
+            Err(Error::NoBlob(_)) => None,
+            // A disk may be broken.
+            Err(error) => Some(format!("it cannot be read: {}", with_causes(&error))),
+            Ok(found) => (found != *digest).then(|| format!("its content has the digest {found}")),
         }
-        let found = Digest::from_bytes(hash.finalize().into());
-        (found != *digest).then(|| format!("its content has the digest {found}"))
     }
 
     fn check_layer(&self, id: LayerId) -> Result<Looked> {
@@ -89,14 +74,19 @@ impl Store {
                 },
             },
         };
+        let in_doubt = "the machine went down before the disk had it";
+        let unread = || Looked {
+            was_packed: false,
+            problem: self.is_in_doubt(id).then(|| in_doubt.to_owned()),
+        };
         let text = read(&folder.join(DIFF_ID))?;
-        let Some(text) = text else { return Ok(Looked { was_packed: false, problem: None }) };
+        let Some(text) = text else { return Ok(unread()) };
         let Ok(digest) = text.trim_end().parse::<Digest>() else {
             return wrong("the note of its digest is damaged".to_owned());
         };
         if record.is_none() {
             // A pulled layer packs into other bytes than those that were pulled.
-            return Ok(Looked { was_packed: false, problem: None });
+            return Ok(unread());
         }
         Ok(Looked { was_packed: true, problem: self.check_packed(id, digest) })
     }
