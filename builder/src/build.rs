@@ -17,6 +17,7 @@ use rbuild_cache::{Claim, Digest, Store, User};
 use rbuild_solver::{Event, Events};
 use tokio::sync::Semaphore;
 
+use crate::attest::Attest;
 use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
 use crate::dockerfile::Diagnostic;
@@ -95,6 +96,7 @@ pub struct Build {
     outputs: Vec<Output>,
     cache_from: Vec<CacheFrom>,
     cache_to: Vec<CacheTo>,
+    attest: Attest,
     registries: Registries,
     listener: Option<Listener>,
 }
@@ -187,6 +189,7 @@ impl Build {
             outputs: Vec::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
+            attest: Attest::default(),
             registries: Registries::new(),
             listener: None,
         }
@@ -343,6 +346,12 @@ impl Build {
         self
     }
 
+    /// Attests this of the image, beside it where it goes; the store alone keeps no attestations.
+    pub fn attest(mut self, attest: Attest) -> Self {
+        self.attest = attest;
+        self
+    }
+
     /// Finds images with these settings.
     pub fn registries(mut self, registries: Registries) -> Self {
         self.registries = registries;
@@ -363,6 +372,7 @@ impl Build {
         self.outputs = vec![OutputKind::CacheOnly.into()];
         self.cache_from.clear();
         self.cache_to.clear();
+        self.attest = Attest::default();
         self
     }
 

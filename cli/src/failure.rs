@@ -92,6 +92,12 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// The same as diff reports it: 1 means that things differ.
+    pub(crate) fn of_diff(self) -> Self {
+        let code = if self.code == FAILED { USAGE } else { self.code };
+        Self { code, ..self }
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code
@@ -181,6 +187,7 @@ mod tests {
         assert_eq!(Failure::usage("x").code(), 2);
         assert_eq!(Failure::usage("x").of_run().code(), 125);
         assert_eq!(Failure::failed("x").code(), 1);
+        assert_eq!(Failure::failed("x").of_diff().code(), 2);
         assert_eq!(Failure::io("write")(io::Error::other("full")).code(), 3);
         assert_eq!(Failure::from(Cause::Canceled).of_run().code(), 130);
         assert_eq!(exit_code(256 + 7), 7);

@@ -34,6 +34,8 @@ pub struct Provenance {
     pub builder: String,
     /// Whether the build is meant to give the same bytes each time.
     pub reproducible: bool,
+    /// Whether it is told beside images only, and not as a file beside files.
+    pub inline_only: bool,
 }
 
 /// How much is told.

@@ -27,8 +27,6 @@ pub(crate) struct BuildFlags;
 
 impl Flags for BuildFlags {
     const FLAGS: &'static [Flag] = &[
-        refused("annotation"),
-        refused("attest"),
         ignored("builder"),
         refused("cgroup-parent"),
         refused("policy"),
@@ -128,9 +126,14 @@ pub(crate) struct BuildArgs {
     /// Push the image to the registry of its name
     #[arg(long, help_heading = "Results")]
     pub(crate) push: bool,
-    /// Put the image into the store, as is done anyway
+    /// Put the image into rbuild's store, as is done anyway; `-o type=docker,context=default` loads
+    /// it into a Docker daemon
     #[arg(long, help_heading = "Results")]
     pub(crate) load: bool,
+    /// Write something on the manifest, or on `index:`, `manifest-descriptor:`,
+    /// `index-descriptor:`, where the image leaves the store
+    #[arg(long = "annotation", value_name = "[TYPE:]KEY=VALUE", help_heading = "Results")]
+    pub(crate) annotations: Vec<String>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub(crate) iidfile: Option<PathBuf>,
@@ -143,12 +146,16 @@ pub(crate) struct BuildArgs {
     /// How to show what goes on [env: BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Results")]
     pub(crate) progress: Option<Mode>,
-    /// Provenance; only `false` is supported yet
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Attest how the image was made, beside the image where it goes: `true`, `false`, or
+    /// `mode=min|max`, `builder-id=URI`, `reproducible=true`
+    #[arg(long, value_name = "BOOL | KEY=VALUE,…", help_heading = "Attestations")]
     pub(crate) provenance: Option<String>,
-    /// Bill of materials; only `false` is supported yet
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Attest which packages are in the image, as SPDX
+    #[arg(long, value_name = "BOOL", help_heading = "Attestations")]
     pub(crate) sbom: Option<String>,
+    /// The same in one flag: `type=provenance,…`, `type=sbom`
+    #[arg(long, value_name = "type=TYPE,…", help_heading = "Attestations")]
+    pub(crate) attest: Vec<String>,
 
     /// The network of every RUN: `default`, `none` or `host`
     #[arg(long, value_name = "MODE", help_heading = "Sandbox of RUN")]
@@ -162,7 +169,8 @@ pub(crate) struct BuildArgs {
     /// A resource limit of every RUN
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", help_heading = "Sandbox of RUN")]
     pub(crate) ulimits: Vec<Ulimit>,
-    /// Allow what takes walls away: `security.insecure`, `device[=NAME]`, `network.host`
+    /// Allow what takes walls away: `security.insecure`, `device[=NAME]`, `network.host`,
+    /// `buildx.local.delete`
     #[arg(long = "allow", value_name = "WHAT", help_heading = "Sandbox of RUN")]
     pub(crate) allow: Vec<Allow>,
 
@@ -183,15 +191,33 @@ impl BuildArgs {
 
     /// The first flag typed that rbuild can't honour.
     pub(crate) fn refused(&self) -> Option<&'static str> {
-        let asked = |value: &Option<String>| {
-            value.as_deref().is_some_and(|value| !matches!(value, "false" | "0" | "disabled"))
-        };
-        if asked(&self.provenance) {
-            return Some("provenance");
-        }
-        if asked(&self.sbom) {
-            return Some("sbom");
-        }
         self.foreign.refused()
     }
+}
+
+const VERIFY: &str = "\
+Examples:
+  rbuild verify .                                  the Dockerfile of this folder
+  SOURCE_DATE_EPOCH=0 rbuild verify .              no time later than this one counts
+  rbuild verify --ignore-times --target test .     flags as those of a build
+
+No image gets a name, and nothing leaves the store.
+Exit codes: 0 both builds gave the same, 1 they differ or one failed, 2 wrong usage.";
+
+/// What `rbuild verify` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyBuildArgs {
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+    /// Let builds pass for the same that differ in times alone
+    #[arg(long, help_heading = "Comparison")]
+    pub(crate) ignore_times: bool,
+    /// Write what differs as JSON
+    #[arg(long, value_name = "json", value_parser = ["json"], help_heading = "Comparison")]
+    pub(crate) format: Option<String>,
+}
+
+impl VerifyBuildArgs {
+    /// The help below that of the flags.
+    pub(crate) const AFTER: &'static str = VERIFY;
 }

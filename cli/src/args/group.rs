@@ -3,10 +3,10 @@
 use clap::Subcommand;
 
 use super::{
-    BuildArgs, Cache, CachePruneArgs, Command, CreateArgs, DfArgs, DuArgs, ExecArgs, FormatArgs,
-    HistoryArgs, ImagesArgs, InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PruneArgs,
-    PsArgs, PullArgs, PushArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs,
-    SystemPruneArgs, TagArgs,
+    AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CpArgs, CreateArgs, DfArgs, DuArgs,
+    ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs, InspectArgs, KillArgs,
+    LoadArgs, LogsArgs, NamesArgs, PruneArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs,
+    RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs, SystemPruneArgs, TagArgs, TopArgs,
 };
 
 /// `rbuild image ...`
@@ -36,6 +36,8 @@ pub(crate) enum Image {
     Save(SaveArgs),
     /// Read images from an archive
     Load(LoadArgs),
+    /// Make an image of the files of a tar
+    Import(ImportArgs),
 }
 
 /// `rbuild container ...`
@@ -52,10 +54,22 @@ pub(crate) enum Container {
     Logs(LogsArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Connect to a running container
+    Attach(AttachArgs),
+    /// Copy files between a container and the host
+    Cp(CpArgs),
+    /// List the processes of a container
+    Top(TopArgs),
+    /// Show what running containers use
+    Stats(StatsArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// Start containers that have stopped
     Start(StartArgs),
     /// Stop containers
     Stop(StopArgs),
+    /// Stop containers, and start them again
+    Restart(StopArgs),
     /// Send a signal to containers
     Kill(KillArgs),
     /// Wait until containers stop, and print their exit codes
@@ -90,6 +104,9 @@ pub(crate) enum Buildx {
     Version(FormatArgs),
     /// Show what the store takes
     Du(DuArgs),
+    /// Verbs on manifests and indexes in registries
+    #[command(subcommand)]
+    Imagetools(Imagetools),
 }
 
 /// `rbuild system ...`
@@ -118,6 +135,7 @@ impl Image {
             Self::Prune(args) => Command::ImagePrune(args),
             Self::Save(args) => Command::Save(args),
             Self::Load(args) => Command::Load(args),
+            Self::Import(args) => Command::Import(args),
         }
     }
 }
@@ -131,6 +149,12 @@ impl Container {
             Self::Ls(args) => Command::Ps(args),
             Self::Logs(args) => Command::Logs(args),
             Self::Exec(args) => Command::Exec(args),
+            Self::Attach(args) => Command::Attach(args),
+            Self::Cp(args) => Command::Cp(args),
+            Self::Top(args) => Command::Top(args),
+            Self::Stats(args) => Command::Stats(args),
+            Self::Rename(args) => Command::Rename(args),
+            Self::Restart(args) => Command::Restart(args),
             Self::Start(args) => Command::Start(args),
             Self::Stop(args) => Command::Stop(args),
             Self::Kill(args) => Command::Kill(args),
@@ -150,6 +174,7 @@ impl Buildx {
             Self::Prune(args) => Command::BuildxPrune(args),
             Self::Version(args) => Command::Version(args),
             Self::Du(args) => Command::Cache(Cache::Du(args)),
+            Self::Imagetools(verb) => Command::Imagetools(verb),
         }
     }
 }

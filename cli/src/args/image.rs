@@ -14,7 +14,9 @@ pub(crate) struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     pub(crate) digests: bool,
-    /// Only those that match, such as `reference=alpine`, `dangling=true`, `label=x`
+    /// Only those that match: `reference=NAME`, `dangling=BOOL`, `label=NAME[=VALUE]`,
+    /// `before=IMAGE`, `since=IMAGE`, `until=SPAN` (which of one key matches does not matter, but
+    /// labels must all be there)
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
     /// `table`, `json` or a Go template
@@ -132,6 +134,56 @@ pub(crate) struct LoadArgs {
     /// Say less
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// What `rbuild import` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// A tar, plain or compressed: a file, a URL, or `-` for standard input
+    #[arg(value_name = "FILE | URL | -")]
+    pub(crate) source: String,
+    /// Name the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+    /// Apply an instruction of a Dockerfile that makes no layer, such as `CMD sh`
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// The line of the image's history
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Say that the image is for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+}
+
+const DIFF: &str = "\
+Examples:
+  rbuild diff app:1 app:2                    files and config that differ
+  rbuild diff --times app:1 app:2            also times of files, and when it was made
+  rbuild diff app oci-layout://app.tar       an image, and one in an OCI archive
+  rbuild diff web                            what the container `web` changed, as docker has it
+
+Exit codes, as those of diff: 0 the same, 1 they differ, 2 trouble. With one container: 0.";
+
+/// What `rbuild diff` understands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = DIFF)]
+pub(crate) struct DiffArgs {
+    /// An image, by name, id or `oci-layout://PATH[:TAG]`; alone, a container
+    #[arg(value_name = "IMAGE | CONTAINER")]
+    pub(crate) first: String,
+    /// The image to compare it with
+    #[arg(value_name = "IMAGE")]
+    pub(crate) second: Option<String>,
+    /// Compare times too: of files, of the image, of the lines of its history
+    #[arg(long)]
+    pub(crate) times: bool,
+    /// `json` or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// The images of this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 /// What the prune verbs understand.

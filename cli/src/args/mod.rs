@@ -14,10 +14,12 @@ mod container;
 mod foreign;
 mod group;
 mod image;
+mod imagetools;
 mod route;
 mod run;
 mod system;
 mod values;
+mod volume;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,22 +28,30 @@ use crate::failure::{ENGINE, USAGE};
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use build::BuildArgs;
+pub(crate) use build::{BuildArgs, VerifyBuildArgs};
 pub(crate) use cache::{Cache, CachePruneArgs, DuArgs, VerifyArgs, WhyKeptArgs};
 pub(crate) use call::{Call, Format, Method};
 pub(crate) use container::{
-    ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RmArgs, StartArgs, StopArgs,
+    AttachArgs, CpArgs, ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs, RmArgs,
+    StartArgs, StatsArgs, StopArgs, TopArgs,
 };
 pub(crate) use group::{Builder, Buildx, Container, Image, System};
 pub(crate) use image::{
-    HistoryArgs, ImagesArgs, LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs,
-    RmiArgs, SaveArgs, TagArgs,
+    DiffArgs, HistoryArgs, ImagesArgs, ImportArgs, LoadArgs, LoginArgs, LogoutArgs, PruneArgs,
+    PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub(crate) use imagetools::{Imagetools, IndexArgs, LookArgs, Manifest, ManifestArgs};
 pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
 pub(crate) use system::{
     BuildxArgs, CompletionArgs, DfArgs, FormatArgs, InspectArgs, ManArgs, SystemPruneArgs, WhyArgs,
 };
-pub(crate) use values::{Allow, Pair, Pull, SecretFlag, SecretSource, Size, SshFlag, Ulimit, csv};
+pub(crate) use values::{
+    Allow, Pair, Pull, SecretFlag, SecretSource, Size, SshFlag, Swap, Ulimit, csv,
+};
+pub(crate) use volume::{
+    Volume as Volumes, VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs,
+    VolumeRmArgs,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,6 +133,9 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Say why the steps of the last build ran
     Why(WhyArgs),
+    /// Build twice without any cache, and say what differs
+    #[command(after_help = VerifyBuildArgs::AFTER)]
+    Verify(Box<VerifyBuildArgs>),
     /// Run a command in a new container
     Run(Box<RunArgs>),
     /// Make a container without starting it
@@ -133,10 +146,22 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Connect to a running container
+    Attach(AttachArgs),
+    /// Copy files between a container and the host
+    Cp(CpArgs),
+    /// List the processes of a container
+    Top(TopArgs),
+    /// Show what running containers use
+    Stats(StatsArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
     /// Start containers that have stopped
     Start(StartArgs),
     /// Stop containers
     Stop(StopArgs),
+    /// Stop containers, and start them again
+    Restart(StopArgs),
     /// Send a signal to containers
     Kill(KillArgs),
     /// Wait until containers stop, and print their exit codes
@@ -159,6 +184,10 @@ pub(crate) enum Command {
     Save(SaveArgs),
     /// Read images from an archive
     Load(LoadArgs),
+    /// Make an image of the files of a tar
+    Import(ImportArgs),
+    /// Show what differs between two images, or what a container changed
+    Diff(DiffArgs),
     /// Show all that is known of containers or images
     Inspect(InspectArgs),
     /// Remember the credentials of a registry
@@ -171,6 +200,9 @@ pub(crate) enum Command {
     /// Verbs on containers
     #[command(subcommand)]
     Container(Container),
+    /// Verbs on volumes
+    #[command(subcommand)]
+    Volume(Volumes),
     /// Verbs on what the store takes
     #[command(subcommand)]
     Cache(Cache),
@@ -179,6 +211,12 @@ pub(crate) enum Command {
     Builder(Builder),
     /// The build verb as `docker buildx` has it
     Buildx(BuildxArgs),
+    /// Verbs on manifests and indexes in registries
+    #[command(subcommand)]
+    Imagetools(Imagetools),
+    /// The same as `docker manifest` has them
+    #[command(subcommand)]
+    Manifest(Manifest),
     /// Verbs on the store
     #[command(subcommand)]
     System(System),

@@ -72,8 +72,8 @@ fn nothing_typed_is_help() {
 
 #[test]
 fn flags_of_a_build_are_refused_by_name_or_let_pass() {
-    assert_eq!(build("rbuild --annotation a=b .").refused(), Some("annotation"));
-    assert_eq!(build("rbuild --provenance=mode=max .").refused(), Some("provenance"));
+    assert_eq!(build("rbuild --policy a=b .").refused(), Some("policy"));
+    assert_eq!(build("rbuild --provenance=mode=max --attest type=sbom .").refused(), None);
     let harmless = "rbuild --provenance=false --sbom=false -m 1g -c 5 --rm --force-rm --squash \
                     --compress --security-opt x --builder b .";
     assert_eq!(build(harmless).refused(), None);
@@ -139,6 +139,7 @@ fn groups_mirror_the_verbs() {
     assert!(matches!(command("docker image ls"), Command::Images(_)));
     assert!(matches!(command("docker image list"), Command::Images(_)));
     assert!(matches!(command("docker image rm x"), Command::Rmi(_)));
+    assert!(matches!(command("docker image import -c CMD - x:1"), Command::Import(_)));
     assert!(matches!(command("docker system df -v"), Command::DiskUsage(_)));
     assert!(matches!(command("docker system prune -af --volumes"), Command::SystemPrune(_)));
     let prune = "docker builder prune -af --filter until=24h --keep-storage 10GB";
@@ -147,6 +148,12 @@ fn groups_mirror_the_verbs() {
     let prune = "docker buildx prune --all --force --max-used-space 1g --min-free-space 5g";
     assert!(matches!(command(prune), Command::BuildxPrune(CachePruneArgs { all: true, .. })));
     assert!(matches!(command("docker buildx du --verbose"), Command::Cache(Cache::Du(_))));
+    for line in ["rbuild imagetools", "docker buildx imagetools"] {
+        let create = format!("{line} create -t a --append --prefer-index=false b c");
+        let Command::Imagetools(Imagetools::Create(args)) = command(&create) else { panic!() };
+        assert!(args.append && !args.prefer_index && args.sources == ["b", "c"]);
+    }
+    assert!(matches!(command("docker manifest inspect -v x"), Command::Manifest(_)));
     assert!(matches!(command("docker stop -t -1 x"), Command::Stop(_)));
     assert!(matches!(command("docker logs -ft --tail 5 x"), Command::Logs(_)));
     let Command::Inspect(args) = command("docker image inspect -f {{.Id}} x") else { panic!() };

@@ -1,5 +1,6 @@
 //! `build`: from what was typed to an image.
 
+mod metadata;
 mod steps;
 
 use std::fs;
@@ -9,9 +10,8 @@ use std::path::{Path, PathBuf};
 use rbuild::{
     Build, Built, ContextReference, ContextSource, DockerfileSource, Error, Lookup, Platform,
 };
-use serde_json::json;
 
-use super::{DONE, Outcome, Session, caches, check, outputs, platform, print, tell};
+use super::{DONE, Outcome, Session, attest, caches, check, outputs, platform, print, tell};
 use crate::args::{BuildArgs, Pair};
 use crate::config;
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
         // What a build that fails leaves behind must not pass for its id.
         drop(fs::remove_file(file));
     }
-    let mut build = describe(args, session)?;
+    let mut build = describe(args, session)?.attest(attest::parse(args)?);
     for output in &outputs {
         build = build.output(output.clone());
     }
@@ -61,19 +61,16 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
 /// What is said and written once the image is there.
 fn finish(args: &BuildArgs, built: &Built, stdout_taken: bool) -> Outcome {
     if let Some(file) = &args.iidfile {
-        write(file, &built.id.to_string())?;
+        let id = built.id.to_string();
+        fs::write(file, id).map_err(Failure::io(format!("write `{}`", file.display())))?;
     }
     if let Some(file) = &args.metadata_file {
-        write(file, &format!("{:#}\n", metadata(built)))?;
+        metadata::write(file, built)?;
     }
     if !stdout_taken {
         print(&format!("{}\n", built.id))?;
     }
     Ok(DONE)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(Failure::io(format!("write `{}`", path.display())))
 }
 
 /// Where the Dockerfile is, as far as that follows from what was typed.
@@ -87,18 +84,7 @@ fn path(args: &BuildArgs) -> Option<String> {
     Some(path.trim_start_matches("./").to_owned())
 }
 
-fn metadata(built: &Built) -> serde_json::Value {
-    let mut metadata = json!({ "containerimage.config.digest": built.id.to_string() });
-    if let Some(manifest) = &built.manifest {
-        metadata["containerimage.digest"] = manifest.digest.to_string().into();
-    }
-    if !built.names.is_empty() {
-        metadata["image.name"] = built.names.join(",").into();
-    }
-    metadata
-}
-
-fn mode(args: &BuildArgs) -> Result<Mode, Failure> {
+pub(super) fn mode(args: &BuildArgs) -> Result<Mode, Failure> {
     match args.progress {
         _ if args.quiet => Ok(Mode::Quiet),
         Some(mode) => Ok(mode),
@@ -107,7 +93,7 @@ fn mode(args: &BuildArgs) -> Result<Mode, Failure> {
 }
 
 /// Tells the library what to build.
-fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
+pub(super) fn describe(args: &BuildArgs, session: &Session) -> Result<Build, Failure> {
     let (context, dockerfile) = sources(args)?;
     let mut build = Build::new(context)
         .dockerfile(dockerfile)

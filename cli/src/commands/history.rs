@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{DONE, Outcome, Session, now, print};
 use crate::args::HistoryArgs;
 use crate::format::Format;
-use crate::table::{ago, short_id, shorten, size, time};
+use crate::table::{ago, short_id, shorten, size};
 
 const TABLE: &str = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 /// How much of an instruction is shown.
@@ -26,7 +26,8 @@ pub(super) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
     }
     let format = args.format.as_deref().filter(|format| *format != "table").unwrap_or(TABLE);
     let titles = json!({
-        "ID": "IMAGE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED",
+        "ID": "IMAGE", "CreatedAt": "CREATED AT",
+        "CreatedSince": if args.human { "CREATED" } else { "CREATED AT" },
         "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT",
     });
     print(&Format::parse(format)?.rows(&titles, &rows)?)?;
@@ -44,8 +45,12 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Vec<Value> {
         let by = entry.created_by.replace(['\t', '\n'], " ");
         rows.push(json!({
             "ID": MISSING,
-            "CreatedAt": time(created),
-            "CreatedSince": if args.human { ago(created, now) } else { time(created) },
+            "CreatedAt": date(entry.created),
+            "CreatedSince": match entry.created {
+                None => "N/A".to_owned(),
+                Some(_) if args.human => ago(created, now),
+                created => date(created),
+            },
             "CreatedBy": if args.no_trunc { by } else { shorten(&by, CREATED_BY) },
             "Size": if args.human { size(bytes) } else { bytes.to_string() },
             "Comment": entry.comment,
@@ -57,6 +62,12 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Vec<Value> {
         last["ID"] = if args.no_trunc { id } else { short_id(&id).to_owned() }.into();
     }
     rows
+}
+
+/// A time as docker writes it here, unlike elsewhere.
+fn date(time: Option<jiff::Timestamp>) -> String {
+    let zoned = time.map(|time| time.to_zoned(jiff::tz::TimeZone::system()));
+    zoned.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()).unwrap_or_default()
 }
 
 /// The size of a layer; one that was never fetched counts as nothing.

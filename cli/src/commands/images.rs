@@ -1,14 +1,17 @@
 //! `images` and `tag`: what the store has, and under which names.
 
+mod filters;
+
 use rbuild::images::{self, Listed};
 use serde_json::{Value, json};
 
-use super::{DONE, Outcome, Session, filters, now, print};
+use super::{DONE, Outcome, Session, now, print};
 use crate::args::{ImagesArgs, TagArgs};
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::pattern;
 use crate::table::{ago, short_id, size, time};
+pub(super) use filters::{Filters, has_label};
 
 const TABLE: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const DIGESTS: &str =
@@ -22,20 +25,8 @@ pub(super) fn run(args: &ImagesArgs, session: &Session) -> Outcome {
     if let Some(name) = &args.name {
         listed.retain(|image| has_name(image, name));
     }
-    for (key, value) in filters(&args.filter)? {
-        match key {
-            "reference" => listed.retain(|image| has_name(image, value)),
-            "dangling" => {
-                let wanted = matches!(value, "true" | "1");
-                listed.retain(|image| image.name.is_none() == wanted);
-            }
-            "label" => listed.retain(|image| {
-                let found = images::find(&store, &image.id.to_string());
-                found.is_ok_and(|found| has_label(&found.config.config.labels, value))
-            }),
-            _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
-        }
-    }
+    let filters = Filters::read(&store, &args.filter)?;
+    listed.retain(|image| filters.pass(&store, image));
     if args.quiet && args.format.is_none() {
         let mut ids: Vec<_> = listed.iter().map(|image| id(image, args.no_trunc)).collect();
         ids.dedup();
@@ -95,12 +86,4 @@ fn has_name(image: &Listed, name: &str) -> bool {
     let full = image.name.as_deref().unwrap_or_default();
     let bare = full.rsplit_once(':').map_or(full, |(name, _)| name);
     [repository.as_str(), &with_tag, full, bare].iter().any(|known| pattern::matches(name, known))
-}
-
-/// `NAME` or `NAME=VALUE`.
-pub(super) fn has_label(labels: &std::collections::BTreeMap<String, String>, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((name, value)) => labels.get(name).is_some_and(|known| known == value),
-        None => labels.contains_key(wanted),
-    }
 }

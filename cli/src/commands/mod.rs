@@ -1,15 +1,20 @@
 //! The verbs, one file each: what was typed becomes calls of the library, and what it gives
 //! becomes lines.
 
+mod attest;
 mod build;
 mod cache;
 mod caches;
 mod check;
 mod completion;
+mod cp;
 mod df;
+mod diff;
 mod exec;
 mod history;
 mod images;
+mod imagetools;
+mod import;
 mod info;
 mod inspect;
 mod load;
@@ -25,9 +30,13 @@ mod rmi;
 mod run;
 mod save;
 mod signals;
+mod stats;
 mod status;
+mod top;
 mod verify;
+mod verify_build;
 mod version;
+mod volume;
 mod why;
 
 use std::io::{self, Write};
@@ -35,10 +44,9 @@ use std::time::SystemTime;
 
 use rbuild::{Platform, Registries, Store};
 
-use crate::args::{Cache, Command};
+use crate::args::{Cache, Command, Imagetools, Manifest};
 use crate::config::{self, Config};
 use crate::failure::Failure;
-use images::has_label;
 
 /// The result of a verb; its value is the exit code.
 pub(crate) type Outcome = Result<u8, Failure>;
@@ -87,7 +95,14 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Exec(args) => exec::run(&args, session),
         Command::Start(args) => status::start(&args, session),
         Command::Stop(args) => status::stop(&args, session),
+        Command::Restart(args) => status::restart(&args, session),
         Command::Kill(args) => status::kill(&args, session),
+        Command::Attach(args) => status::attach(&args, session),
+        Command::Rename(args) => status::rename(&args, session),
+        Command::Cp(args) => cp::run(&args, session),
+        Command::Top(args) => top::run(&args, session),
+        Command::Stats(args) => stats::run(&args, session),
+        Command::Volume(verb) => volume::run(&verb, session),
         Command::Wait(args) => status::wait(&args, session),
         Command::Rm(args) => status::rm(&args, session),
         Command::Images(args) => images::run(&args, session),
@@ -98,6 +113,9 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::History(args) => history::run(&args, session),
         Command::Save(args) => save::run(&args, session),
         Command::Load(args) => load::run(&args, session),
+        Command::Import(args) => import::run(&args, session),
+        Command::Diff(args) => diff::run(&args, session),
+        Command::Verify(args) => verify_build::run(&args, session),
         Command::Inspect(args) => inspect::run(&args, session),
         Command::Login(args) => login::login(&args, session),
         Command::Logout(args) => login::logout(&args, session),
@@ -113,6 +131,9 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Cache(Cache::Verify(args)) => verify::run(&args, session),
         Command::BuildxPrune(args) => prune::buildx(&args, session),
         Command::SystemPrune(args) => prune::system(&args, session),
+        Command::Imagetools(Imagetools::Create(args)) => imagetools::create(&args, session),
+        Command::Imagetools(Imagetools::Inspect(args)) => imagetools::inspect(&args, session),
+        Command::Manifest(Manifest::Inspect(args)) => imagetools::manifest_inspect(&args, session),
         Command::DiskUsage(args) => df::run(&args, session),
         Command::Image(_)
         | Command::Container(_)

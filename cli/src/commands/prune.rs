@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use rbuild::images::{self, Removed};
 use rbuild::space::{self, Item, Prune, Pruned, User};
-use rbuild::{Digest, Store, container, images};
+use rbuild::{Digest, Store, container};
 
 use super::cache::{filters, listed, verbose};
-use super::{DONE, Outcome, Session, confirm, has_label, now, print};
+use super::images::Filters;
+use super::{DONE, Outcome, Session, confirm, print};
 use crate::args::{CachePruneArgs, PruneArgs, SystemPruneArgs};
 use crate::failure::Failure;
 use crate::table::size;
@@ -137,7 +139,7 @@ fn remove_containers(store: &Store) -> Result<u64, Failure> {
 fn remove_images(store: &Store, all: bool, filter: &[String]) -> Result<u64, Failure> {
     let used: Vec<Digest> =
         container::images_in_use(store)?.into_iter().map(|(_, image)| image).collect();
-    let filters = super::filters(filter)?;
+    let filters = Filters::read(store, filter)?;
     let before = space::usage(store)?;
     let mut gone = BTreeSet::new();
     let mut lines = Vec::new();
@@ -145,13 +147,16 @@ fn remove_images(store: &Store, all: bool, filter: &[String]) -> Result<u64, Fai
         if used.contains(&image.id) || (image.name.is_some() && !all) {
             continue;
         }
-        if !passes(store, &image, &filters)? {
+        if !filters.pass(store, &image) {
             continue;
         }
         let name = image.name.clone().unwrap_or_else(|| image.id.to_string());
         gone.insert(image.name.clone().unwrap_or_else(|| format!("<none>@{}", image.id)));
-        images::remove(store, &name, false, &|_| None)?;
-        lines.push(format!("deleted: {name}"));
+        let removed = images::remove(store, &name, false, &|_| None)?;
+        lines.extend(removed.into_iter().map(|removed| match removed {
+            Removed::Untagged(name) => format!("untagged: {name}"),
+            Removed::Deleted(id) => format!("deleted: {id}"),
+        }));
     }
     deleted("Images", lines.into_iter())?;
     let is_theirs = |user: &User| matches!(user, User::Image(name) if gone.contains(name));
@@ -164,34 +169,4 @@ fn remove_images(store: &Store, all: bool, filter: &[String]) -> Result<u64, Fai
     let pruned: Pruned =
         space::prune(store, &Prune { all: true, only: Some(only), ..Prune::default() })?;
     Ok(pruned.bytes())
-}
-
-/// Whether an image passes docker's filters of `image prune`.
-fn passes(
-    store: &Store,
-    image: &images::Listed,
-    filters: &[(&str, &str)],
-) -> Result<bool, Failure> {
-    for (key, value) in filters {
-        let labels = || {
-            let found = images::find(store, &image.id.to_string());
-            found.map(|found| found.config.config.labels).unwrap_or_default()
-        };
-        let passes = match *key {
-            "dangling" => matches!(*value, "true" | "1") == image.name.is_none(),
-            "label" => has_label(&labels(), value),
-            "label!" => !has_label(&labels(), value),
-            "until" => {
-                let span = rbuild::dockerfile::value::duration(value).map_err(|_| {
-                    Failure::usage(format!("`until={value}` is no span of time such as `24h`"))
-                })?;
-                now() - image.created >= i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
-            }
-            _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
-        };
-        if !passes {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
