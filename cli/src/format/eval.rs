@@ -134,7 +134,10 @@ fn field(value: &Value, names: &[String]) -> Result<Value, FormatError> {
             Value::Null => return Ok(Value::Null),
             Value::Object(fields) => {
                 let known = || fields.keys().map(|key| format!("`.{key}`")).collect::<Vec<_>>();
-                fields.get(name).ok_or_else(|| FormatError::UnknownField {
+                // Go's names of fields begin with capitals that the JSON of some lacks.
+                let same = || fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                let found = fields.get(name).or_else(|| same().map(|(_, value)| value));
+                found.ok_or_else(|| FormatError::UnknownField {
                     name: format!(".{name}"),
                     known: known().join(", "),
                 })?
