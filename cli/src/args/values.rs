@@ -148,6 +148,7 @@ pub(crate) enum Allow {
     Insecure,
     Devices,
     Device { name: String, alias: Option<String> },
+    LocalDelete,
 }
 
 impl FromStr for Allow {
@@ -159,6 +160,7 @@ impl FromStr for Allow {
         match text.split_once('=').unwrap_or((text, "")) {
             ("network.host", "") => Ok(Self::HostNetwork),
             ("security.insecure", "") => Ok(Self::Insecure),
+            ("buildx.local.delete", "") => Ok(Self::LocalDelete),
             ("device", "") => Ok(Self::Devices),
             ("device", device) => {
                 let (name, options) = device.split_once(',').unwrap_or((device, ""));
@@ -200,6 +202,21 @@ impl FromStr for Size {
             return whole.checked_mul(scale).map(Self).ok_or(wrong);
         }
         fraction(number, scale).map(Self).ok_or(wrong)
+    }
+}
+
+/// The value of `--memory-swap`: bytes, or -1 for any number of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Swap(pub(crate) i64);
+
+impl FromStr for Swap {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "-1" => Ok(Self(-1)),
+            size => Ok(Self(i64::try_from(size.parse::<Size>()?.0).unwrap_or(i64::MAX))),
+        }
     }
 }
 
@@ -296,6 +313,7 @@ mod tests {
         };
         assert_eq!("network.host".parse(), Ok(Allow::HostNetwork));
         assert_eq!("security.insecure".parse(), Ok(Allow::Insecure));
+        assert_eq!("buildx.local.delete".parse(), Ok(Allow::LocalDelete));
         assert_eq!("device".parse(), Ok(Allow::Devices));
         assert_eq!("device=v/c=1".parse(), device("v/c=1", None));
         assert_eq!("device=v/c=*,alias=any/gpu".parse(), device("v/c=*", Some("any/gpu")));

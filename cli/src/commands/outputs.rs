@@ -1,78 +1,64 @@
-//! `-o`, `--push` and `--load`: where the result of a build goes.
+//! `-o`, `--push`, `--load` and `--annotation`: where the result of a build goes, and in which form.
 
-use std::path::PathBuf;
+pub(super) mod annotation;
+mod attributes;
 
 use rbuild::{Destination, Output, OutputKind};
 
-use crate::args::{BuildArgs, csv};
+use crate::args::{Allow, BuildArgs};
 use crate::failure::Failure;
+use attributes::Attributes;
 
 /// Reads all of them; none means the store.
 pub(super) fn parse(args: &BuildArgs) -> Result<Vec<Output>, Failure> {
     let mut outputs = Vec::new();
     for text in &args.outputs {
-        outputs.push(output(text)?.into());
+        outputs.extend(output(text, args.push)?);
     }
     if args.load || outputs.is_empty() {
         outputs.push(OutputKind::Store.into());
     }
-    if args.push {
+    if args.push && !outputs.iter().any(is_push) {
         outputs.push(OutputKind::REGISTRY.into());
     }
+    annotate(&mut outputs, &args.annotations)?;
+    check(args, &outputs)?;
     Ok(outputs)
 }
 
 /// Whether standard output carries an archive, so that nothing else may be printed there.
 pub(super) fn use_stdout(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| match &output.kind {
-        OutputKind::Oci { to, .. } | OutputKind::Docker { to, .. } | OutputKind::Tar(to) => {
+        OutputKind::Oci { to, .. } | OutputKind::Docker { to, .. } | OutputKind::Tar { to, .. } => {
             *to == Destination::Stdout
         }
         _ => false,
     })
 }
 
-fn output(text: &str) -> Result<OutputKind, Failure> {
+fn is_push(output: &Output) -> bool {
+    matches!(output.kind, OutputKind::Registry { .. })
+}
+
+/// Whether it is an image that leaves the store.
+fn is_image(output: &Output) -> bool {
+    is_push(output)
+        || matches!(
+            output.kind,
+            OutputKind::Oci { .. } | OutputKind::Docker { .. } | OutputKind::Daemon(_)
+        )
+}
+
+/// Reads one `-o`, which may be an image in two places.
+fn output(text: &str, push: bool) -> Result<Vec<Output>, Failure> {
     match text {
-        "-" => return Ok(OutputKind::Tar(Destination::Stdout)),
-        _ if !text.contains('=') => return Ok(OutputKind::Local(text.into())),
-        _ => {}
-    }
-    let mut kind = None;
-    let mut place = None;
-    let mut tar = true;
-    let mut push = false;
-    for (key, value) in csv(text).map_err(|error| wrong(text, &error.to_string()))? {
-        let truth = !matches!(value.as_deref(), Some("false" | "0"));
-        match key.as_str() {
-            "type" => kind = value,
-            "dest" => place = value,
-            "tar" => tar = truth,
-            "push" => push = truth,
-            "name" | "unpack" | "store" | "oci-mediatypes" if truth => {}
-            _ => return Err(wrong(text, &format!("`{key}` is not supported yet"))),
+        "-" => Ok(vec![OutputKind::Tar { to: Destination::Stdout, split: None }.into()]),
+        _ if !text.contains('=') => {
+            Ok(vec![OutputKind::Local { to: text.into(), split: None, delete: false }.into()])
         }
-    }
-    let to = || match place.as_deref() {
-        None | Some("-") => Destination::Stdout,
-        Some(path) => Destination::Path(path.into()),
-    };
-    let folder =
-        || place.clone().map(PathBuf::from).ok_or_else(|| wrong(text, "`dest` is missing"));
-    match kind.as_deref() {
-        Some("local") => Ok(OutputKind::Local(folder()?)),
-        Some("tar") => Ok(OutputKind::Tar(to())),
-        Some("oci") if tar => Ok(OutputKind::Oci { to: to(), tar }),
-        Some("oci") => Ok(OutputKind::Oci { to: Destination::Path(folder()?), tar }),
-        Some("docker") if place.is_none() => Ok(OutputKind::Store),
-        Some("docker") if tar => Ok(OutputKind::Docker { to: to(), tar }),
-        Some("docker") => Ok(OutputKind::Docker { to: Destination::Path(folder()?), tar }),
-        Some("registry") => Ok(OutputKind::REGISTRY),
-        Some("image") if push => Ok(OutputKind::REGISTRY),
-        Some("image") => Ok(OutputKind::Store),
-        Some("cacheonly") => Ok(OutputKind::CacheOnly),
-        Some(other) => Err(wrong(text, &format!("there is no type `{other}`"))),
-        None => Err(wrong(text, "`type` is missing")),
+        _ => Attributes::parse(text)
+            .and_then(|attributes| attributes.outputs(push))
+            .map_err(|reason| wrong(text, &reason)),
     }
 }
 
@@ -81,32 +67,44 @@ fn wrong(text: &str, reason: &str) -> Failure {
     Failure::usage(format!("cannot use `--output {text}`: {reason}")).hint(hint)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_are_read_as_docker_reads_them() {
-        let path = |path: &str| Destination::Path(path.into());
-        let table = [
-            ("-", OutputKind::Tar(Destination::Stdout)),
-            ("out", OutputKind::Local("out".into())),
-            ("type=local,dest=out", OutputKind::Local("out".into())),
-            ("type=tar,dest=x.tar", OutputKind::Tar(path("x.tar"))),
-            ("type=oci,dest=x.tar", OutputKind::Oci { to: path("x.tar"), tar: true }),
-            ("type=oci,dest=x,tar=false", OutputKind::Oci { to: path("x"), tar: false }),
-            ("type=oci", OutputKind::Oci { to: Destination::Stdout, tar: true }),
-            ("type=docker", OutputKind::Store),
-            ("type=docker,dest=-", OutputKind::Docker { to: Destination::Stdout, tar: true }),
-            ("type=image,push=true", OutputKind::REGISTRY),
-            ("type=registry", OutputKind::REGISTRY),
-            ("type=cacheonly", OutputKind::CacheOnly),
-        ];
-        for (text, expected) in table {
-            assert_eq!(output(text).ok(), Some(expected), "{text}");
-        }
-        for text in ["type=zip", "dest=x", "type=local", "type=oci,tar=false", "type=oci,x=1"] {
-            assert!(output(text).is_err(), "{text}");
-        }
+/// Writes annotations on every image that leaves the store.
+fn annotate(outputs: &mut [Output], texts: &[String]) -> Result<(), Failure> {
+    let mut annotations = Vec::new();
+    for text in texts {
+        let parsed = annotation::flag(text);
+        annotations.extend(parsed.map_err(|reason| {
+            Failure::usage(format!("cannot use `--annotation {text}`: {reason}"))
+        })?);
     }
+    if annotations.is_empty() {
+        return Ok(());
+    }
+    if !outputs.iter().any(is_image) {
+        let message = "an annotation is part of a manifest, and the store has none";
+        let hint = "it is written where the image goes: give `--push` or `-o type=oci,dest=FILE`";
+        return Err(Failure::usage(message).hint(hint));
+    }
+    for output in outputs.iter_mut().filter(|output| is_image(output)) {
+        output.packing.annotations.extend(annotations.iter().cloned());
+    }
+    Ok(())
 }
+
+/// Refuses what does not go together.
+fn check(args: &BuildArgs, outputs: &[Output]) -> Result<(), Failure> {
+    let are_files =
+        |output: &Output| matches!(output.kind, OutputKind::Local { .. } | OutputKind::Tar { .. });
+    if args.iidfile.is_some() && outputs.iter().any(are_files) {
+        return Err(Failure::usage("files without an image have no id for `--iidfile`"));
+    }
+    let deletes = |output: &Output| matches!(output.kind, OutputKind::Local { delete: true, .. });
+    if outputs.iter().any(deletes) && !args.allow.contains(&Allow::LocalDelete) {
+        let hint = "files that are not in the image are removed there: allow that with \
+                    `--allow buildx.local.delete`";
+        return Err(Failure::usage("`mode=delete` needs to be allowed").hint(hint));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,8 @@ fn allow(mut build: Build, args: &BuildArgs) -> Build {
     for what in &args.allow {
         match what {
             Allow::Insecure => build = build.allow_insecure(true),
-            // It is the default here.
-            Allow::HostNetwork => {}
+            // One is the default here, and the other is for outputs.
+            Allow::HostNetwork | Allow::LocalDelete => {}
             Allow::Devices => devices.all(),
             Allow::Device { name, alias: None } => devices.device(name),
             Allow::Device { name, alias: Some(alias) } => devices.alias(alias, name),
