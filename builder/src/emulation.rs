@@ -133,8 +133,9 @@ fn registered(folder: &Path) -> Option<Vec<Handler>> {
     let files = fs::read_dir(folder).ok()?.filter_map(Result::ok);
     let handlers = files.filter_map(|file| {
         let name = file.file_name().into_string().ok()?;
-        let handler = Handler::parse(&name, &fs::read_to_string(file.path()).ok()?)?;
-        Some(Handler { enabled: handler.enabled && switched_on, ..handler })
+        let mut handler = Handler::parse(&name, &fs::read_to_string(file.path()).ok()?)?;
+        handler.enabled &= switched_on;
+        Some(handler)
     });
     let mut handlers: Vec<_> = handlers.collect();
     handlers.sort_by(|a, b| a.name.cmp(&b.name));
