@@ -1,5 +1,6 @@
 //! A build: what to build, and the road from the Dockerfile to the image.
 
+mod attest;
 mod check;
 mod finish;
 mod prepare;
@@ -27,7 +28,7 @@ use crate::image::ImageConfig;
 use crate::lower::Request;
 use crate::platform::Platform;
 use crate::registries::Registries;
-use crate::remote::Remotes;
+use crate::remote::{Remotes, Versions};
 use crate::report::{Recorder, Report};
 use crate::secret::{SecretSource, Secrets};
 use crate::share::{CacheFrom, CacheTo};
@@ -443,6 +444,7 @@ impl Build {
             secrets: self.secrets.clone(),
             agents: self.agents.clone(),
             events: events.clone(),
+            versions: Versions::default(),
         }
     }
 }

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rbuild_cache::Blob;
-use rbuild_solver::op::{MountKind, Network, Op};
-use rbuild_solver::{Graph, VertexId, Work};
+use rbuild_solver::op::{self, MountKind, Network, Op};
+use rbuild_solver::{Graph, Vertex, VertexId, Work};
 use serde_json::{Map, Value, json};
 
 use super::{Attestation, Detail, Provenance};
@@ -107,6 +107,16 @@ pub(crate) fn statement(wanted: &Provenance, made: &Made<'_>) -> Attestation {
         predicate_type: PREDICATE.to_owned(),
         predicate: predicate.to_string().into_bytes(),
     }
+}
+
+/// The sources that a result was made from.
+pub(crate) fn sources<'a>(graph: &'a Graph, root: VertexId) -> Vec<&'a op::Source> {
+    let steps = Steps::of(graph, root);
+    let source = |(id, vertex): (VertexId, &'a Vertex)| match &vertex.work {
+        Work::Source(source) if steps.contains(id) => Some(source),
+        _ => None,
+    };
+    graph.iter().filter_map(source).collect()
 }
 
 fn dependency(dependency: &Dependency) -> Value {

@@ -25,6 +25,11 @@ pub(crate) fn image(name: &str, platform: &Platform) -> String {
     format!("pkg:docker/{}@{}{}", path(&bare[..end]), escaped(&version), qualifiers(&all))
 }
 
+/// The URL of an image that no registry gave.
+pub(crate) fn layout(name: &str, platform: &Platform) -> String {
+    format!("pkg:oci/{}{}", escaped(name), qualifiers(&[("platform", platform.to_string())]))
+}
+
 /// The URL of a package in a tree.
 pub(crate) fn package(package: &Package, tree: &Scanned) -> String {
     let distribution = tree.distribution.as_deref().unwrap_or_default();

@@ -5,6 +5,7 @@ use rbuild_cache::{Digest, Layer, Snapshot, Store};
 use rbuild_solver::What;
 
 use super::Built;
+use super::attest::Story;
 use super::run::Run;
 use super::steps::begin;
 use crate::error::{Error, Result};
@@ -15,10 +16,16 @@ use crate::share::{CachePlace, Exports, Solved, inline};
 
 impl Run {
     /// Makes the images of what was solved, and sends them where they are wanted.
-    pub(super) async fn export(self, targets: Vec<Target>, solved: Solved) -> Result<Built> {
+    pub(super) async fn export(
+        self,
+        targets: Vec<Target>,
+        solved: Solved,
+        story: &Story,
+    ) -> Result<Built> {
         let step = begin(&self.events, "exporting to image".to_owned());
         let exports = self.exports();
         let inlines = exports.iter().any(|cache| cache.place == CachePlace::Inline);
+        let roots: Vec<_> = targets.iter().map(|target| target.root).collect();
         let mut images = Vec::with_capacity(targets.len());
         for (index, target) in targets.into_iter().enumerate() {
             let cache = inlines.then(|| inline(&self.store, &solved.only(index))).transpose()?;
@@ -29,15 +36,16 @@ impl Run {
         }
         let part = "exporting layers".to_owned();
         self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
+        let outputs = match self.build.outputs.as_slice() {
+            [] => vec![OutputKind::Store.into()],
+            outputs => outputs.to_vec(),
+        };
+        self.attest(&mut images, (&solved.graph, &roots), story, &outputs).await?;
         let exporter = Exporter {
             store: self.store,
             registries: self.build.registries,
             events: self.events.clone(),
             step,
-        };
-        let outputs = match self.build.outputs.as_slice() {
-            [] => vec![OutputKind::Store.into()],
-            outputs => outputs.to_vec(),
         };
         let mut exported = None;
         for output in &outputs {

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use rbuild_cache::{Digest, Layer, Store, Visit};
 use rbuild_solver::op::Source;
 use rbuild_solver::{Events, Mode, Solver, StepId, What};
 use tokio::sync::Semaphore;
 
+use super::attest::Story;
 use super::prepare::Prepared;
 use super::resolve::known;
 use super::steps::plan;
@@ -66,6 +68,7 @@ impl Run {
 
     /// Goes the whole road.
     pub(super) async fn finish(self) -> Result<Built> {
+        let started = Timestamp::now();
         let requests = self.requests().await?;
         let (resolved, found) = futures::join!(self.resolve(&requests), self.import());
         let resolved = resolved?;
@@ -77,7 +80,8 @@ impl Run {
         self.lint(&lowered)?;
         let solved = self.solve(&lowered, &resolved, found).await?;
         let sweep = self.sweep();
-        let built = self.export(lowered.targets, solved).await;
+        let story = Story { started, requests, resolved, spans: lowered.spans };
+        let built = self.export(lowered.targets, solved, &story).await;
         // Nobody waits for the sweep of a build that failed; it is done by the next one.
         if let Some(sweep) = sweep {
             let _ = sweep.await;

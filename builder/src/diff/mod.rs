@@ -144,7 +144,7 @@ fn trees(
 }
 
 /// The merged tree of layers that are here, as a folder that can be read.
-fn view(store: &Store, layers: &[Layer]) -> Result<OwnedFd> {
+pub(crate) fn view(store: &Store, layers: &[Layer]) -> Result<OwnedFd> {
     let view = store.view(layers).map_err(Error::store("look at the files of the image"))?;
     // A view may be a path only; its files are read through a real descriptor.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -17,7 +17,7 @@ use crate::image::{ContainerConfig, History, ImageConfig, RootFs};
 use crate::lower::{self, Request};
 use crate::platform::{self, Platform};
 use crate::registries::Registries;
-use crate::remote::Remotes;
+use crate::remote::{Remotes, Versions};
 use crate::secret::Secrets;
 use crate::source;
 use crate::ssh::Agents;
@@ -89,6 +89,7 @@ pub async fn import_url(
         secrets: Secrets::default(),
         agents: Agents::default(),
         events: Events::none(),
+        versions: Versions::default(),
     };
     let file = HttpFile { url: url.to_owned(), name: "archive".to_owned(), checksum: None };
     let fetched = remotes.file(&file).await?;

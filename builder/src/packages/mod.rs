@@ -5,6 +5,7 @@
 
 mod apk;
 mod cargo;
+mod dpkg;
 mod elf;
 mod fields;
 mod npm;
@@ -12,8 +13,6 @@ mod python;
 mod rpm;
 mod scan;
 mod sqlite;
-
-mod dpkg;
 
 pub(crate) use scan::{Scanned, scan};
 

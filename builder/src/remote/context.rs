@@ -11,7 +11,7 @@ use rbuild_cache::hash::Hasher;
 use rbuild_cache::{Layer, Snapshot};
 use rbuild_solver::op::{GitCheckout, HttpFile};
 
-use super::{GitUrl, Note, Remotes, Version};
+use super::{GitUrl, Kept, Note, Remotes};
 use crate::archive;
 use crate::context::ContextSource;
 use crate::error::{Error, Result};
@@ -123,7 +123,7 @@ impl Remotes {
             .map_err(|source| Error::Read { path: staged.files().to_owned(), source })?;
         rbuild_cache::unpack_into(folder.as_fd(), tar, None).map_err(doing())?;
         let description = "context archive".to_owned();
-        let version = Version { definition: key, content: key, note: Note::default(), description };
+        let version = Kept { definition: key, content: key, note: Note::default(), description };
         let kept = self.keep(staged, &version, began)?;
         self.files(&kept.snapshot).map(Some)
     }

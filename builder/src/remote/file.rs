@@ -12,7 +12,7 @@ use rbuild_solver::op::HttpFile;
 use rbuild_solver::{StepId, What};
 use sha2::{Digest as _, Sha256};
 
-use super::{Fetched, How, Note, Remotes, Version, host};
+use super::{Fetched, How, Kept, NOTE, Note, Remotes, host};
 use crate::error::{Error, Result};
 
 /// The mode of a file that came from a URL.
@@ -24,7 +24,14 @@ impl Remotes {
     /// Fetches a file, unless the version that is here is still the one.
     pub(crate) async fn file(&self, wanted: &HttpFile) -> Result<Fetched> {
         let shown = redacted(&wanted.url);
-        self.shown(shown, async |step| self.file_in(step, wanted).await).await
+        let fetched =
+            self.shown(shown.clone(), async |step| self.file_in(step, wanted).await).await?;
+        let note = fetched.snapshot.layers.first().map(|layer| self.store.layer_note(layer, NOTE));
+        let note: Option<Note> = note.and_then(Result::ok).flatten();
+        if let Some(digest) = note.and_then(|note| note.digest) {
+            self.versions.note(shown, "sha256", digest.hex());
+        }
+        Ok(fetched)
     }
 
     async fn file_in(&self, step: StepId, wanted: &HttpFile) -> Result<(Fetched, How)> {
@@ -56,7 +63,7 @@ impl Remotes {
                 check(wanted, checksum, Some(digest))?;
                 let time = last_modified.as_deref().and_then(seconds);
                 let note = Note { digest: Some(digest), etag, last_modified, time };
-                let version = Version {
+                let version = Kept {
                     definition,
                     content: content_key(wanted, &digest, time),
                     note,

@@ -16,7 +16,7 @@ use rbuild_cache::{Key, Lock};
 use rbuild_registry::redacted;
 use rbuild_solver::op::GitCheckout;
 
-use super::{Fetched, How, Note, Remotes, Version, host};
+use super::{Fetched, How, Kept, Note, Remotes, host};
 use crate::error::{Error, Result};
 use crate::worker::fetch::blocking;
 use command::Git;
@@ -36,15 +36,19 @@ struct Revision {
     tag: Option<String>,
 }
 
+/// How people know what is checked out.
+pub(crate) fn address(wanted: &GitCheckout) -> String {
+    let shown = redacted(&wanted.remote);
+    match &wanted.reference {
+        Some(reference) => format!("{shown}#{reference}"),
+        None => shown,
+    }
+}
+
 impl Remotes {
     /// Checks a commit of a repository out, unless that is here already.
     pub(crate) async fn checkout(&self, wanted: &GitCheckout) -> Result<Fetched> {
-        let shown = redacted(&wanted.remote);
-        let shown = match &wanted.reference {
-            Some(reference) => format!("{shown}#{reference}"),
-            None => shown,
-        };
-        self.shown(shown, async |_| self.checkout_unseen(wanted).await).await
+        self.shown(address(wanted), async |_| self.checkout_unseen(wanted).await).await
     }
 
     async fn checkout_unseen(&self, wanted: &GitCheckout) -> Result<(Fetched, How)> {
@@ -58,6 +62,7 @@ impl Remotes {
         self.lend_agent(&mut git).await?;
         let revision = find(&git, wanted).await?;
         check(wanted, &revision)?;
+        self.versions.note(address(wanted), "sha1", revision.commit.clone());
         let key = key(wanted, &revision);
         if let Some((fetched, _)) = self.find(key)? {
             return Ok((fetched, How::Known));
@@ -74,7 +79,7 @@ impl Remotes {
         fetch(&git, &folder, wanted, &revision).await?;
         let staged = self.store.stage().map_err(Error::store("begin a layer"))?;
         let time = checkout::checkout(&git, &folder, wanted, &revision, &staged).await?;
-        let version = Version {
+        let version = Kept {
             definition: key,
             content: key,
             note: Note { time: Some(time), ..Note::default() },
@@ -88,6 +93,9 @@ impl Remotes {
         let commit = wanted.reference.as_ref().filter(|name| is_commit(name));
         let revision =
             commit.map(|commit| Revision { commit: commit.clone(), name: None, tag: None });
+        if let Some(revision) = &revision {
+            self.versions.note(address(wanted), "sha1", revision.commit.clone());
+        }
         let found = revision.map(|revision| self.find(key(wanted, &revision))).transpose()?;
         let found = found.flatten().map(|(fetched, _)| (fetched, How::Known));
         found.ok_or_else(|| Error::Git {

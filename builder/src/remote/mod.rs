@@ -9,6 +9,8 @@ mod file;
 mod git;
 mod git_url;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rbuild_cache::hash::Hasher;
@@ -16,6 +18,7 @@ use rbuild_cache::{Key, Layer, Record, Snapshot, StagedLayer, Store};
 use rbuild_solver::{CachedBy, Events, StepId, What, content_of, scratch};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use git::address as git_address;
 pub(crate) use git_url::{GitUrl, decoded_path};
 
 use crate::build::steps::begin;
@@ -35,6 +38,32 @@ pub(crate) struct Remotes {
     pub(crate) secrets: Secrets,
     pub(crate) agents: Agents,
     pub(crate) events: Events,
+    pub(crate) versions: Versions,
+}
+
+/// Which versions of sources a build was given, by their addresses.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Versions(Arc<Mutex<BTreeMap<String, Version>>>);
+
+/// A version of a source, by what names it for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// `sha256` for a file, `sha1` for a commit.
+    pub(crate) algorithm: &'static str,
+    /// Hexadecimal digits.
+    pub(crate) digest: String,
+}
+
+impl Versions {
+    fn note(&self, address: String, algorithm: &'static str, digest: String) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(address, Version { algorithm, digest });
+    }
+
+    /// The version that the build was given of an address.
+    pub(crate) fn get(&self, address: &str) -> Option<Version> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+    }
 }
 
 /// A source that was fetched.
@@ -63,7 +92,7 @@ struct Note {
 }
 
 /// A layer to be kept, and what it is found by.
-struct Version {
+struct Kept {
     definition: Key,
     content: Key,
     note: Note,
@@ -84,7 +113,7 @@ impl Remotes {
     }
 
     /// Keeps what was fetched into a layer.
-    fn keep(&self, staged: StagedLayer, version: &Version, began: Instant) -> Result<Fetched> {
+    fn keep(&self, staged: StagedLayer, version: &Kept, began: Instant) -> Result<Fetched> {
         let failed = || Error::store(format!("keep `{}`", version.description));
         let mut hasher = Hasher::new("fetched");
         hasher.id(version.content.as_bytes());

@@ -34,6 +34,11 @@ impl Steps {
         Self(needed.into_iter().filter(is_step).collect())
     }
 
+    /// Whether a vertex is one of them.
+    pub(super) fn contains(&self, id: VertexId) -> bool {
+        self.0.binary_search(&id).is_ok()
+    }
+
     /// All of them with their names.
     pub(super) fn all<'a>(
         &'a self,
