@@ -47,7 +47,7 @@ pub use error::{Error, Result, Task};
 pub use file::{FileAnswer, FilePart, FileRequest, redacted};
 pub use manifest::{CONFIG_LIMIT, MANIFEST_LIMIT, Manifest, Pin};
 pub use platform::{Platform, select};
-pub use push::{Body, Pushed};
+pub use push::{Body, Pushed, in_memory};
 pub use reference::Reference;
 pub use retry::Retry;
 pub use settings::{Credentials, Identity, Mirror, Proxies, Settings, Trust};

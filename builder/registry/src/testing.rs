@@ -46,6 +46,7 @@ pub(crate) struct Reply {
     sent: Option<usize>,
     held: bool,
     unmeasured: bool,
+    silent: bool,
 }
 
 impl Reply {
@@ -70,6 +71,12 @@ impl Reply {
         self
     }
 
+    /// Sends nothing at all, and closes.
+    pub(crate) fn broken(mut self) -> Self {
+        self.silent = true;
+        self.cut(0)
+    }
+
     /// Sends only the first bytes of the body, and closes.
     pub(crate) fn cut(mut self, sent: usize) -> Self {
         self.sent = Some(sent);
@@ -83,6 +90,9 @@ impl Reply {
     }
 
     fn write(&self, stream: &mut impl Write, head_only: bool) -> std::io::Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         let mut to = Vec::new();
         write!(to, "HTTP/1.1 {} X\r\n", self.status)?;
         if !self.unmeasured {
@@ -247,10 +257,29 @@ fn read(from: &mut impl BufRead) -> Option<Request> {
         Some((name.to_ascii_lowercase(), value.trim().to_owned()))
     };
     let headers: BTreeMap<_, _> = lines[1..].iter().filter_map(header).collect();
-    let length = headers.get("content-length").map_or(0, |text| text.parse().unwrap());
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).ok()?;
+    let body = match headers.get("content-length") {
+        None if headers.contains_key("transfer-encoding") => read_chunks(from)?,
+        length => {
+            let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
+            from.read_exact(&mut body).ok()?;
+            body
+        }
+    };
     Some(Request { method, path, headers, body })
+}
+
+fn read_chunks(from: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        let length = u64::from_str_radix(line.trim(), 16).ok()?;
+        from.by_ref().take(length).read_to_end(&mut body).ok()?;
+        from.read_line(&mut line).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+    }
 }
 
 /// The pauses that a client made between tries. They take no time.

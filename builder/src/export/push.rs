@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::stream::{StreamExt, TryStreamExt, try_unfold};
 use rbuild_cache::{Blob, Digest, Store};
-use rbuild_registry::{Pushed, Reference};
+use rbuild_registry::{Pushed, Reference, in_memory};
 use rbuild_solver::{Events, StepId, What};
 
 use super::content::{Content, Document, Packed};
@@ -121,10 +121,7 @@ async fn documents(
         let (digest, size) = (descriptor.digest.to_string(), descriptor.size);
         let bytes = Bytes::copy_from_slice(bytes);
         if !descriptor.is_manifest() {
-            let body = || {
-                let bytes = bytes.clone();
-                futures::stream::once(async move { Ok(bytes) }).boxed()
-            };
+            let body = |from| in_memory(&bytes, from);
             client.push_blob(reference, &digest, size, None, body).await.map_err(failed())?;
             continue;
         }
@@ -164,7 +161,7 @@ pub(crate) async fn blob(
         events.emit(step, What::Progress { part: digest.clone(), current, total, done });
     };
     tell(0, false);
-    let body = || content(store, registries, &blob, events, step);
+    let body = |from| content(store, registries, &blob, from, events, step);
     let how = client.push_blob(reference, &digest, blob.size, from, body).await.map_err(failed())?;
     tell(blob.size, true);
     Ok((blob, how))
@@ -175,6 +172,7 @@ fn content(
     store: &Store,
     registries: &Registries,
     blob: &Blob,
+    from: u64,
     events: &Events,
     step: StepId,
 ) -> rbuild_registry::Body {
@@ -183,7 +181,7 @@ fn content(
     let stream = async move {
         let fetched = fetch::blob(&store, &registries, &blob, &events, Some(step)).await;
         fetched.map_err(io::Error::other)?;
-        Ok::<_, io::Error>(file_part(store, blob.digest, 0..blob.size))
+        Ok::<_, io::Error>(file_part(store, blob.digest, from..blob.size))
     };
     futures::stream::once(stream).try_flatten().boxed()
 }
@@ -208,7 +206,8 @@ pub(crate) fn file_part(store: Store, digest: Digest, part: Range<u64>) -> rbuil
             bytes.truncate(length.min(wanted));
             Ok::<_, io::Error>((reader, bytes))
         };
-        let (reader, bytes) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+        let (reader, bytes) =
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
         let left = left.saturating_sub(bytes.len() as u64);
         Ok((!bytes.is_empty()).then(|| (Bytes::from(bytes), (Ok(reader), left))))
     })

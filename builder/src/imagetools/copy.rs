@@ -48,7 +48,10 @@ pub(super) fn manifest<'a>(
             try_join_all(blobs.map(|one| blob(client, &source, to, one, tell))).await?;
         }
         let place = to.with_digest(digest).map_err(failed())?;
-        client.push_manifest(&place, &document.media_type, document.bytes).await.map_err(failed())?;
+        client
+            .push_manifest(&place, &document.media_type, document.bytes)
+            .await
+            .map_err(failed())?;
         tell(format!("copying {digest}"));
         Ok(())
     }
@@ -69,8 +72,8 @@ async fn blob(
 ) -> Result<()> {
     let (digest, size) = described(from, descriptor)?;
     let mount = (from.registry() == to.registry()).then(|| from.repository());
-    let body = || {
-        let stream = client.blob(from, &digest, size, 0);
+    let body = |at| {
+        let stream = client.blob(from, &digest, size, at);
         stream.map_err(io::Error::other).boxed()
     };
     let pushed = client.push_blob(to, &digest, size, mount, body).await;

@@ -104,7 +104,7 @@ async fn a_mount_asks_for_both_repositories() {
             _ => Reply::new(201),
         });
     let (client, _) = server.client(Settings::default());
-    let body = || -> crate::Body { unreachable!("the blob is mounted") };
+    let body = |_| -> crate::Body { unreachable!("the blob is mounted") };
     let digest = crate::digest::of(b"x");
     let from = Some("c/d");
     client.push_blob(&server.reference("a/b"), &digest, 1, from, body).await.unwrap();

@@ -48,6 +48,8 @@ pub(crate) enum Payload<'a> {
     Document(Bytes, &'a str),
     /// Content of a known size, made anew for each try.
     Content(u64, &'a (dyn Fn() -> Body + Send + Sync)),
+    /// Content whose size nobody knows yet, made anew for each try.
+    Growing(&'a (dyn Fn() -> Body + Send + Sync)),
 }
 
 /// What became of a body while it was sent.
@@ -138,15 +140,25 @@ impl Endpoint {
                 self.exchange(request, None, call.task).await
             }
             Some(Payload::Content(size, make)) => {
-                let progress = Arc::new(Progress::default());
-                let body = reqwest::Body::wrap_stream(watched(make(), *size, progress.clone()));
-                let request = request
-                    .header(CONTENT_TYPE, "application/octet-stream")
-                    .header(CONTENT_LENGTH, *size)
-                    .body(body);
-                self.exchange(request, Some(&progress), call.task).await
+                let request = request.header(CONTENT_LENGTH, *size);
+                self.stream(request, make(), Some(*size), call.task).await
             }
+            Some(Payload::Growing(make)) => self.stream(request, make(), None, call.task).await,
         }
+    }
+
+    /// Sends a request with content, of a size if that is known.
+    async fn stream(
+        &self,
+        request: RequestBuilder,
+        body: Body,
+        size: Option<u64>,
+        task: &Task,
+    ) -> Result<Response> {
+        let progress = Arc::new(Progress::default());
+        let body = reqwest::Body::wrap_stream(watched(body, size, progress.clone()));
+        let request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
+        self.exchange(request, Some(&progress), task).await
     }
 
     /// Sends a request that is ready, and gives it up when nothing moves.
@@ -218,7 +230,7 @@ impl Endpoint {
 /// as was said.
 fn watched(
     body: Body,
-    size: u64,
+    size: Option<u64>,
     progress: Arc<Progress>,
 ) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let ended = futures::stream::once(async { Ok(Bytes::new()) });
@@ -226,7 +238,9 @@ fn watched(
     body.map(|part| (false, part)).chain(ended.map(|part| (true, part))).map(move |(last, part)| {
         let part = part.and_then(|bytes| {
             sent += bytes.len() as u64;
-            if sent > size || (last && sent < size) {
+            if let Some(size) = size
+                && (sent > size || (last && sent < size))
+            {
                 let said = format!("the content has not the {size} bytes that it was said to have");
                 return Err(std::io::Error::other(said));
             }

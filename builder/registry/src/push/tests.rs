@@ -1,8 +1,7 @@
 //! Uploads against a server that keeps what it is sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use futures::StreamExt;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::Settings;
@@ -10,8 +9,9 @@ use crate::testing::{Reply, Request, Server};
 
 const CONTENT: &[u8] = b"the content of a layer";
 
-fn body() -> Body {
-    let halves = [&CONTENT[..5], &CONTENT[5..]].map(|half| Ok(Bytes::from_static(half)));
+fn body(from: u64) -> Body {
+    let from = usize::try_from(from).unwrap();
+    let halves = [&CONTENT[from..5], &CONTENT[5..]].map(|half| Ok(Bytes::from_static(half)));
     futures::stream::iter(halves).boxed()
 }
 
@@ -153,7 +153,7 @@ async fn content_that_cannot_be_read_is_the_callers_error() {
     let (client, pauses) = server.client(Settings::default());
     let reference = server.reference("a/b");
     let digest = digest::of(CONTENT);
-    let broken = || futures::stream::iter([Err(std::io::Error::other("disk"))]).boxed();
+    let broken = |_| futures::stream::iter([Err(std::io::Error::other("disk"))]).boxed();
     let error = client.push_blob(&reference, &digest, 22, None, broken).await.unwrap_err();
     assert!(
         matches!(&error, Error::Body { source, .. } if source.to_string() == "disk"),
@@ -190,4 +190,113 @@ async fn a_sign_in_page_has_no_blob() {
         (request.method == "HEAD").then(|| Reply::new(200).with("Content-Type", "text/html"))
     });
     assert!(matches!(push(&server, None).await, Err(Error::Malformed { .. })));
+}
+
+/// A large blob, of which each byte tells its place.
+fn large() -> Vec<u8> {
+    (0..WHOLE + 100_000).flat_map(|number| u8::try_from(number % 251)).collect()
+}
+
+fn large_body(from: u64) -> Body {
+    let content = Bytes::from(large()).slice(usize::try_from(from).unwrap()..);
+    let parts: Vec<_> = content.chunks(100_000).map(Bytes::copy_from_slice).map(Ok).collect();
+    futures::stream::iter(parts).boxed()
+}
+
+/// A registry that keeps what it gets of one upload, and breaks off the first requests with content
+/// after so many bytes; with `forgets` it does not say what it got.
+fn keeping(breaks: usize, after: usize, forgets: bool) -> (Server, Arc<Mutex<Vec<u8>>>) {
+    let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let (seen, count) = (kept.clone(), AtomicUsize::new(0));
+    let server = registry(move |request| {
+        let mut kept = seen.lock().unwrap();
+        let range = |kept: &[u8]| format!("0-{}", kept.len().saturating_sub(1));
+        match request.method.as_str() {
+            "POST" => {
+                kept.clear();
+                None
+            }
+            "PATCH" if count.fetch_add(1, Ordering::Relaxed) < breaks => {
+                kept.extend_from_slice(&request.body[..after]);
+                Some(Reply::new(202).body("x").broken())
+            }
+            "PATCH" => {
+                kept.extend_from_slice(&request.body);
+                Some(Reply::new(202).with("Location", "/up/2").with("Range", range(&kept)))
+            }
+            "GET" if request.path.starts_with("/up") && forgets => Some(Reply::new(404)),
+            "GET" if request.path.starts_with("/up") => {
+                Some(Reply::new(204).with("Range", range(&kept)).with("Location", "/up/3"))
+            }
+            _ => None,
+        }
+    });
+    (server, kept)
+}
+
+#[tokio::test]
+async fn a_broken_upload_goes_on_where_it_broke() {
+    let (server, kept) = keeping(2, 400_000, false);
+    let (client, pauses) = server.client(Settings::default());
+    let (content, reference) = (large(), server.reference("a/b"));
+    let digest = digest::of(&content);
+    let pushed =
+        client.push_blob(&reference, &digest, content.len() as u64, None, large_body).await;
+    assert_eq!(pushed.unwrap(), Pushed::Sent);
+    assert!(*kept.lock().unwrap() == content);
+    let log = server.log();
+    let methods: Vec<_> = log.iter().map(|request| request.method.as_str()).collect();
+    assert_eq!(methods, ["HEAD", "POST", "PATCH", "GET", "PATCH", "GET", "PATCH", "PUT"]);
+    let ranges: Vec<_> = log.iter().map(|request| request.header("content-range")).collect();
+    let end = content.len() - 1;
+    assert_eq!(ranges[4], format!("400000-{end}"));
+    assert_eq!(ranges[6], format!("800000-{end}"));
+    assert_eq!(log[7].line(), format!("PUT /up/2?digest={}", digest.replace(':', "%3A")));
+    assert_eq!(pauses.made().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upload_that_the_registry_forgot_begins_again() {
+    let (server, kept) = keeping(1, 400_000, true);
+    let (client, _) = server.client(Settings::default());
+    let (content, reference) = (large(), server.reference("a/b"));
+    let size = content.len() as u64;
+    client.push_blob(&reference, &digest::of(&content), size, None, large_body).await.unwrap();
+    assert!(*kept.lock().unwrap() == content);
+    assert_eq!(server.log().iter().filter(|request| request.method == "POST").count(), 2);
+}
+
+#[tokio::test]
+async fn a_blob_is_sent_while_it_is_made() {
+    for breaks in 0..2 {
+        let (server, kept) = keeping(breaks, 300_000, false);
+        let (client, _) = server.client(Settings::default());
+        let (content, reference) = (large(), server.reference("a/b"));
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = made.clone();
+        let body = move |from| {
+            let counted = counted.clone();
+            let count = move |part: &std::io::Result<Bytes>| {
+                let length = part.as_ref().map_or(0, Bytes::len);
+                counted.fetch_add(length, Ordering::Relaxed);
+            };
+            large_body(from).inspect(count).boxed()
+        };
+        let (digest, size) = (digest::of(&content), content.len());
+        let end = || (made.load(Ordering::Relaxed) >= size).then(|| (digest.clone(), size as u64));
+        let pushed = client.push_growing(&reference, body, end).await.unwrap();
+        assert_eq!(pushed, Pushed::Sent);
+        assert!(*kept.lock().unwrap() == content);
+        let log = server.log();
+        let first = log.iter().find(|request| request.method == "PATCH").unwrap();
+        assert_eq!(first.header("transfer-encoding"), "chunked");
+        assert_eq!(first.header("content-length"), "");
+        assert!(log.last().unwrap().line().starts_with("PUT /up/2?digest=sha256"));
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_lends_nothing_does_no_harm() {
+    let server = registry(|request| request.path.contains("mount=").then(|| Reply::new(401)));
+    assert_eq!(push(&server, Some("c/d")).await.unwrap(), Pushed::Sent);
 }
