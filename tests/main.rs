@@ -19,6 +19,8 @@ mod cache;
 mod check;
 /// The cases of `fixtures/build`: config, history and layers as BuildKit makes them.
 mod conformance;
+/// What is done with containers and volumes that are there.
+mod containers;
 /// A builder that is killed, and a disk that is full.
 mod crash;
 /// A build that fails, and what is said of it.

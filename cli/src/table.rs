@@ -55,6 +55,31 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{digits}{}", UNITS[unit])
 }
 
+/// `1.952MiB`: powers of 1024, four significant digits, no zeros at the end.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    let decimals = match amount {
+        a if a >= 999.95 => 0,
+        a if a >= 99.995 => 1,
+        a if a >= 9.9995 => 2,
+        _ => 3,
+    };
+    let digits = format!("{amount:.decimals$}");
+    let digits = if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &digits
+    };
+    format!("{digits}{}", UNITS[unit])
+}
+
 /// `About a minute`, `3 weeks`: a span of seconds in one unit.
 pub(crate) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
@@ -141,6 +166,12 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(size(1_999_000_000), "2GB");
         assert_eq!(size(u64::MAX), "18.4EB");
+    }
+
+    #[test]
+    fn binary_sizes_have_four_digits() {
+        let shown = [0, 1023, 1024, 2_047_000, 500 << 20, 3 << 30].map(binary_size);
+        assert_eq!(shown, ["0B", "1023B", "1KiB", "1.952MiB", "500MiB", "3GiB"]);
     }
 
     #[test]

@@ -60,6 +60,17 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// No volume has this name.
+    #[error("no such volume: {0}")]
+    NoVolume(String),
+    /// A container uses the volume.
+    #[error("cannot remove volume {name}: container {by} uses it")]
+    VolumeInUse {
+        /// The name of the volume.
+        name: String,
+        /// The first digits of the id of the container.
+        by: String,
+    },
     /// A terminal was asked for where there is none.
     #[error("the input device is not a terminal")]
     NotATerminal,
@@ -123,6 +134,9 @@ impl Error {
                 "`rbuild rm {name}` removes it, `rbuild rename` gives it another name"
             )),
             Self::RemoveRunning(name) => Some(format!("`rbuild rm -f {name}` kills it first")),
+            Self::VolumeInUse { by, .. } => {
+                Some(format!("`rbuild rm {by}` removes the container first"))
+            }
             Self::NoCommand => Some("name a command after the image".to_owned()),
             Self::NotATerminal => Some("leave `-t` out to read from a pipe or a file".to_owned()),
             _ => None,

@@ -112,7 +112,8 @@ pub fn size(store: &Store, name: &str) -> Result<u64> {
     size_of(&files).map_err(Error::file("measure", files))
 }
 
-fn size_of(folder: &Path) -> io::Result<u64> {
+/// The bytes of the files in a folder.
+pub(crate) fn size_of(folder: &Path) -> io::Result<u64> {
     let mut size = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

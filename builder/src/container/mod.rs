@@ -7,6 +7,7 @@
 //! container is killed with it and the kernel frees lock and socket; whoever looks next writes
 //! down what happened, so that nothing is ever listed as running that does not run.
 
+mod archive;
 mod attach;
 mod changes;
 mod clients;
@@ -16,6 +17,7 @@ mod create;
 mod environment;
 mod error;
 mod exec;
+mod files;
 mod folder;
 mod host_files;
 mod inspect;
@@ -29,6 +31,7 @@ mod mounts;
 mod names;
 mod options;
 mod parse;
+mod processes;
 mod remove;
 #[cfg(test)]
 mod sample;
@@ -40,6 +43,7 @@ mod start;
 mod state;
 mod streams;
 mod terminal;
+mod tree;
 mod volumes;
 
 pub use attach::{Ended, Terminal};
@@ -50,13 +54,16 @@ pub use error::{Error, Result};
 pub use exec::{ExecOptions, exec};
 pub use inspect::inspect;
 pub(crate) use list::layers_in_use;
+pub use files::{CopyOptions, Place, copy, copy_from_tar, copy_to_tar};
 pub use list::{Listed, images_in_use, list, size};
 pub use log::LogStream;
 pub use logs::{LogOptions, logs};
 pub use options::{Device, ImageToRun, Mount, Network, Restart, RunOptions, Share, Source};
 pub use parse::{add_host, ulimit};
 pub use rbuild_runtime::{Limit, Resource, Signal, WindowSize};
+pub use processes::{ContainerProcess, processes};
 pub use remove::{prune, remove};
 pub use spawn::monitor_if_asked;
 pub use start::{attach, run, start, start_attached};
 pub use state::{State, Status};
+pub use volumes::{Volume, create_volume, remove_volume, volume_size, volumes};

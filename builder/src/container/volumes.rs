@@ -2,6 +2,8 @@
 //!
 //! A volume is the folder `volumes/<name>/_data` of the store.
 
+mod verbs;
+
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,12 +15,14 @@ use rbuild_runtime::{Mount as Mounted, MountSource};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use super::copy::copy_folder;
+use super::copy::{How, copy_folder};
 use super::error::{Error, Result};
 use super::folder::Record;
 use super::names::new_id;
 use super::options::{Mount, RunOptions, Source};
 use crate::image::ContainerConfig;
+
+pub use verbs::{Volume, create_volume, remove_volume, volume_size, volumes};
 
 const VOLUMES: &str = "volumes";
 const DATA: &str = "_data";
@@ -124,7 +128,8 @@ fn fill(store: &Store, record: &Record, target: &str, data: &Path) -> Result<()>
     };
     let to: OwnedFd =
         rustix::fs::openat(CWD, data, flags, Mode::empty()).map_err(Error::file("open", data))?;
-    copy_folder(from.as_fd(), to.as_fd()).map_err(Error::file("copy the image's files to", data))
+    copy_folder(from.as_fd(), to.as_fd(), How::default())
+        .map_err(Error::file("copy the image's files to", data))
 }
 
 /// Removes a volume with everything in it.

@@ -160,3 +160,83 @@ pub(crate) struct NamesArgs {
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 }
+
+/// What `rbuild rename` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenameArgs {
+    /// The container
+    pub(crate) container: String,
+    /// Its new name
+    pub(crate) name: String,
+}
+
+/// What `rbuild attach` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AttachArgs {
+    /// The container
+    pub(crate) container: String,
+    /// Send it no standard input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// Pass signals on to the container
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) sig_proxy: bool,
+    /// The keys that leave the container running
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+}
+
+/// What `rbuild cp` understands.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "rbuild cp [OPTIONS] CONTAINER:PATH PATH|-\n       \
+                            rbuild cp [OPTIONS] PATH|- CONTAINER:PATH")]
+pub(crate) struct CpArgs {
+    /// What is copied: a path, `CONTAINER:PATH`, or `-` for a tar on standard input
+    pub(crate) source: String,
+    /// Where to: a path, `CONTAINER:PATH`, or `-` for a tar on standard output
+    pub(crate) destination: String,
+    /// Keep the numbers of users and groups
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Copy what the source points at where it is a link
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Accepted for docker's sake
+    #[arg(short, long, hide = true)]
+    pub(crate) quiet: bool,
+}
+
+/// What `rbuild top` understands.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "rbuild top CONTAINER [OPTIONS OF ps]")]
+pub(crate) struct TopArgs {
+    /// The container, then options of `ps`
+    #[arg(
+        value_name = "CONTAINER [OPTIONS OF ps]",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) container_and_options: Vec<String>,
+}
+
+/// What `rbuild stats` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsArgs {
+    /// The containers; all that run where none is named
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+    /// Also containers that have stopped
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// `table`, `json` or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Measure once, and end
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Cut nothing short
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}

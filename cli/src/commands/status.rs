@@ -1,10 +1,10 @@
-//! `start`, `stop`, `kill`, `wait` and `rm`: the life of containers that are there.
+//! `start`, `stop`, `restart`, `kill`, `wait`, `attach`, `rename` and `rm`: the life of containers that are there.
 
 use rbuild::container::{self, Ended, Terminal};
 
 use super::signals::signal;
 use super::{DONE, Outcome, Session, each};
-use crate::args::{KillArgs, NamesArgs, RmArgs, StartArgs, StopArgs};
+use crate::args::{AttachArgs, KillArgs, NamesArgs, RenameArgs, RmArgs, StartArgs, StopArgs};
 use crate::failure::{Failure, exit_code};
 
 pub(super) fn start(args: &StartArgs, session: &Session) -> Outcome {
@@ -29,6 +29,29 @@ pub(super) fn stop(args: &StopArgs, session: &Session) -> Outcome {
         container::stop(&store, name, signal, args.timeout)?;
         Ok(format!("{name}\n"))
     })
+}
+
+pub(super) fn restart(args: &StopArgs, session: &Session) -> Outcome {
+    let store = session.store()?;
+    let signal = args.signal.as_deref().map(signal).transpose()?;
+    each(&args.containers, |name| {
+        container::restart(&store, name, signal, args.timeout)?;
+        Ok(format!("{name}\n"))
+    })
+}
+
+pub(super) fn attach(args: &AttachArgs, session: &Session) -> Outcome {
+    let terminal = Terminal {
+        input: !args.no_stdin,
+        detach_keys: args.detach_keys.clone(),
+        sig_proxy: args.sig_proxy,
+    };
+    Ok(code(container::attach(&session.store()?, &args.container, &terminal)?))
+}
+
+pub(super) fn rename(args: &RenameArgs, session: &Session) -> Outcome {
+    container::rename(&session.store()?, &args.container, &args.name)?;
+    Ok(DONE)
 }
 
 pub(super) fn kill(args: &KillArgs, session: &Session) -> Outcome {

@@ -1,0 +1,165 @@
+//! `volume`: the volumes of the store.
+
+use std::collections::BTreeMap;
+
+use rbuild::container::{self, Volume};
+use serde_json::{Value, json};
+
+use super::images::has_label;
+use super::{DONE, Outcome, Session, confirm, each, filters, print};
+use crate::args::{
+    VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs, VolumeRmArgs, Volumes,
+};
+use crate::failure::Failure;
+use crate::format::Format;
+use crate::table::size;
+
+const TABLE: &str = "table {{.Driver}}\t{{.Name}}";
+const DRIVER: &str = "local";
+
+pub(super) fn run(verb: &Volumes, session: &Session) -> Outcome {
+    match verb {
+        Volumes::Create(args) => create(args, session),
+        Volumes::Ls(args) => ls(args, session),
+        Volumes::Inspect(args) => inspect(args, session),
+        Volumes::Rm(args) => rm(args, session),
+        Volumes::Prune(args) => prune(args, session),
+    }
+}
+
+fn create(args: &VolumeCreateArgs, session: &Session) -> Outcome {
+    if args.driver != DRIVER {
+        let message = format!("there is no volume driver `{}`", args.driver);
+        return Err(Failure::usage(message).hint("the only driver is `local`"));
+    }
+    let labels: BTreeMap<_, _> = args
+        .label
+        .iter()
+        .map(|label| (label.name.clone(), label.value.clone().unwrap_or_default()))
+        .collect();
+    let name = container::create_volume(&session.store()?, args.name.as_deref(), labels)?;
+    print(&format!("{name}\n"))?;
+    Ok(DONE)
+}
+
+fn ls(args: &VolumeLsArgs, session: &Session) -> Outcome {
+    let mut volumes = container::volumes(&session.store()?)?;
+    for (key, value) in filters(&args.filter)? {
+        match key {
+            "dangling" => {
+                let wanted = matches!(value, "true" | "1");
+                volumes.retain(|volume| volume.users.is_empty() == wanted);
+            }
+            "name" => volumes.retain(|volume| volume.name.contains(value)),
+            "label" => volumes.retain(|volume| has_label(&volume.labels, value)),
+            "driver" => volumes.retain(|_| value == DRIVER),
+            _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
+        }
+    }
+    if args.quiet && args.format.is_none() {
+        print(&volumes.iter().map(|volume| format!("{}\n", volume.name)).collect::<String>())?;
+        return Ok(DONE);
+    }
+    let rows: Vec<Value> = volumes.iter().map(row).collect();
+    let format = args.format.as_deref().filter(|format| *format != "table").unwrap_or(TABLE);
+    print(&Format::parse(format)?.rows(&titles(), &rows)?)?;
+    Ok(DONE)
+}
+
+fn inspect(args: &VolumeInspectArgs, session: &Session) -> Outcome {
+    let all = container::volumes(&session.store()?)?;
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let mut found = Vec::new();
+    for name in &args.volumes {
+        let volume = all.iter().find(|volume| volume.name == *name);
+        let volume = volume.ok_or_else(|| container::Error::NoVolume(name.clone()))?;
+        found.push(described(volume));
+    }
+    match format {
+        Some(format) => {
+            for value in &found {
+                print(&(format.one(value)? + "\n"))?;
+            }
+        }
+        None => print(&format!("{:#}\n", Value::Array(found)))?,
+    }
+    Ok(DONE)
+}
+
+fn rm(args: &VolumeRmArgs, session: &Session) -> Outcome {
+    let store = session.store()?;
+    each(&args.volumes, |name| match container::remove_volume(&store, name) {
+        Err(container::Error::NoVolume(_)) if args.force => Ok(String::new()),
+        removed => Ok(removed.map(|()| format!("{name}\n"))?),
+    })
+}
+
+fn prune(args: &VolumePruneArgs, session: &Session) -> Outcome {
+    let filters = filters(&args.filter)?;
+    let typed_all = filters.contains(&("all", "true")) || filters.contains(&("all", "1"));
+    let all = args.all || typed_all;
+    let which = if all { "all volumes" } else { "all volumes without a name" };
+    let question = format!("WARNING! This will remove {which} that no container uses. Continue?");
+    if !args.force && !confirm(&question) {
+        return Ok(DONE);
+    }
+    let store = session.store()?;
+    let mut removed = String::new();
+    let mut bytes = 0;
+    for volume in container::volumes(&store)? {
+        let matches = filters.iter().try_fold(true, |so_far, (key, value)| match *key {
+            "all" => Ok(so_far),
+            "label" => Ok(so_far && has_label(&volume.labels, value)),
+            "label!" => Ok(so_far && !has_label(&volume.labels, value)),
+            _ => Err(Failure::usage(format!("there is no filter `{key}`"))),
+        })?;
+        if !matches || !volume.users.is_empty() || !(all || volume.is_anonymous()) {
+            continue;
+        }
+        bytes += container::volume_size(&volume)?;
+        container::remove_volume(&store, &volume.name)?;
+        removed += &format!("{}\n", volume.name);
+    }
+    if !removed.is_empty() {
+        print(&format!("Deleted Volumes:\n{removed}\n"))?;
+    }
+    print(&format!("Total reclaimed space: {}\n", size(bytes)))?;
+    Ok(DONE)
+}
+
+fn row(volume: &Volume) -> Value {
+    let labels: Vec<_> =
+        volume.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    json!({
+        "Availability": "N/A",
+        "Driver": DRIVER,
+        "Group": "N/A",
+        "Labels": labels.join(","),
+        "Links": "N/A",
+        "Mountpoint": volume.path,
+        "Name": volume.name,
+        "Scope": "local",
+        "Size": "N/A",
+        "Status": "N/A",
+    })
+}
+
+fn titles() -> Value {
+    json!({
+        "Driver": "DRIVER", "Name": "VOLUME NAME", "Labels": "LABELS", "Scope": "SCOPE",
+        "Mountpoint": "MOUNTPOINT", "Size": "SIZE", "Links": "LINKS",
+        "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS",
+    })
+}
+
+fn described(volume: &Volume) -> Value {
+    json!({
+        "CreatedAt": volume.created,
+        "Driver": DRIVER,
+        "Labels": volume.labels,
+        "Mountpoint": volume.path,
+        "Name": volume.name,
+        "Options": {},
+        "Scope": "local",
+    })
+}
