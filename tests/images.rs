@@ -160,3 +160,87 @@ fn pruning_removes_what_has_no_name() {
     home.builds("app", "FROM busybox\nRUN echo new >/made\nCMD [\"cat\", \"/made\"]\n").ok();
     assert_eq!(home.types("rbuild run --rm app").ok(), "new");
 }
+
+#[test]
+fn images_are_listed_by_what_they_are() {
+    let home = home();
+    home.builds("old", "FROM busybox\nLABEL kind=a\nENV O=1\n").ok();
+    home.builds("team/new", "FROM busybox\nLABEL kind=b\nRUN echo >/new\n").ok();
+    let listed = |filter: &str| {
+        let line = format!("rbuild images --format '{{{{.Repository}}}}' {filter} | sort");
+        home.types(&line).ok().replace('\n', " ")
+    };
+    assert_eq!(listed("-f label=kind=a"), "old");
+    assert_eq!(listed("-f label=kind"), "old team/new");
+    assert_eq!(listed("-f label=kind -f label=kind=b"), "team/new", "all labels count");
+    assert_eq!(listed("-f reference=old -f reference='*/new'"), "old team/new");
+    assert_eq!(listed("-f since=old"), "team/new");
+    assert_eq!(listed("-f before=team/new"), "old");
+    assert_eq!(listed("-f until=24h"), "old", "it is as old as its base");
+    assert_eq!(listed("-f dangling=true"), "");
+    assert_eq!(listed("team/new"), "team/new");
+    let error = home.types("rbuild images -f colour=red").fails(2);
+    assert!(error.contains("colour"), "{error}");
+    let digests = home.types("rbuild image ls --digests --no-trunc").ok();
+    assert!(digests.starts_with("REPOSITORY   TAG       DIGEST"), "{digests}");
+    // As in docker's scripts: it is told, and does no harm.
+    let ran = home.types("rbuild rmi -f nothing-here old");
+    assert!(ran.code == 0 && ran.stderr.contains("nothing-here"), "{ran}");
+    assert!(ran.stdout.contains("Untagged: old:latest"), "{ran}");
+    let template = "'{{.Config.Entrypoint}} {{json .Config.Labels}}'";
+    let shown = home.types(&format!("rbuild image inspect -f {template} team/new")).ok();
+    assert_eq!(shown, "<no value> {\"kind\":\"b\"}");
+}
+
+#[test]
+fn history_has_times_and_sizes_for_programs_too() {
+    let home = built("app");
+    let line = "rbuild history -H=false --format '{{.CreatedSince}} {{.Size}}' app | head -1";
+    let (time, size) = {
+        let line = home.types(line).ok();
+        let (time, size) = line.split_once(' ').unwrap();
+        (time.to_owned(), size.to_owned())
+    };
+    assert!(time.contains('T') && size.parse::<u64>().is_ok(), "{time} {size}");
+    let ids = home.types("rbuild history -q --no-trunc app").ok();
+    assert!(ids.starts_with("sha256:") && ids.ends_with("<missing>"), "{ids}");
+}
+
+#[test]
+fn a_repository_is_saved_with_all_of_its_tags() {
+    let home = built("app");
+    home.types("rbuild tag app app:2 && rbuild save app | gzip >app.tar.gz").ok();
+    home.types("rbuild rmi app:latest app:2").ok();
+    let said = home.types("rbuild load -i app.tar.gz").ok();
+    assert!(said.contains("Loaded image: app:latest") && said.contains("app:2"), "{said}");
+    home.types("rbuild save -o one.tar app:2 && rbuild rmi app:latest app:2").ok();
+    for compress in ["xz -1", "zstd -q"] {
+        home.types(&format!("{compress} -kc one.tar >one && rbuild load -q -i one")).ok();
+        assert_eq!(home.types("rbuild run --rm app:2").ok(), "made", "{compress}");
+        home.types("rbuild rmi app:2").ok();
+    }
+}
+
+#[test]
+fn files_become_an_image() {
+    let home = built("app");
+    home.types("rbuild run --name box app true").ok();
+    home.types("rbuild -o files app && tar -C files -cf files.tar .").ok();
+    let line = "rbuild import -c 'CMD [\"cat\", \"/made\"]' -c 'ENV A=1' -m told files.tar flat:1";
+    let id = home.types(line).ok();
+    assert_eq!(home.types("rbuild run --rm flat:1").ok(), "made");
+    assert_eq!(home.types("rbuild images -q --no-trunc flat").ok(), id);
+    assert_eq!(home.types("rbuild history --format '{{.Comment}}' flat:1").ok(), "told");
+    let env = home.types("rbuild run --rm flat:1 env").ok();
+    assert!(env.contains("A=1"), "{env}");
+    // From a pipe, compressed, for another platform, without a name.
+    let line = "gzip -c files.tar | rbuild import --platform linux/arm64 -";
+    let id = home.types(line).ok();
+    let format = "'{{.Architecture}} {{len .RootFS.Layers}} {{json .Config.Cmd}}'";
+    let shown = home.types(&format!("rbuild image inspect -f {format} {id}")).ok();
+    assert_eq!(shown, "arm64 1 null");
+    let error = home.types("rbuild import -c 'RUN true' files.tar").fails(1);
+    assert!(error.contains("RUN true"), "{error}");
+    home.types("rbuild import -c 'CMD' -c 'FROM x' files.tar").fails(1);
+    home.types("echo no tar | rbuild import -").fails(3);
+}

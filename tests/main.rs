@@ -11,6 +11,8 @@ mod alias;
 mod architecture;
 /// Archives of images, read by others' eyes.
 mod archives;
+/// What is attested of images.
+mod attest;
 /// What an instruction does to the image.
 mod build;
 /// What is done again, and what is not.
@@ -23,14 +25,20 @@ mod conformance;
 mod containers;
 /// A builder that is killed, and a disk that is full.
 mod crash;
+/// What differs between images, and between builds of the same.
+mod diff;
 /// A build that fails, and what is said of it.
 mod failure;
 /// Images in the store and at registries.
 mod images;
+/// Limits on what containers use.
+mod limits;
 /// When a registry is asked what a name stands for.
 mod lookup;
 /// What RUN finds mounted and lent.
 mod mounts;
+/// Images that leave the store, read by programs of others.
+mod outputs;
 /// What the design of the solver promises.
 mod properties;
 /// What is read of a context.

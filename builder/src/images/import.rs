@@ -137,10 +137,16 @@ fn changed(changes: &[String], platform: &Platform) -> Result<ContainerConfig> {
                 | Instruction::Shell(_)
         )
     };
+    let of = |span, text: &str| {
+        let message = format!("`{text}` is no change of an image's config");
+        wrong(vec![Diagnostic::error(span, message)])
+    };
+    if let Some(stage) = tree.stages.get(1) {
+        return Err(of(stage.from.span, &stage.from.text));
+    }
     let all = tree.stages.iter().flat_map(|stage| &stage.instructions);
-    if let Some(wrong_one) = all.filter(|it| refused(&it.value)).next() {
-        let message = format!("`{}` is no change of an image's config", wrong_one.text);
-        return Err(wrong(vec![Diagnostic::error(wrong_one.span, message)]));
+    if let Some(instruction) = all.into_iter().find(|it| refused(&it.value)) {
+        return Err(of(instruction.span, &instruction.text));
     }
     let request = Request { platform: platform.clone(), ..Request::new() };
     let lowered = lower::lower(&tree, &request, &std::collections::BTreeMap::new())
