@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbuild_cache::{Claim, Digest, Store, User};
-use rbuild_solver::{Event, Events};
+use rbuild_solver::{Event, Events, What};
 use tokio::sync::Semaphore;
 
 use crate::attest::Attest;
@@ -31,6 +31,7 @@ use crate::registries::Registries;
 use crate::remote::{Remotes, Versions};
 use crate::report::{Recorder, Report};
 use crate::secret::{SecretSource, Secrets};
+use crate::settle::Stay;
 use crate::share::{CacheFrom, CacheTo};
 use crate::source::{self, Lookup};
 use crate::space::{self, Cap};
@@ -420,20 +421,35 @@ impl Build {
     /// Reads what a build starts from.
     async fn start(mut self, store: &Store, recorder: &Recorder) -> Result<Run> {
         let (recorder, listener) = (recorder.clone(), self.listener.clone());
+        let noted = recorder.clone();
         let events = Events::new(move |event| {
-            recorder.note(&event);
+            noted.note(&event);
             if let Some(listener) = &listener {
                 listener(event);
             }
         });
-        let visit = store.enter().map_err(Error::store("say that a build uses the store"))?;
+        let stay = Stay::begin(store).map_err(Error::store("say that a build uses the store"))?;
         let cap = self.cache_max.map(|max| Arc::new(Cap::new(max)));
         self.registries = self.with_buckets();
         let names = self.names()?;
         let remotes = self.remotes(store, &events);
         let prepared = self.prepare(&remotes).await?;
+        for text in stay.warnings() {
+            events.emit(prepared.definition, What::Warning { text });
+        }
         let (store, ran) = (store.clone(), Arc::default());
-        Ok(Run { build: self, store, events, remotes, prepared, names, ran, cap, _visit: visit })
+        Ok(Run {
+            build: self,
+            store,
+            events,
+            remotes,
+            prepared,
+            names,
+            ran,
+            recorder,
+            cap,
+            _stay: stay,
+        })
     }
 
     /// What fetches the sources that are elsewhere.

@@ -423,11 +423,20 @@ impl Error {
             Self::Registry { source, .. } => source.hint().map(str::to_owned),
             Self::Git { reason, .. } => git_hint(reason).map(str::to_owned),
             Self::Container(source) => source.hint(),
+            error if error.damaged_blob().is_some() => Some(
+                "`rbuild cache verify` looks for more that is damaged; the disk may be failing"
+                    .to_owned(),
+            ),
             error if says_full(error) => {
                 Some("the disk is full: `rbuild cache prune` makes space".to_owned())
             }
             _ => None,
         }
+    }
+
+    /// The blob of the store whose damage is the cause.
+    pub(crate) fn damaged_blob(&self) -> Option<&rbuild_cache::Digest> {
+        rbuild_cache::Error::damaged_blob(self)
     }
 
     /// The Dockerfile and the place in it that the error is about.

@@ -6,13 +6,14 @@ mod transfer;
 use std::collections::{BTreeMap, HashSet};
 
 use rbuild_cache::images::UNNAMED;
-use rbuild_cache::{Digest, ImageEntry, Layer, Store, Visit};
+use rbuild_cache::{Digest, ImageEntry, Layer, Store};
 use rbuild_registry::Reference;
 
 use crate::error::{Error, Result};
 pub use crate::export::push::{PushedImage, PushedLayer};
 use crate::image::ImageConfig;
 use crate::platform::Platform;
+use crate::settle::Stay;
 use crate::source;
 
 pub use import::{Import, import, import_url};
@@ -269,6 +270,6 @@ pub fn remove(
 }
 
 /// Says that this process uses the store: nothing of what it uses is removed meanwhile.
-fn enter(store: &Store) -> Result<Visit> {
-    store.enter().map_err(Error::store("say that the store is in use"))
+fn enter(store: &Store) -> Result<Stay> {
+    Stay::begin(store).map_err(Error::store("say that the store is in use"))
 }

@@ -28,6 +28,7 @@ mod error;
 mod export;
 pub mod image;
 pub mod images;
+pub mod imagetools;
 mod layout;
 mod load;
 pub mod lower;
@@ -37,6 +38,7 @@ pub mod registries;
 mod remote;
 pub mod report;
 mod secret;
+mod settle;
 mod share;
 mod source;
 pub mod space;
@@ -61,6 +63,7 @@ pub use rbuild_solver::op::Network;
 pub use rbuild_solver::{CachedBy, Change, Event, Events, FileChange, Miss, StepId, Stream, What};
 pub use registries::{Access, Actions, Bucket, Credential, Mirror, Registries};
 pub use secret::SecretSource;
+pub use settle::settle_if_asked;
 pub use share::{ActionsCache, CacheFrom, CacheMode, CacheMounts, CachePlace, CacheTo, S3Cache};
 pub use source::{Lookup, ResolvedImage};
 pub use ssh::SshSource;
@@ -76,6 +79,7 @@ pub use ssh::SshSource;
 pub fn main<T>(future: impl Future<Output = T>) -> T {
     init_if_asked();
     container::monitor_if_asked();
+    settle_if_asked();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

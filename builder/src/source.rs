@@ -167,7 +167,10 @@ fn remembered(store: &Store, full: &str, platform: &Platform) -> Result<Option<R
     let memo = memo.map_err(Error::store(format!("look up `{full}`")))?;
     // It is no more than a memory: a part of it may have been cleared away.
     let memo = memo.filter(|entry| store.has_blob(&entry.config));
-    memo.map(|entry| resolved(store, full, entry)).transpose()
+    match memo.map(|entry| resolved(store, full, entry)).transpose() {
+        Err(error) if error.damaged_blob().is_some() => Ok(None),
+        memo => memo,
+    }
 }
 
 fn resolved(store: &Store, full: &str, entry: ImageEntry) -> Result<ResolvedImage> {
@@ -242,7 +245,10 @@ fn known_config(store: &Store, digest: &str) -> Result<Option<Vec<u8>>> {
     let Some(digest) = digest.parse().ok().filter(|digest| store.has_blob(digest)) else {
         return Ok(None);
     };
-    let bytes = store.read_blob(&digest, CONFIG_LIMIT);
+    let bytes = match store.read_blob(&digest, CONFIG_LIMIT) {
+        Err(rbuild_cache::Error::DamagedBlob(_)) => return Ok(None),
+        bytes => bytes,
+    };
     bytes.map(Some).map_err(Error::store(format!("read the image config {digest}")))
 }
 

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -270,6 +271,7 @@ impl StagedLayer {
         self.store.uses(&Item::Layer(self.id));
         fs::rename(&self.folder, &place).map_err(Error::file("rename into", &place))?;
         self.committed = true;
+        self.store.has_new_layers().store(true, Ordering::Relaxed);
         Ok(self.id)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,13 @@ pub(crate) const LOCKS: &str = "locks";
 pub struct Lock {
     // Closing it frees the lock.
     file: File,
+}
+
+impl Lock {
+    /// A descriptor that holds the lock as well, for another process.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
+    }
 }
 
 impl Drop for Lock {

@@ -16,7 +16,9 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
@@ -26,6 +28,7 @@ use crate::id::{Digest, LayerId};
 use crate::images::UNNAMED;
 use crate::item::Item;
 use crate::layers::{DIFF_ID, RECORD};
+use crate::lock::Lock;
 use crate::snapshot::{Layer, Record};
 use crate::store::{Store, make_folder, read_json};
 
@@ -79,23 +82,31 @@ impl Left {
 }
 
 impl Store {
-    /// Whether what is in the store outlasts the machine's power, so that it has to be settled.
-    pub fn is_lasting(&self) -> bool {
-        const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
-        rustix::fs::statfs(self.root()).is_ok_and(|disk| {
-            // The types of tmpfs and ramfs.
-            !IN_MEMORY.contains(&i64::try_from(disk.f_type).unwrap_or(0))
-        })
+    /// The turn to wait for the disk, if this process has made layers and they are to outlast the
+    /// machine. None if another process has the turn already: it will see to all layers.
+    pub fn turn_to_settle(&self) -> Result<Option<Lock>> {
+        if self.has_new_layers().swap(false, Ordering::Relaxed) && self.is_lasting() {
+            return self.lock(NEXT);
+        }
+        Ok(None)
+    }
+
+    /// Whether the store's files are not only in memory.
+    fn is_lasting(&self) -> bool {
+        const TMPFS: i64 = 0x0102_1994;
+        const RAMFS: i64 = 0x8584_58f6;
+        let disk = rustix::fs::statfs(self.root());
+        let kind = disk.ok().and_then(|disk| i64::try_from(disk.f_type).ok());
+        kind.is_some_and(|kind| kind != TMPFS && kind != RAMFS)
     }
 
     /// Waits until the disk has all layers, and marks them; returns how many were marked.
     ///
-    /// The disk may be busy with other things, so nobody should wait for this. While one process
-    /// waits for the disk and another one is about to, which will do it for all, nothing is done.
-    pub fn settle(&self) -> Result<usize> {
-        let Some(next) = self.lock(NEXT)? else { return Ok(0) };
+    /// The disk may be busy with other things, so nobody should wait for this. The `turn` is given
+    /// up when the last one to have had it is done: who comes then has made layers in between.
+    pub fn settle(&self, turn: OwnedFd) -> Result<usize> {
         let _alone = self.lock_wait(SETTLING, |_| {})?;
-        drop(next);
+        drop(turn);
         let layers = self.unsettled()?;
         if layers.is_empty() {
             return Ok(0);

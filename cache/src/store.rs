@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
@@ -43,6 +44,8 @@ struct Inner {
     presence: Presence,
     /// Nothing is in doubt any more since the last start of the machine.
     is_recovered: OnceLock<()>,
+    /// This process has made layers for which nobody waits for the disk yet.
+    has_new_layers: AtomicBool,
     root: Root,
 }
 
@@ -85,6 +88,7 @@ impl Store {
             unpacking: Turns::default(),
             presence: Presence::default(),
             is_recovered: OnceLock::new(),
+            has_new_layers: AtomicBool::new(false),
             root,
         });
         Self { inner, imported: Arc::default() }
@@ -130,6 +134,11 @@ impl Store {
     /// Whether this process has seen to what a start of the machine leaves in doubt.
     pub(crate) fn is_recovered(&self) -> &OnceLock<()> {
         &self.inner.is_recovered
+    }
+
+    /// Whether this process has made layers for which nobody waits for the disk yet.
+    pub(crate) fn has_new_layers(&self) -> &AtomicBool {
+        &self.inner.has_new_layers
     }
 
     /// A folder of the store, made if it is missing.

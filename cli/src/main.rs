@@ -22,9 +22,10 @@ use config::Config;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    // Both may find that this process was started to be something else, and never return.
+    // Each may find that this process was started to be something else, and never return.
     rbuild::init_if_asked();
     rbuild::container::monitor_if_asked();
+    rbuild::settle_if_asked();
     ExitCode::from(run(std::env::args_os().collect()))
 }
 

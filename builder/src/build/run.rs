@@ -1,11 +1,11 @@
 //! The road of one build: images resolved, graph made and solved, result exported.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use rbuild_cache::{Digest, Layer, Store, Visit};
+use rbuild_cache::{Digest, Layer, Store};
 use rbuild_solver::op::Source;
 use rbuild_solver::{Events, Mode, Solver, StepId, What};
 use tokio::sync::Semaphore;
@@ -22,7 +22,8 @@ use crate::layout;
 use crate::lower::{self, CONTEXT, Epoch, Lowered, NamedContext, Request, Wanted};
 use crate::platform::Platform;
 use crate::remote::Remotes;
-use crate::report::Report;
+use crate::report::{Recorder, Report, secrets};
+use crate::settle::Stay;
 use crate::share::{Found, Solved, chunks, imported};
 use crate::source::ResolvedImage;
 use crate::space::Cap;
@@ -40,10 +41,12 @@ pub(super) struct Run {
     pub(super) names: Vec<String>,
     /// Whether any step had to run.
     pub(super) ran: Arc<AtomicBool>,
+    /// What is told of it afterwards.
+    pub(super) recorder: Recorder,
     /// How much the store may take.
     pub(super) cap: Option<Arc<Cap>>,
     /// Nothing that this build uses is removed meanwhile.
-    pub(super) _visit: Visit,
+    pub(super) _stay: Stay,
 }
 
 impl Run {
@@ -197,15 +200,20 @@ impl Run {
     ) -> Result<Solved> {
         let folders = self.folders(lowered).await?;
         self.forget_caches(lowered).await?;
-        let (mut world, bases) = self.world(lowered, resolved, folders);
+        let (mut world, shown) = self.world(lowered, resolved, folders);
+        let bases = resolved.values().flat_map(|image| image.entry.layers.iter().cloned());
+        let bases: HashSet<Layer> = bases.collect();
         let fresh = caches::fresh(&lowered.graph);
         world.mounts = chunks(&found);
         world.mounts.retain(|name, _| !fresh.iter().any(|id| name.starts_with(id)));
+        let early = self.early(lowered, &bases);
+        world.early.clone_from(&early);
         let world = Arc::new(world);
         let worker = Arc::new(LocalWorker(world.clone()));
         let layers: HashMap<Digest, Layer> = resolved.values().flat_map(layers_of).collect();
         // What was found elsewhere of any step is to be known here from now on.
-        let lists = !self.exports().is_empty() || !found.is_empty();
+        let has_secrets = secrets::are_mounted(&lowered.graph);
+        let lists = !self.exports().is_empty() || !found.is_empty() || has_secrets;
         let store = self.store.clone().importing(imported(found, &layers));
         let solver = Solver::new(store, worker);
         let (graph, events) = (&lowered.graph, &self.events);
@@ -216,13 +224,16 @@ impl Run {
             let results = solver.solve_all(graph, &targets, Mode::Build, events).await;
             results.map(|results| (results, Vec::new()))
         };
-        for step in bases {
+        for step in shown {
             world.end_base(step);
         }
         let (results, used) = solved.map_err(|error| self.failed(lowered, error))?;
-        let bases = resolved.values().flat_map(|image| image.entry.layers.iter().cloned());
+        if has_secrets {
+            let (store, secrets, graph) = (&self.store, &self.build.secrets, &lowered.graph);
+            self.recorder.note_secrets(secrets::changed(store, secrets, graph, &used));
+        }
         let snapshots = results.iter().map(|outputs| outputs[0].clone()).collect();
-        Ok(Solved { snapshots, used, bases: bases.collect(), graph: lowered.graph.clone() })
+        Ok(Solved { snapshots, used, bases, graph: lowered.graph.clone(), early })
     }
 
     /// Takes away the caches of the steps that are to run as if for the first time.
@@ -268,6 +279,7 @@ impl Run {
             wanted: self.build.outputs.clone(),
             ran: self.ran.clone(),
             cap: self.cap.clone(),
+            early: None,
         };
         (world, steps)
     }

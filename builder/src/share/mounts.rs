@@ -104,8 +104,9 @@ impl Read for Chunks<'_> {
             }
             let Some(chunk) = self.left.next() else { return Ok(0) };
             let file = self.store.open_blob(&chunk.digest).map_err(io::Error::other)?;
-            // No chunk is longer when it is plain, whatever else it may be.
-            let plain = zstd::stream::read::Decoder::new(file)?.take(LARGEST as u64);
+            // No chunk is longer when it is plain, whatever else it may be. One byte more, so that
+            // its end is read, where a damaged one is told.
+            let plain = zstd::stream::read::Decoder::new(file)?.take(LARGEST as u64 + 1);
             self.open = Some(Box::new(plain));
         }
     }

@@ -62,7 +62,15 @@ async fn unpacked(
         return Ok(());
     }
     let _slot = registries.unpacking().await;
-    get(store, registries, blob, Some(*diff_id), listener).await
+    let got = get(store, registries, blob, Some(*diff_id), listener).await;
+    match got {
+        // It is set aside by now, and can be fetched once more.
+        Err(error) if blob.from.is_some() && error.damaged_blob() == Some(&blob.digest) => {
+            tracing::warn!(%error, "a blob is fetched again");
+            get(store, registries, blob, Some(*diff_id), listener).await
+        }
+        got => got,
+    }
 }
 
 /// Sees to it that the compressed bytes of a layer are in the store.
@@ -109,7 +117,14 @@ async fn get(
     let (store, blob) = (store.clone(), blob.clone());
     blocking(move || {
         let file = store.open_blob(&blob.digest).map_err(Error::store(unpacking(&blob)))?;
-        unpack(&store, diff_id, &blob, file)
+        unpack(&store, diff_id, &blob, file).map_err(|error| {
+            // What is wrong with its contents may come of a blob that is damaged.
+            store
+                .check_blob(&blob.digest)
+                .map_err(Error::store(unpacking(&blob)))
+                .err()
+                .unwrap_or(error)
+        })
     })
     .await
 }
@@ -302,7 +317,7 @@ pub(crate) fn plain(
 }
 
 /// Waits, on a thread of its own, until no other task or process works on the same thing.
-async fn lock(store: &Store, name: String) -> Result<Lock> {
+pub(crate) async fn lock(store: &Store, name: String) -> Result<Lock> {
     let store = store.clone();
     blocking(move || {
         store.lock_wait(&name, |_| {}).map_err(Error::store(format!("wait for the {name}")))

@@ -49,21 +49,53 @@ fn a_layer_without_a_mark_stays_only_where_its_digest_is_known() {
     assert_eq!(fate(false, false, None), Fate::Goes);
 }
 
+/// Waits for the disk, which in a test of this crate is in memory or not.
+fn settle(store: &Store) -> usize {
+    let turn = store.lock(NEXT).unwrap().expect("nobody else settles");
+    store.settle(turn.share().unwrap()).unwrap()
+}
+
 #[test]
 fn what_is_settled_is_marked_once() {
     let (store, layers) = sample();
     assert!(layers.iter().all(|layer| !marked(&store, layer)));
     let staged = store.stage().unwrap();
-    assert_eq!(store.settle().unwrap(), 3);
+    assert_eq!(settle(&store), 3);
     assert!(layers.iter().all(|layer| marked(&store, layer)));
-    assert_eq!(store.settle().unwrap(), 0);
+    assert_eq!(settle(&store), 0);
     let late = staged.commit(None).unwrap();
-    // Another process waits for the disk already, and will look for layers after that.
-    let next = store.lock(NEXT).unwrap();
-    assert_eq!(store.settle().unwrap(), 0);
-    drop(next);
     assert!(!marked(&store, &late));
-    assert_eq!(store.settle().unwrap(), 1);
+    assert_eq!(settle(&store), 1);
+}
+
+#[test]
+fn a_turn_is_given_up_when_it_has_come() {
+    let (store, _) = sample();
+    let before = store.lock(SETTLING).unwrap();
+    let turn = store.lock(NEXT).unwrap().unwrap();
+    let shared = turn.share().unwrap();
+    drop(turn);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.settle(shared).unwrap());
+        assert!(store.lock(NEXT).unwrap().is_none(), "the one that waits has it");
+        drop(before);
+        assert_eq!(waiting.join().unwrap(), 3);
+    });
+    assert!(store.lock(NEXT).unwrap().is_some());
+}
+
+#[test]
+fn only_who_has_made_layers_asks_for_a_turn() {
+    let store = Store::temporary().unwrap();
+    assert!(store.turn_to_settle().unwrap().is_none());
+    make(&store, 1, 1, &[]);
+    assert!(store.has_new_layers().load(Ordering::Relaxed));
+    assert_eq!(store.turn_to_settle().unwrap().is_some(), store.is_lasting());
+    assert!(store.turn_to_settle().unwrap().is_none());
+    let memory = crate::store::tests::small_disk();
+    let memory = Store::open(crate::store::tests::path_of(&memory)).unwrap();
+    make(&memory, 1, 1, &[]);
+    assert!(memory.turn_to_settle().unwrap().is_none(), "nothing there outlasts the machine");
 }
 
 #[test]
@@ -136,7 +168,7 @@ fn layers_that_cannot_be_compared_go() {
 #[test]
 fn a_note_that_is_torn_is_none() {
     let (store, [one, ..]) = sample();
-    store.settle().unwrap();
+    settle(&store);
     let digest = store.diff_id(&one).unwrap();
     let note = store.layer_folder(id(&one)).join(DIFF_ID);
     fs::write(&note, "").unwrap();
