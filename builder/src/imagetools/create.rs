@@ -186,8 +186,11 @@ impl Create {
             let platform = platform(part).and_then(|text| text.parse::<Platform>().ok());
             platform.is_some_and(|platform| self.platforms.contains(&platform))
         };
-        let kept: Vec<String> =
-            parts.iter().filter(|part| is_wanted(part)).map(|it| text(it, "digest").into()).collect();
+        let kept: Vec<String> = parts
+            .iter()
+            .filter(|part| is_wanted(part))
+            .map(|it| text(it, "digest").into())
+            .collect();
         let is_about = |part: &Value| {
             let about = part["annotations"][ABOUT].as_str();
             about.is_some_and(|about| kept.iter().any(|digest| digest == about))
@@ -226,12 +229,10 @@ fn add(known: &mut Value, other: Value) {
 fn index(manifests: Vec<Value>, annotations: &[Annotation]) -> (Vec<u8>, String) {
     let is_docker = |it: &Value| text(it, "mediaType").starts_with("application/vnd.docker.");
     let own = annotations.iter().filter(|it| it.on == Annotated::Index);
-    let own: Map<String, Value> =
-        own.map(|it| (it.key.clone(), it.value.clone().into())).collect();
+    let own: Map<String, Value> = own.map(|it| (it.key.clone(), it.value.clone().into())).collect();
     let docker = own.is_empty() && manifests.iter().all(is_docker);
     let media_type = named(INDEX, docker);
-    let mut index =
-        json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+    let mut index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
     if !own.is_empty() {
         index["annotations"] = own.into();
     }
@@ -251,7 +252,8 @@ async fn source(client: &Client, reference: &Reference) -> Result<Source> {
     if !manifest.is_index() {
         let (digest, size) = described(reference, &document["config"])?;
         let config = client.config(reference, &digest, size).await;
-        let config = config.map_err(Error::registry(format!("read the config of `{reference}`")))?;
+        let config =
+            config.map_err(Error::registry(format!("read the config of `{reference}`")))?;
         if let Ok(config) = serde_json::from_slice::<Value>(&config)
             && let Some(platform) = platform_of(&config)
         {
@@ -346,8 +348,10 @@ mod tests {
         let create = Create::default();
         let mut noted = part('a', "linux/amd64");
         noted["annotations"] = json!({ "x": "1" });
-        let sources = [index_of(&[part('a', "linux/amd64"), part('b', "linux/arm64")]),
-            source_of(json!({}), noted.clone())];
+        let sources = [
+            index_of(&[part('a', "linux/amd64"), part('b', "linux/arm64")]),
+            source_of(json!({}), noted.clone()),
+        ];
         let mut parts = Vec::new();
         let manifests = create.manifests(&sources, &mut parts).unwrap();
         assert_eq!(manifests, [noted, part('b', "linux/arm64")]);
@@ -359,7 +363,8 @@ mod tests {
         let mut about = part('c', "unknown/unknown");
         about["annotations"] = json!({ ABOUT: part('b', "x/y")["digest"] });
         let all = vec![part('a', "linux/amd64"), part('b', "linux/arm64"), about.clone()];
-        let mut create = Create { platforms: vec!["linux/arm64".parse().unwrap()], ..Create::default() };
+        let mut create =
+            Create { platforms: vec!["linux/arm64".parse().unwrap()], ..Create::default() };
         assert_eq!(create.wanted(all.clone()), [part('b', "linux/arm64"), about]);
         create.platforms = vec!["linux/s390x".parse().unwrap()];
         assert_eq!(create.wanted(all), Vec::<Value>::new());

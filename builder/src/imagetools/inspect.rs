@@ -69,9 +69,10 @@ impl Inspected {
     /// The full name of something that is listed.
     pub fn name_of(&self, descriptor: &Value) -> String {
         let named = self.reference.with_digest(text(descriptor, "digest"));
-        named.map_or_else(|_| self.name.clone(), |_| {
-            format!("{}@{}", self.name, text(descriptor, "digest"))
-        })
+        named.map_or_else(
+            |_| self.name.clone(),
+            |_| format!("{}@{}", self.name, text(descriptor, "digest")),
+        )
     }
 
     /// Fetches the manifest of something that is listed.
@@ -102,8 +103,9 @@ impl Inspected {
         }
         let by = |field: fn(&Details) -> &Value| {
             let known = all.iter().filter(|(_, details)| !field(details).is_null());
-            let known: Map<String, Value> =
-                known.map(|(platform, details)| (platform.clone(), field(details).clone())).collect();
+            let known: Map<String, Value> = known
+                .map(|(platform, details)| (platform.clone(), field(details).clone()))
+                .collect();
             if known.is_empty() { Value::Null } else { known.into() }
         };
         Ok(Details {
@@ -140,12 +142,7 @@ impl Inspected {
         Ok((platform.unwrap_or(digest), details))
     }
 
-    async fn attested(
-        &self,
-        client: &Client,
-        beside: &Value,
-        details: &mut Details,
-    ) -> Result<()> {
+    async fn attested(&self, client: &Client, beside: &Value, details: &mut Details) -> Result<()> {
         let reference = self.with_digest(&described(&self.reference, beside)?.0)?;
         let manifest = read(&reference, &fetch(client, &reference).await?.bytes)?;
         for layer in manifest["layers"].as_array().into_iter().flatten() {
@@ -154,7 +151,9 @@ impl Inspected {
                 kind if kind.starts_with("https://slsa.dev/provenance/") => {
                     (&mut details.provenance, "SLSA")
                 }
-                kind if kind.starts_with("https://spdx.dev/Document") => (&mut details.sbom, "SPDX"),
+                kind if kind.starts_with("https://spdx.dev/Document") => {
+                    (&mut details.sbom, "SPDX")
+                }
                 _ => continue,
             };
             let mut statement = self.blob(client, &reference, layer).await?;

@@ -26,7 +26,8 @@ async fn fetch(client: &Client, reference: &Reference) -> Result<Manifest> {
 
 /// Reads a document of a registry.
 fn read(reference: &Reference, bytes: &[u8]) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(Error::malformed(format!("the manifest of `{reference}`")))
+    serde_json::from_slice(bytes)
+        .map_err(Error::malformed(format!("the manifest of `{reference}`")))
 }
 
 /// What an index lists; nothing for a manifest.
