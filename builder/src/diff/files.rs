@@ -114,8 +114,10 @@ fn aspects(was: &Node, now: &Node, clamp: Option<i64>) -> Vec<Aspect> {
 
 /// Whether two files have the same data, whatever else differs.
 fn has_same_data(was: &Node, now: &Node) -> bool {
-    let (mode, uid, gid, xattrs) = (was.mode, was.uid, was.gid, was.xattrs.clone());
-    Node { mode, uid, gid, xattrs, ..now.clone() }.own_digest() == was.own_digest()
+    let mut now = now.clone();
+    (now.mode, now.uid, now.gid) = (was.mode, was.uid, was.gid);
+    now.xattrs.clone_from(&was.xattrs);
+    now.own_digest() == was.own_digest()
 }
 
 fn attributes(was: &Node, now: &Node) -> Vec<Aspect> {
