@@ -4,7 +4,7 @@
 //! in short sessions under a lock of our own, a damaged index is set aside and made again from the
 //! records beside the layers, and every row carries a checksum: a row in doubt is no row.
 
-mod seal;
+pub(crate) mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -133,6 +133,15 @@ impl Index {
 
     /// Reads the values of rows; a row that is missing or damaged has none.
     pub(crate) fn read(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.read_and(keys, |_| Ok(()))
+    }
+
+    /// Reads the values of rows, and goes on with them before anybody can change a row.
+    pub(crate) fn read_and(
+        &self,
+        keys: &[Vec<u8>],
+        then: impl Fn(&[Option<Vec<u8>>]) -> Result<()>,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
         if keys.is_empty() || self.shared.nothing_there() {
             return Ok(vec![None; keys.len()]);
         }
@@ -140,7 +149,9 @@ impl Index {
             let get = |key: &Vec<u8>| {
                 Ok(db.get(key)?.and_then(|value| Some(unseal(key, &value)?.to_vec())))
             };
-            keys.iter().map(get).collect()
+            let values: Vec<_> = keys.iter().map(get).collect::<Result<_, Failure>>()?;
+            then(&values)?;
+            Ok(values)
         })
     }
 
@@ -155,10 +166,18 @@ impl Index {
 
     /// Writes rows, which are on disk once the session is closed.
     pub(crate) fn write(&self, changes: &[Change]) -> Result<()> {
+        self.write_after(changes, || {})
+    }
+
+    /// Writes rows after something that is done while nobody else can change a row.
+    pub(crate) fn write_after(&self, changes: &[Change], first: impl Fn()) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.with(|db| put(db, changes))
+        self.with(|db| {
+            first();
+            put(db, changes)
+        })
     }
 
     /// Drops all rows and makes them again; returns how many there are.

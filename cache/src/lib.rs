@@ -27,6 +27,7 @@ pub mod partial;
 mod portable;
 #[cfg(test)]
 mod processes;
+mod recent;
 mod records;
 mod remove;
 mod results;

@@ -53,7 +53,7 @@ impl Store {
         self.index().write(&rows)
     }
 
-    fn is_here(&self, outputs: &Outputs) -> bool {
+    pub(crate) fn is_here(&self, outputs: &Outputs) -> bool {
         outputs.iter().flat_map(|snapshot| snapshot.layers.iter()).all(|layer| match layer {
             Layer::Made(_) => self.layer_path(layer).is_some(),
             Layer::Pulled { .. } => true,
@@ -63,14 +63,15 @@ impl Store {
 
     /// Remembers the result of a step under both of its keys.
     pub fn remember(&self, record: &Record) -> Result<()> {
-        self.index().write(&result_rows(record))
+        let keys = [record.definition, record.content];
+        self.index().write_after(&result_rows(record), || self.drop_recent(keys))
     }
 
     /// Forgets results, such as those whose layers are gone from a registry.
     pub fn forget(&self, keys: &[Key]) -> Result<()> {
         self.forget_imported(keys)?;
         let rows: Vec<Change> = keys.iter().map(|key| (result_row(key), None)).collect();
-        self.index().write(&rows)
+        self.index().write_after(&rows, || self.drop_recent(keys.iter().copied()))
     }
 
     /// Takes what was forgotten from other stores no more, unless they know another result.
@@ -161,7 +162,7 @@ fn row_of(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[kind], parts.concat().as_slice()].concat()
 }
 
-fn result_row(key: &Key) -> Vec<u8> {
+pub(crate) fn result_row(key: &Key) -> Vec<u8> {
     row_of(b'k', &[key.as_bytes()])
 }
 

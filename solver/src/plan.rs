@@ -136,7 +136,10 @@ impl Plan {
             let findable = asked.iter().copied().filter(|index| self.node(*index).is_findable());
             let findable: Vec<usize> = findable.collect();
             let keys: Vec<Key> = findable.iter().map(|at| self.node(*at).definition).collect();
-            for (index, outputs) in findable.into_iter().zip(store.find(&keys)?) {
+            // The targets of a build are likely to have been those of the last one.
+            let is_first = asked.iter().all(|index| self.targets.contains(index));
+            let found = if is_first { store.find_recent(&keys)? } else { store.find(&keys)? };
+            for (index, outputs) in findable.into_iter().zip(found) {
                 known[index] = outputs;
             }
             let unknown = asked.iter().filter(|index| known[**index].is_none());

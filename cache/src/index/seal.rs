@@ -1,12 +1,12 @@
 //! Checksums of rows: what a damaged file makes of a row is noticed.
 
 /// Puts the checksum of a row before its value.
-pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     [&checksum(key, value), value].concat()
 }
 
 /// The value of a row, unless something of the row has changed since it was sealed.
-pub(super) fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
     let (sum, value) = sealed.split_first_chunk::<8>()?;
     (*sum == checksum(key, value)).then_some(value)
 }
