@@ -2,6 +2,7 @@
 
 mod actions;
 mod bucket;
+mod early;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -58,3 +58,39 @@ fn why_tells_builds_of_other_files_apart() {
     assert!(one.contains("COPY <<E /one") && !one.contains("/two"), "{one}");
     home.types("rbuild why 7").fails(2);
 }
+
+#[test]
+fn why_tells_a_secret_that_changed_since() {
+    let home = home();
+    home.write(
+        "app/Dockerfile",
+        "FROM busybox\nRUN --mount=type=secret,id=npm test -e /run/secrets/npm; echo >/a\n\
+         RUN echo >/b\n",
+    );
+    let changed = |token: Option<&str>| {
+        let secret = token.map(|token| {
+            home.write("token", token);
+            "--secret id=npm,src=token"
+        });
+        home.types(&format!("rbuild -q {} app", secret.unwrap_or_default())).ok();
+        let report = home.types("rbuild why --format json").ok();
+        assert!(!report.contains("hunter"), "{report}");
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let steps = report["steps"].as_array().unwrap();
+        assert_eq!(steps[2]["changed_secrets"], Value::Array(Vec::new()));
+        (steps[1]["outcome"] == "ran", steps[1]["changed_secrets"][0] == "npm")
+    };
+    let (ran, is_other) = ((true, false), (false, true));
+    assert_eq!(changed(Some("hunter2")), ran);
+    assert_eq!(changed(Some("hunter2")), (false, false));
+    // It is compared with what the step saw that was made, and not with the last build.
+    assert_eq!(changed(Some("hunter3")), is_other);
+    assert_eq!(changed(Some("hunter3")), is_other);
+    let told = home.types("rbuild why").ok();
+    assert!(told.contains("secret `npm` changed since this step was made"), "{told}");
+    assert_eq!(changed(None), is_other);
+    assert_eq!(changed(Some("hunter2")), (false, false));
+    // Neither the value nor its plain hash is anywhere in the store.
+    let found = home.types("grep -r -l hunter $RBUILD_ROOT; true").ok();
+    assert_eq!(found, "");
+}

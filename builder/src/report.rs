@@ -1,6 +1,8 @@
 //! What each step of a build did and why, kept in the store until the next build of the same
 //! target.
 
+pub(crate) mod secrets;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +62,10 @@ pub struct ReportedStep {
     pub after: Vec<usize>,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
+    /// The secrets that it mounts and that are not what they were when its result was made: they
+    /// are not part of its key.
+    #[serde(default)]
+    pub changed_secrets: Vec<String>,
 }
 
 /// What became of a step.
@@ -93,6 +99,7 @@ struct Recorded {
     miss: Option<Miss>,
     started: Option<Duration>,
     took: Duration,
+    changed_secrets: Vec<String>,
 }
 
 impl Recorder {
@@ -107,6 +114,7 @@ impl Recorder {
                 miss: None,
                 started: None,
                 took: Duration::ZERO,
+                changed_secrets: Vec::new(),
             };
             steps.insert(event.step, recorded);
             return;
@@ -132,6 +140,14 @@ impl Recorder {
         step.took = step.started.map_or(Duration::ZERO, |began| event.at.saturating_sub(began));
     }
 
+    /// Takes note of the secrets that have changed since, by the names of the steps.
+    pub(crate) fn note_secrets(&self, mut changed: BTreeMap<String, Vec<String>>) {
+        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for step in steps.values_mut() {
+            step.changed_secrets = changed.remove(&step.name).unwrap_or_default();
+        }
+    }
+
     /// The steps of the Dockerfile; those that the builder adds are left out.
     pub(crate) fn steps(&self) -> Vec<ReportedStep> {
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,6 +167,7 @@ impl Recorder {
             miss: step.miss.clone(),
             after: step.inputs.iter().filter_map(index).collect(),
             milliseconds: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
+            changed_secrets: step.changed_secrets.clone(),
         };
         shown.iter().map(step).collect()
     }
@@ -281,6 +298,7 @@ mod tests {
                 miss: None,
                 after: Vec::new(),
                 milliseconds: 0,
+                changed_secrets: Vec::new(),
             };
             let report = Report {
                 dockerfile: "d".to_owned(),

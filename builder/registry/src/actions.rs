@@ -281,18 +281,18 @@ impl Client {
         }
         let blocks: Vec<Range<u64>> =
             (0..size.div_ceil(BLOCK)).map(|at| at * BLOCK..((at + 1) * BLOCK).min(size)).collect();
-        let sent = blocks.iter().map(|block| async move {
-            let part = || body(block.clone());
-            let url = with(url, &[("comp", "block"), ("blockid", &name(block))]);
-            let payload = Payload::Content(block.end - block.start, &part);
-            self.put(entry, &url, HeaderMap::new(), payload).await
-        });
-        stream::iter(sent).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         let names = blocks.iter().map(|block| format!("<Latest>{}</Latest>", name(block)));
         let list = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{}</BlockList>",
             names.collect::<String>()
         );
+        let sent = blocks.into_iter().map(|block| async move {
+            let part = || body(block.clone());
+            let url = with(url, &[("comp", "block"), ("blockid", &name(&block))]);
+            let payload = Payload::Content(block.end - block.start, &part);
+            self.put(entry, &url, HeaderMap::new(), payload).await
+        });
+        stream::iter(sent).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         let payload = Payload::Document(list.into(), "application/xml");
         self.put(entry, &with(url, &[("comp", "blocklist")]), HeaderMap::new(), payload).await
     }

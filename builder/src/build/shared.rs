@@ -1,11 +1,17 @@
 //! The caches that a build takes from others and makes for them.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rbuild_cache::Layer;
 use rbuild_solver::Events;
 
 use super::Build;
 use super::run::Run;
+use crate::export::Output;
+use crate::lower::Lowered;
 use crate::registries::Registries;
-use crate::share::{self, CacheFrom, CachePlace, CacheTo, Found};
+use crate::share::{self, CacheFrom, CachePlace, CacheTo, Early, Found};
 
 /// The argument that asks for a cache in the image, as docker's builder does.
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
@@ -39,6 +45,20 @@ impl Run {
             }
         }
         all
+    }
+
+    /// What sends layers to these caches while the build goes on.
+    pub(super) fn early(&self, lowered: &Lowered, bases: &HashSet<Layer>) -> Option<Arc<Early>> {
+        let exports = self.exports();
+        if exports.iter().all(|cache| cache.place == CachePlace::Inline) {
+            return None;
+        }
+        let targets: Vec<_> = lowered.targets.iter().map(|target| target.root).collect();
+        let is_pushed = self.build.outputs.iter().any(Output::is_push);
+        let pushed = if is_pushed { &*self.names } else { &[] };
+        let place = (&self.store, &self.build.registries, &self.events);
+        let graph = (&lowered.graph, &*targets);
+        Some(Arc::new(Early::new(place, &exports, graph, bases.clone(), pushed)))
     }
 
     /// The caches that are made, that in the image among them if an argument asks for it.

@@ -4,7 +4,7 @@ mod members;
 
 use std::io::{self, Write};
 
-use rbuild_cache::{Blob, Digest, Layer, Store};
+use rbuild_cache::{Blob, Digest, Layer, Lock, Store};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -106,8 +106,31 @@ fn missing(store: &Store, layer: &Layer) -> Vec<Layer> {
 
 /// Compresses a layer that was made here, unless that was done before and its blob is still here.
 pub(crate) async fn made(store: &Store, layer: &Layer, how: Compression) -> Result<Blob> {
+    let _alone = alone(store, layer, how).await?;
     let (store, layer) = (store.clone(), layer.clone());
     blocking(move || compress(&store, &layer, how)).await
+}
+
+/// The same on other threads than those that a build needs.
+pub(crate) async fn made_aside(
+    store: &Store,
+    layer: &Layer,
+    how: Compression,
+    threads: &rayon::ThreadPool,
+) -> Result<Blob> {
+    let _alone = alone(store, layer, how).await?;
+    let (store, layer) = (store.clone(), layer.clone());
+    let (give, given) = tokio::sync::oneshot::channel();
+    threads.spawn(move || drop(give.send(compress(&store, &layer, how))));
+    given.await.unwrap_or_else(|_| {
+        let reason = "a thread that compresses has ended".to_owned();
+        Err(Error::Malformed { what: "a layer".to_owned(), reason })
+    })
+}
+
+/// Waits until nobody compresses the same layer in the same way.
+async fn alone(store: &Store, layer: &Layer, how: Compression) -> Result<Lock> {
+    fetch::lock(store, format!("compress {layer:?} {}", how.note())).await
 }
 
 /// Compresses a layer otherwise than it was, from its blob, which is in the store.

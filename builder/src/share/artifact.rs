@@ -12,7 +12,7 @@ use crate::image::{INLINE_CACHE, ImageConfig};
 use crate::source;
 
 /// What the manifest of a cache calls itself.
-const ARTIFACT: &str = "application/vnd.rbuild.cache.v1";
+pub(super) const ARTIFACT: &str = "application/vnd.rbuild.cache.v1";
 /// The media type of the document.
 const CONFIG: &str = "application/vnd.rbuild.cache.config.v1+json";
 /// How the names of Docker's and OCI's image configs end.

@@ -1,6 +1,7 @@
 //! Writing caches: the layers first, the document that speaks of them last.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use futures::stream::{StreamExt, TryStreamExt};
@@ -9,6 +10,7 @@ use rbuild_cache::{
 };
 use rbuild_solver::{Events, Graph, StepId, Used, What};
 
+use super::early::{Early, Sending};
 use super::place::{Place, Sender};
 use super::{CacheMode, CacheTo, mounts, within};
 use crate::build::steps::begin;
@@ -32,6 +34,8 @@ pub(crate) struct Solved {
     pub(crate) bases: HashSet<Layer>,
     /// Its steps.
     pub(crate) graph: Graph,
+    /// What is on its way to its caches already.
+    pub(crate) early: Option<Arc<Early>>,
 }
 
 impl Solved {
@@ -124,9 +128,11 @@ impl Exports<'_> {
     /// Writes one cache as a step that is shown.
     async fn shown(&self, cache: &CacheTo) -> Result<()> {
         let Some(place) = Place::of(&cache.place)? else { return Ok(()) };
-        let step = begin(self.events, format!("exporting cache to {}", place.kind()));
+        let begun = self.solved.early.as_ref().and_then(|early| early.take(cache));
+        let (step, sent) =
+            begun.unwrap_or_else(|| (begin(self.events, place.title()), HashMap::new()));
         let longest = place.timeout();
-        let error = match within(longest, self.export(cache, place, step)).await {
+        let error = match within(longest, self.export(cache, place, step, sent)).await {
             Ok(()) => {
                 self.events.emit(step, What::Finished);
                 return Ok(());
@@ -137,11 +143,20 @@ impl Exports<'_> {
         if cache.ignore_error { Ok(()) } else { Err(error) }
     }
 
-    async fn export(&self, cache: &CacheTo, place: Place, step: StepId) -> Result<()> {
+    async fn export(
+        &self,
+        cache: &CacheTo,
+        place: Place,
+        step: StepId,
+        mut early: HashMap<Layer, Sending>,
+    ) -> Result<()> {
         let Self { store, registries, events, .. } = *self;
         let sender = Sender { store, registries, events, step };
         let layers = self.solved.layers(cache.mode);
-        let sent = layers.iter().map(|layer| self.layer(cache, &place, sender, layer));
+        let sent = layers.iter().map(|layer| {
+            let early = early.remove(layer);
+            self.layer(cache, &place, sender, layer, early)
+        });
         let sent: Vec<Option<Blob>> = join_all(sent).await.into_iter().collect::<Result<_>>()?;
         let (mut names, mut blobs) = (HashMap::new(), Vec::new());
         for (layer, blob) in layers.into_iter().zip(sent) {
@@ -185,7 +200,7 @@ impl Exports<'_> {
         sent.buffered(AT_ONCE).try_collect().await
     }
 
-    /// Sees to it that a layer is where the cache will be. One that was imported, and is gone from
+    /// Sees to it that a layer, which may be on its way, is where the cache will be. One that was imported, and is gone from
     /// where it was since, is left out.
     async fn layer(
         &self,
@@ -193,7 +208,13 @@ impl Exports<'_> {
         place: &Place,
         sender: Sender<'_>,
         layer: &Layer,
+        early: Option<Sending>,
     ) -> Result<Option<Blob>> {
+        if let Some(early) = early
+            && let Some(blob) = early.end().await
+        {
+            return Ok(Some(blob));
+        }
         let Layer::Pulled { blob, .. } = layer else {
             let blob = compress::made(self.store, layer, cache.compression).await?;
             let blob = Blob { from: place.beside(self.pushed), ..blob };

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use oci_spec::image::ImageManifest;
 use rbuild_cache::{Blob, Digest, Store};
@@ -11,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use super::artifact::{self, Found};
+use super::outdated;
 use crate::error::{Error, Result};
 use crate::export::manifest::{INDEX, MANIFEST, digest};
 use crate::layout::{Layout, NAME, SCHEME, parse};
@@ -40,11 +42,12 @@ pub(super) fn read(
     artifact::read(&what, &manifest, &config, &format!("{SCHEME}{}", folder.display()))
 }
 
-/// Writes a cache whose blobs are in the store, in place of one of this tag.
+/// Writes a cache whose blobs are in the store, in place of one of this tag, which is `kept` for so
+/// long.
 pub(super) fn write(
     store: &Store,
     folder: &Path,
-    tag: &str,
+    (tag, kept): (&str, Duration),
     document: &[u8],
     layers: &[Blob],
 ) -> Result<Digest> {
@@ -69,6 +72,7 @@ pub(super) fn write(
     let digest = digest(&manifest);
     let index = index(folder, tag, &digest, manifest.len())?.to_string();
     put(&folder.join("index.json"), &mut index.as_bytes()).map_err(failed)?;
+    outdated::remove(folder, kept).map_err(failed)?;
     Ok(digest)
 }
 
@@ -105,8 +109,13 @@ fn index(folder: &Path, tag: &str, digest: &Digest, size: usize) -> Result<Value
         Err(error) if error.kind() == io::ErrorKind::NotFound => json!({}),
         Err(source) => return Err(Error::Read { path, source }),
     };
-    let mut manifests = index["manifests"].as_array().cloned().unwrap_or_default();
-    manifests.retain(|one| one["annotations"][NAME] != tag);
+    let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
+    let (replaced, mut manifests) =
+        manifests.into_iter().partition::<Vec<_>, _>(|one| one["annotations"][NAME] == tag);
+    for one in replaced.iter().filter_map(|one| one["digest"].as_str()?.parse().ok()) {
+        // One that is not there needs no note.
+        let _ = outdated::replaced(folder, &one);
+    }
     manifests.push(json!({
         "mediaType": MANIFEST,
         "digest": digest,
@@ -120,25 +129,82 @@ fn index(folder: &Path, tag: &str, digest: &Digest, size: usize) -> Result<Value
 mod tests {
     use super::*;
 
+    /// A folder of caches of one layer each.
+    struct Shared {
+        store: Store,
+        folder: tempfile::TempDir,
+    }
+
+    impl Shared {
+        fn write(&self, (tag, kept): (&str, Duration), layer: &[u8]) -> Digest {
+            let digest = self.store.write_blob(layer).unwrap();
+            let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
+            let size = layer.len() as u64;
+            let blob = Blob { digest, size, media_type, from: None, created: None };
+            let document = rbuild_cache::Packer::default().finish().to_json();
+            write(&self.store, self.folder.path(), (tag, kept), &document, &[blob]).unwrap()
+        }
+
+        /// The sizes of the layers of a cache.
+        fn read(&self, tag: Option<&str>, digest: Option<Digest>) -> Result<Vec<u64>> {
+            let platform = crate::platform::host();
+            let found = read(&self.store, self.folder.path(), tag, digest, &platform)?;
+            Ok(found.blobs.values().map(|blob| blob.size).collect())
+        }
+
+        fn count(&self, path: &str) -> usize {
+            fs::read_dir(self.folder.path().join(path)).unwrap().count()
+        }
+    }
+
+    fn shared() -> Shared {
+        Shared { store: Store::temporary().unwrap(), folder: tempfile::tempdir().unwrap() }
+    }
+
     #[test]
     fn caches_stand_beside_each_other_under_their_tags() {
-        let (store, folder) = (Store::temporary().unwrap(), tempfile::tempdir().unwrap());
-        let layer = store.write_blob(b"layer").unwrap();
-        let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
-        let blob = Blob { digest: layer, size: 5, media_type, from: None, created: None };
-        let document = rbuild_cache::Packer::default().finish().to_json();
-        let write = |tag, layers: &[Blob]| write(&store, folder.path(), tag, &document, layers);
-        let first = write("latest", &[]).unwrap();
-        write("other", &[]).unwrap();
-        let second = write("latest", std::slice::from_ref(&blob)).unwrap();
+        let shared = shared();
+        let first = shared.write(("latest", outdated::KEPT), b"1");
+        shared.write(("other", outdated::KEPT), b"22");
+        let second = shared.write(("latest", outdated::KEPT), b"333");
         assert_ne!(first, second);
-        let platform = crate::platform::host();
-        let read = |tag, digest| read(&store, folder.path(), tag, digest, &platform);
-        assert_eq!(read(None, None).unwrap().blobs[&layer].size, 5);
-        assert!(read(Some("other"), None).unwrap().blobs.is_empty());
-        assert!(read(None, Some(first)).unwrap().blobs.is_empty());
-        assert!(read(Some("none"), None).is_err());
-        let names = |path: &str| fs::read_dir(folder.path().join(path)).unwrap().count();
-        assert_eq!((names(""), names("blobs/sha256")), (3, 4));
+        assert_eq!(shared.read(None, None).unwrap(), [3]);
+        assert_eq!(shared.read(Some("other"), None).unwrap(), [2]);
+        assert_eq!(shared.read(None, Some(first)).unwrap(), [1]);
+        assert!(shared.read(Some("none"), None).is_err());
+        assert_eq!((shared.count(""), shared.count("blobs/sha256")), (3, 7));
+    }
+
+    #[test]
+    fn what_was_replaced_long_ago_goes_and_what_others_put_there_stays() {
+        let shared = shared();
+        let first = shared.write(("latest", outdated::KEPT), b"1");
+        shared.write(("other", outdated::KEPT), b"22");
+        // Written long ago, and replaced just now.
+        let path = |digest: &Digest| shared.folder.path().join("blobs/sha256").join(digest.hex());
+        let date = |digest: &Digest| {
+            let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+            File::options().write(true).open(path(digest)).unwrap().set_modified(long_ago).unwrap();
+        };
+        date(&first);
+        let second = shared.write(("latest", outdated::KEPT), b"22");
+        assert_eq!(shared.read(None, Some(first)).unwrap(), [1]);
+        let foreign = crate::export::manifest::digest(b"{}");
+        fs::write(path(&foreign), "{}").unwrap();
+        date(&foreign);
+        date(&first);
+        shared.write(("third", outdated::KEPT), b"4444");
+        assert!(shared.read(None, Some(first)).is_err());
+        assert_eq!(shared.read(None, None).unwrap(), [2]);
+        assert_eq!(shared.read(None, Some(second)).unwrap(), [2]);
+        assert!(path(&foreign).exists());
+        // Two layers, the document, two manifests, and the foreign blob.
+        assert_eq!(shared.count("blobs/sha256"), 6);
+        shared.write(("third", Duration::ZERO), b"55555");
+        assert_eq!(shared.count("blobs/sha256"), 6);
+        // An index that is not understood names anything.
+        fs::write(path(&second), "no json").unwrap();
+        shared.write(("third", Duration::ZERO), b"666666");
+        assert_eq!(shared.count("blobs/sha256"), 8);
     }
 }

@@ -13,11 +13,13 @@
 mod actions;
 mod artifact;
 mod bucket;
+mod early;
 mod export;
 mod import;
 mod layout;
 pub(crate) mod mounts;
 mod objects;
+mod outdated;
 mod place;
 
 use std::fmt;
@@ -31,6 +33,7 @@ use crate::export::Compression;
 
 pub use actions::ActionsCache;
 pub use bucket::S3Cache;
+pub(crate) use early::Early;
 pub(crate) use export::{Exports, Solved, inline};
 pub(crate) use import::{Found, chunks, import, imported};
 
@@ -100,6 +103,8 @@ pub enum CachePlace {
         folder: PathBuf,
         /// Its name in the layout.
         tag: String,
+        /// Whether older caches that have no name there any more go at once, and not after a week.
+        reset: bool,
     },
     /// Into a bucket.
     S3(Box<S3Cache>),

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rbuild_cache::{Blob, Digest, Store};
-use rbuild_registry::Reference;
+use rbuild_registry::{Reference, in_memory};
 use rbuild_solver::{Events, StepId};
 
-use super::objects::{Objects, in_memory};
-use super::{CachePlace, artifact, layout};
+use super::objects::Objects;
+use super::{CachePlace, artifact, layout, outdated};
 use crate::error::{Error, Result};
 use crate::export::manifest::{MANIFEST, digest};
 use crate::export::push;
@@ -21,7 +21,7 @@ use crate::worker::fetch::{self, blocking};
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     Registry(Reference),
-    Folder { folder: PathBuf, tag: String },
+    Folder { folder: PathBuf, tag: String, reset: bool },
     Objects(Objects),
 }
 
@@ -40,8 +40,8 @@ impl Place {
         Ok(Some(match place {
             CachePlace::Inline => return Ok(None),
             CachePlace::Registry(name) => Self::Registry(source::parse(name)?),
-            CachePlace::Local { folder, tag } => {
-                Self::Folder { folder: folder.clone(), tag: tag.clone() }
+            CachePlace::Local { folder, tag, reset } => {
+                Self::Folder { folder: folder.clone(), tag: tag.clone(), reset: *reset }
             }
             CachePlace::S3(cache) => Self::Objects(Objects::Bucket(cache.clone())),
             CachePlace::Actions(cache) => Self::Objects(Objects::Actions(cache.clone())),
@@ -49,13 +49,14 @@ impl Place {
     }
 
     /// What exporting there is called.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
+    pub(super) fn title(&self) -> String {
+        let kind = match self {
             Self::Registry(_) => "registry",
             Self::Folder { .. } => "client directory",
             Self::Objects(Objects::Bucket(_)) => "Amazon S3",
             Self::Objects(Objects::Actions(_)) => "GitHub Actions Cache",
-        }
+        };
+        format!("exporting cache to {kind}")
     }
 
     /// The one of these names of images whose layers can be taken over there.
@@ -65,6 +66,17 @@ impl Place {
             source::parse(name).is_ok_and(|image| image.registry() == reference.registry())
         };
         images.iter().find(is_near).cloned()
+    }
+
+    /// Whether it is in the same repository as one of these images.
+    pub(super) fn is_one_of(&self, images: &[String]) -> bool {
+        let Self::Registry(reference) = self else { return false };
+        images.iter().any(|name| {
+            source::parse(name).is_ok_and(|image| {
+                let place = (image.registry(), image.repository());
+                place == (reference.registry(), reference.repository())
+            })
+        })
     }
 
     /// How long all of it may take.
@@ -103,9 +115,11 @@ impl Place {
         let digest = digest(&manifest);
         match self {
             Self::Registry(reference) => push_all(sender, &reference, document, manifest).await?,
-            Self::Folder { folder, tag } => {
+            Self::Folder { folder, tag, reset } => {
                 let store = sender.store.clone();
-                blocking(move || layout::write(&store, &folder, &tag, &document, &blobs)).await?;
+                let kept = if reset { Duration::ZERO } else { outdated::KEPT };
+                blocking(move || layout::write(&store, &folder, (&tag, kept), &document, &blobs))
+                    .await?;
             }
             Self::Objects(objects) => objects.end(sender, document, manifest).await?,
         }
@@ -125,7 +139,7 @@ async fn push_all(
     let (name, size) = (digest(&document).to_string(), document.len() as u64);
     let document = Bytes::from(document);
     client
-        .push_blob(reference, &name, size, None, || in_memory(document.clone()))
+        .push_blob(reference, &name, size, None, |from| in_memory(&document, from))
         .await
         .map_err(failed())?;
     client.push_manifest(reference, MANIFEST, manifest.into()).await.map_err(failed())?;

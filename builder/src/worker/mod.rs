@@ -40,7 +40,9 @@ use crate::export::Output;
 use crate::lower::CONTEXT;
 use crate::registries::Registries;
 use crate::remote::{Fetched, Remotes};
+use crate::report::secrets;
 use crate::secret::Secrets;
+use crate::share::Early;
 use crate::space::Cap;
 use crate::ssh::Agents;
 
@@ -82,6 +84,8 @@ pub(crate) struct World {
     pub(crate) ran: Arc<AtomicBool>,
     /// How much the store may take.
     pub(crate) cap: Option<Arc<Cap>>,
+    /// What sends layers while the build goes on.
+    pub(crate) early: Option<Arc<Early>>,
 }
 
 /// A handle by which blocking threads share the world.
@@ -341,6 +345,9 @@ impl Worker for LocalWorker {
         self.0.ran.store(true, Ordering::Relaxed);
         self.fetch(&task.inputs).await?;
         self.fetch_caches(&task).await;
+        if let Some(early) = &self.0.early {
+            early.begins(&task);
+        }
         let permit = match &task.op {
             Op::Exec(_) => {
                 let permit = self.0.jobs.clone().acquire_owned().await;
@@ -353,6 +360,7 @@ impl Worker for LocalWorker {
         let uses = task.clone();
         let outputs = self
             .blocking(move |world| {
+                let marks = secrets::marks(&world.store, &world.secrets, &task.op);
                 let outputs = match &task.op {
                     Op::Exec(exec) => world.exec(&task, exec, &kill),
                     Op::Copy(copy) => world.copy(&task, copy),
@@ -361,13 +369,19 @@ impl Worker for LocalWorker {
                 };
                 drop(permit);
                 let outputs = outputs.map_err(|error| error.with_disk(&world.store))?;
+                if let Some(marks) = marks {
+                    secrets::keep(&world.store, &outputs, &marks);
+                }
                 world.keep_cap(&task, &outputs);
                 Ok(outputs)
             })
             .await;
         stop.disarm();
-        if outputs.is_ok() {
+        if let Ok(outputs) = &outputs {
             self.0.remember_files(&uses);
+            if let Some(early) = &self.0.early {
+                early.ended(uses.vertex, outputs);
+            }
         }
         outputs
     }

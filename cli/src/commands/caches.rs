@@ -262,7 +262,8 @@ fn to(text: &str) -> Result<CacheTo, Failure> {
         "registry" => CachePlace::Registry(fields.need("ref")?),
         "local" => {
             let folder = PathBuf::from(fields.need("dest")?);
-            CachePlace::Local { folder, tag: fields.take("tag").unwrap_or("latest".to_owned()) }
+            let tag = fields.take("tag").unwrap_or("latest".to_owned());
+            CachePlace::Local { folder, tag, reset: fields.truth("reset", false)? }
         }
         "s3" => CachePlace::S3(Box::new(fields.bucket()?)),
         "gha" => CachePlace::Actions(Box::new(fields.actions()?)),
@@ -293,7 +294,7 @@ mod tests {
     }
 
     fn local(folder: &str, tag: &str) -> CachePlace {
-        CachePlace::Local { folder: folder.into(), tag: tag.to_owned() }
+        CachePlace::Local { folder: folder.into(), tag: tag.to_owned(), reset: false }
     }
 
     #[test]
@@ -319,6 +320,8 @@ mod tests {
             let expected = CacheTo { mode, ignore_error, ..CacheTo::new(place) };
             assert_eq!(to(text).ok(), Some(expected), "{text}");
         }
+        let reset = to("type=local,dest=out,reset=true").ok().unwrap().place;
+        assert!(matches!(reset, CachePlace::Local { reset: true, .. }));
         let mounts = |text: &str| to(&format!("type=local,dest=x,{text}")).ok().unwrap().mounts;
         let how = |text: &str| to(&format!("type=local,dest=x,{text}")).ok().unwrap().compression;
         assert_eq!(how("compression=gzip,compression-level=9"), Compression::Gzip(9));

@@ -110,8 +110,28 @@ fn time(step: &ReportedStep) -> String {
     }
 }
 
-/// Why a step had to run; a result that was found by what it is made of says so too.
+/// Why a step had to run, and what has changed that was no reason to; a result that was found by
+/// what it is made of says so too.
 fn why(report: &Report, step: &ReportedStep) -> String {
+    let reasons = [ran(report, step), unkeyed(step)];
+    reasons.into_iter().filter(|reason| !reason.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// What has changed since the result of a step was made, though it is not part of its key.
+fn unkeyed(step: &ReportedStep) -> String {
+    let names = step.changed_secrets.join("`, `");
+    match step.changed_secrets.len() {
+        0 => String::new(),
+        1 => {
+            format!("secret `{names}` changed since this step was made; it is not part of the key")
+        }
+        _ => format!(
+            "secrets `{names}` changed since this step was made; they are not part of the key"
+        ),
+    }
+}
+
+fn ran(report: &Report, step: &ReportedStep) -> String {
     let after = step.after.iter().find_map(|index| report.steps.get(*index));
     match (&step.miss, step.outcome, after) {
         (Some(Miss::BaseChanged), _, Some(below)) => format!("`{}` ran", shown(&below.name)),
@@ -164,6 +184,7 @@ fn formatted(
         json!({
             "name": step.name, "outcome": step.outcome, "miss": step.miss,
             "why": why(report, step), "milliseconds": step.milliseconds,
+            "changed_secrets": step.changed_secrets,
         })
     };
     let listed: Vec<Value> = steps.iter().map(|(_, step)| value(step)).collect();
@@ -185,7 +206,8 @@ mod tests {
     use super::*;
 
     fn step(name: &str, outcome: Became, miss: Option<Miss>, after: Vec<usize>) -> ReportedStep {
-        ReportedStep { name: name.to_owned(), outcome, miss, after, milliseconds: 1234 }
+        let (name, changed_secrets) = (name.to_owned(), Vec::new());
+        ReportedStep { name, outcome, miss, after, milliseconds: 1234, changed_secrets }
     }
 
     fn report() -> Report {
@@ -235,6 +257,24 @@ mod tests {
         let lines = rows(&report, &all);
         assert!(lines.lines().nth(3).unwrap().contains("ran       1.2s"), "{lines}");
         assert!(heading(&report).contains("3 of 4 steps ran"));
+    }
+
+    #[test]
+    fn secrets_that_have_changed_are_told_beside_the_reason() {
+        let report = report();
+        let told = |outcome, ids: &[&str]| {
+            let changed_secrets = ids.iter().map(|id| (*id).to_owned()).collect();
+            why(&report, &ReportedStep { changed_secrets, ..step("RUN x", outcome, None, vec![]) })
+        };
+        assert_eq!(
+            told(Became::CachedByDefinition, &["npm"]),
+            "secret `npm` changed since this step was made; it is not part of the key"
+        );
+        assert_eq!(
+            told(Became::CachedByContent, &["a", "b"]),
+            "what it uses has the same contents; secrets `a`, `b` changed since this step was made; \
+             they are not part of the key"
+        );
     }
 
     #[test]
