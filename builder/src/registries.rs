@@ -1,9 +1,11 @@
 //! Where images come from and go to: settings, and a client that is made when it is first used.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub use rbuild_registry::{
-    Access, Actions, Bucket, Credential, Identity, Mirror, Proxies, Retry, Secret, Trust,
+    Access, Actions, Bucket, Credential, Identity, Location, Mirror, Proxies, Retry, Rule, Secret,
+    Serves, Trust,
 };
 use rbuild_registry::{Client, Settings};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -66,6 +68,12 @@ impl Registries {
         self.with(|settings| settings.mirrors.push(mirror))
     }
 
+    /// Finds the images of names that begin alike elsewhere, or not at all.
+    #[must_use]
+    pub fn rule(self, rule: Rule) -> Self {
+        self.with(|settings| settings.rules.push(rule))
+    }
+
     /// Talks to a registry (`host[:port]`) without TLS, or without checking its certificate.
     #[must_use]
     pub fn insecure(self, registry: impl Into<String>) -> Self {
@@ -116,6 +124,13 @@ impl Registries {
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {
         self.with(|settings| settings.retry = retry)
+    }
+
+    /// Counts a request as failed when nothing moved for so long; a server gets five times as long
+    /// to answer an upload.
+    #[must_use]
+    pub fn idle_timeout(self, time: Duration) -> Self {
+        self.with(|settings| settings.stall = time)
     }
 
     /// Finds layers in a bucket of an object store, too.

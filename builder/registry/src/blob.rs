@@ -62,9 +62,14 @@ impl Client {
         range: std::ops::Range<u64>,
     ) -> Download {
         let end = range.end.min(size);
+        let (sources, refused) = match self.sources(reference) {
+            Ok(sources) => (sources, None),
+            Err(error) => (vec![self.upstream(reference.registry())], Some(error)),
+        };
         Download {
             client: self.clone(),
-            sources: self.sources(reference.registry()),
+            sources,
+            refused,
             repository: reference.repository().to_owned(),
             digest: digest.to_owned(),
             size,
@@ -109,6 +114,8 @@ struct Download {
     client: Client,
     /// Mirrors, then the registry; the first is the one that is asked.
     sources: Vec<Arc<Endpoint>>,
+    /// Why nobody may be asked.
+    refused: Option<Error>,
     repository: String,
     digest: String,
     size: u64,
@@ -210,6 +217,9 @@ impl Download {
 
     async fn open(&mut self, source: &Arc<Endpoint>, task: &Task) -> Result<Open> {
         digest::check(&self.digest, task)?;
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
         let slot = source.download().await;
         let scopes = Scopes::pull(&self.repository);
         let rest = format!("blobs/{}", self.digest);

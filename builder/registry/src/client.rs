@@ -10,7 +10,9 @@ use crate::auth::Scopes;
 use crate::credential::Credential;
 use crate::endpoint::{Call, Endpoint, Place, Shared};
 use crate::error::{Error, Result};
+use crate::reference::Reference;
 use crate::retry::Clock;
+use crate::rules::{self, Location};
 use crate::settings::Settings;
 
 /// Talks to registries. It is cheap to clone, and clones share connections and tokens.
@@ -72,17 +74,31 @@ impl Client {
         self.endpoint(&format!("files of {host}"), || Endpoint::upstream(&self.shared, host))
     }
 
-    /// The mirrors of a registry, then the registry itself.
-    pub(crate) fn sources(&self, registry: &str) -> Vec<Arc<Endpoint>> {
-        let mirrors = self.shared.settings.mirrors.iter().filter(|one| one.registry == registry);
+    /// The mirrors of an image's registry, then the registry itself, or what stands in its place.
+    pub(crate) fn sources(&self, reference: &Reference) -> Result<Vec<Arc<Endpoint>>> {
+        let (settings, registry) = (&self.shared.settings, reference.registry());
+        let mirrors = settings.mirrors.iter().filter(|one| one.registry == registry);
         let mut sources: Vec<_> = mirrors
             .map(|mirror| {
                 let name = format!("{registry} {}", mirror.endpoint);
                 self.endpoint(&name, || Endpoint::mirror(&self.shared, mirror))
             })
             .collect();
-        sources.push(self.upstream(registry));
-        sources
+        let Some((rule, covered)) = rules::find(&settings.rules, reference) else {
+            sources.push(self.upstream(registry));
+            return Ok(sources);
+        };
+        if rule.blocked {
+            let (name, reason) = (format!("`{}`", rule.prefix), &rule.origin);
+            return Err(Error::Setting { name, reason: format!("it is blocked in {reason}") });
+        }
+        let place = |place: &Location| {
+            let name = format!("{registry}/{covered} {}", place.place);
+            self.endpoint(&name, || Endpoint::instead(&self.shared, registry, &covered, place))
+        };
+        sources.extend(rule.mirrors.iter().filter(|one| one.is_for(reference)).map(place));
+        sources.push(rule.location.as_ref().map_or_else(|| self.upstream(registry), place));
+        Ok(sources)
     }
 
     fn endpoint(&self, name: &str, make: impl FnOnce() -> Endpoint) -> Arc<Endpoint> {
@@ -93,13 +109,13 @@ impl Client {
     /// Tries each mirror once, and the registry as often as the settings say.
     pub(crate) async fn anywhere<T, F>(
         &self,
-        registry: &str,
+        reference: &Reference,
         work: impl Fn(Arc<Endpoint>) -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut sources = self.sources(registry);
+        let mut sources = self.sources(reference)?;
         let upstream = sources.pop().expect("the registry itself is always a source");
         for mirror in sources {
             match work(mirror).await {

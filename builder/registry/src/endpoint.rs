@@ -21,6 +21,7 @@ use crate::credential::Credential;
 use crate::error::{Error, Result, Task};
 use crate::reference::DOCKER_HUB;
 use crate::retry::Clock;
+use crate::rules::Location;
 use crate::settings::{Credentials, Mirror, Settings};
 use crate::tls::SystemRoots;
 
@@ -50,6 +51,8 @@ pub(crate) struct Endpoint {
     host: String,
     /// What goes before the repository: empty, or ends in a slash.
     prefix: String,
+    /// What is left out of the repository's name, at its start.
+    covered: String,
     mirror: bool,
     plain: Plain,
     insecure: bool,
@@ -90,6 +93,24 @@ impl Endpoint {
         Self { mirror: true, plain: plain.unwrap_or(found.plain), prefix, ..found }
     }
 
+    /// What stands in the place of a registry, or of the part of it that has the names that begin
+    /// with `covered`.
+    pub(crate) fn instead(
+        shared: &Arc<Shared>,
+        registry: &str,
+        covered: &str,
+        place: &Location,
+    ) -> Self {
+        let (registry, endpoint) = (registry.to_owned(), place.place.clone());
+        let mirror = Mirror { registry, endpoint, insecure: place.insecure };
+        let mut found = Self::mirror(shared, &mirror);
+        if !covered.is_empty() && !covered.ends_with('/') {
+            // The prefix names one repository, and so does its place.
+            found.prefix.truncate(found.prefix.trim_end_matches('/').len());
+        }
+        Self { covered: covered.to_owned(), ..found }
+    }
+
     fn new(shared: &Arc<Shared>, registry: &str, host: &str, insecure: bool) -> Self {
         let secured = shared.settings.trust.contains_key(host);
         let plain =
@@ -99,6 +120,7 @@ impl Endpoint {
             registry: registry.to_owned(),
             host: host.to_owned(),
             prefix: String::new(),
+            covered: String::new(),
             mirror: false,
             plain,
             insecure,

@@ -33,6 +33,7 @@ mod platform;
 mod push;
 mod reference;
 mod retry;
+mod rules;
 mod settings;
 #[cfg(test)]
 mod testing;
@@ -50,4 +51,5 @@ pub use platform::{Platform, select};
 pub use push::{Body, Pushed, in_memory};
 pub use reference::Reference;
 pub use retry::Retry;
+pub use rules::{Location, Rule, Serves};
 pub use settings::{Credentials, Identity, Mirror, Proxies, Settings, Trust};

@@ -70,7 +70,7 @@ impl Client {
     ///
     /// It is verified against the reference's digest, or the digest that the registry states.
     pub async fn manifest(&self, reference: &Reference, indexes: bool) -> Result<Manifest> {
-        self.anywhere(reference.registry(), |endpoint| async move {
+        self.anywhere(reference, |endpoint| async move {
             let task = endpoint.task("fetch manifest", reference.within_registry());
             let response = ask(&endpoint, Method::GET, reference, indexes, &task).await?;
             receive(&endpoint, response, reference, &task).await
@@ -109,7 +109,7 @@ impl Client {
     /// Finds out what a tag points to, without fetching it: Docker Hub does not count this as a
     /// pull.
     pub async fn pin(&self, reference: &Reference) -> Result<Pin> {
-        let found = self.anywhere(reference.registry(), |endpoint| async move {
+        let found = self.anywhere(reference, |endpoint| async move {
             let task = endpoint.task("look up manifest", reference.within_registry());
             let response = ask(&endpoint, Method::HEAD, reference, true, &task).await?;
             let digest = header(&response, CONTENT_DIGEST).filter(|text| digest::is_sha256(text));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::credential::Credential;
 use crate::retry::Retry;
+use crate::rules::Rule;
 
 /// Finds the credential for a registry, named as references name it (`docker.io`,
 /// `localhost:5000`); for a mirror, by the mirror's host. It may block (a credential helper is a
@@ -18,6 +19,8 @@ pub type Credentials = Arc<dyn Fn(&str) -> Option<Credential> + Send + Sync>;
 pub struct Settings {
     /// Mirrors, asked in this order before the registry that they stand for.
     pub mirrors: Vec<Mirror>,
+    /// Where the images of names that begin alike are; mirrors of these come after `mirrors`.
+    pub rules: Vec<Rule>,
     /// Registries (`host[:port]`) that may be asked over plain http, or over https with a
     /// certificate that nobody vouches for.
     pub insecure: Vec<String>,
@@ -88,6 +91,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mirrors: Vec::new(),
+            rules: Vec::new(),
             insecure: Vec::new(),
             authorities: Vec::new(),
             trust: BTreeMap::new(),

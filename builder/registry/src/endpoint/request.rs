@@ -214,7 +214,10 @@ impl Endpoint {
         let path = match &call.place {
             Place::Url(url) => return Ok(url.clone()),
             Place::Root => "v2/".to_owned(),
-            Place::Repository(name, rest) => format!("v2/{}{name}/{rest}", self.prefix),
+            Place::Repository(name, rest) => {
+                let own = name.strip_prefix(&self.covered).unwrap_or(name);
+                format!("v2/{}{own}/{rest}", self.prefix)
+            }
         };
         let base = self.base(call.task).await?;
         base.join(&path).map_err(|error| Error::malformed(call.task, error.to_string()))

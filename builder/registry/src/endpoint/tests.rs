@@ -187,3 +187,47 @@ fn a_registry_is_a_host_and_no_more() {
         assert!(Endpoint::upstream(&shared, wrong).address("https").is_err(), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn a_rule_puts_places_in_the_place_of_a_prefix() {
+    let server = Server::start(|_| Reply::new(404));
+    let place = |path: &str| Location {
+        place: format!("{}{path}", server.name()),
+        insecure: false,
+        serves: crate::Serves::All,
+    };
+    let rule = |prefix: &str, path: &str, mirrors: Vec<Location>| crate::Rule {
+        prefix: prefix.to_owned(),
+        location: Some(place(path)),
+        mirrors,
+        blocked: prefix.contains("never"),
+        origin: "the test".to_owned(),
+    };
+    let rules = vec![
+        rule("r.test", "", Vec::new()),
+        rule("r.test/team", "/mine/team", vec![place("/copies")]),
+        rule("r.test/team/app", "/one", Vec::new()),
+        rule("never.test", "", Vec::new()),
+    ];
+    let (client, _) = server.client(Settings { rules, ..Settings::default() });
+    let asked = |name: &'static str| {
+        let (client, seen) = (client.clone(), server.log().len());
+        let server = &server;
+        async move {
+            let platform = crate::Platform::new("linux", "amd64", None);
+            let error = client.manifest_for(&name.parse().unwrap(), &platform).await.unwrap_err();
+            let mut lines = server.lines().split_off(seen);
+            lines.retain(|line| line != "GET /v2/");
+            (lines, error.to_string())
+        }
+    };
+    assert_eq!(asked("r.test/a/b:1").await.0, ["GET /v2/a/b/manifests/1"]);
+    assert_eq!(
+        asked("r.test/team/x:1").await.0,
+        ["GET /v2/copies/x/manifests/1", "GET /v2/mine/team/x/manifests/1"]
+    );
+    assert_eq!(asked("r.test/team/app:1").await.0, ["GET /v2/one/manifests/1"]);
+    let (lines, error) = asked("never.test/x").await;
+    assert_eq!(lines, [""; 0]);
+    assert!(error.ends_with("`never.test`: it is blocked in the test"), "{error}");
+}
