@@ -97,6 +97,8 @@ pub(crate) struct Global {
     /// Speak plain HTTP, or TLS that nobody vouches for, with this registry
     #[arg(long, value_name = "HOST", global = true)]
     pub(crate) insecure_registry: Vec<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
     /// Tell more: causes of errors, every warning
     #[arg(short = 'D', long, global = true)]
     pub(crate) debug: bool,
@@ -112,6 +114,22 @@ pub(crate) struct Global {
     /// Accepted for docker's sake
     #[arg(short = 'l', long, hide = true)]
     pub(crate) log_level: Option<String>,
+}
+
+/// How patient rbuild is with registries and other servers.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Patience {
+    /// Make a request up to so many times more that failed for the moment: never one that was
+    /// refused [env: RBUILD_RETRY; default: 5]
+    #[arg(long, value_name = "COUNT", global = true)]
+    pub(crate) retry: Option<u32>,
+    /// Wait so long before the second time, and twice as long before each further one
+    /// [env: RBUILD_RETRY_DELAY; default: 1s]
+    #[arg(long, value_name = "SPAN", global = true)]
+    pub(crate) retry_delay: Option<String>,
+    /// Give a request up when nothing moved for so long [env: RBUILD_IDLE_TIMEOUT; default: 1m]
+    #[arg(long, value_name = "SPAN", global = true)]
+    pub(crate) idle_timeout: Option<String>,
 }
 
 impl Global {

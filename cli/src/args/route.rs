@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 
 /// Global flags that take the next word as their value.
-const TAKES_VALUE: [&str; 11] = [
+const TAKES_VALUE: [&str; 14] = [
     "--root",
     "--registry-mirror",
     "--insecure-registry",
@@ -17,6 +17,9 @@ const TAKES_VALUE: [&str; 11] = [
     "--log-level",
     "-l",
     "--tlscacert",
+    "--retry",
+    "--retry-delay",
+    "--idle-timeout",
 ];
 /// Global flags that stand alone.
 const STANDS_ALONE: [&str; 2] = ["-D", "--debug"];

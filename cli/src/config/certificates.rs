@@ -51,7 +51,7 @@ fn trust(folder: &Path) -> Result<Trust, ConfigError> {
 }
 
 /// The paths in a folder, sorted; none when it is not there.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let failed = |source| ConfigError::Read { path: folder.to_owned(), source };
     let listed = match fs::read_dir(folder) {
         Ok(listed) => listed,

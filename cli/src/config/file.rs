@@ -3,6 +3,11 @@
 //! ```toml
 //! tag-ttl = "1h"
 //!
+//! [network]
+//! retry = 5
+//! retry-delay = "1s"
+//! idle-timeout = "1m"
+//!
 //! [cache]
 //! max = "20GB"
 //!
@@ -29,6 +34,19 @@ pub(super) struct File {
     pub(super) tag_ttl: Option<String>,
     registry: BTreeMap<String, Registry>,
     pub(super) cache: Cache,
+    pub(super) network: Network,
+}
+
+/// What a file says of requests to registries and other servers.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct Network {
+    /// How many times more one is made that failed for the moment.
+    pub(super) retry: Option<u32>,
+    /// The pause before the second one, such as `1s`.
+    pub(super) retry_delay: Option<String>,
+    /// How long nothing may move, such as `1m`.
+    pub(super) idle_timeout: Option<String>,
 }
 
 /// What a file says of the store.

@@ -3,8 +3,10 @@
 //! Nothing is read before somebody asks, so that a verb pays for what it uses.
 
 mod certificates;
+mod containers;
 mod credentials;
 mod file;
+mod network;
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -84,6 +86,8 @@ impl Config {
         for file in self.files()? {
             registries = file.apply(registries);
         }
+        registries = containers::apply(registries, &containers_place())?;
+        registries = network::apply(registries, &self.global.patience, self.files()?)?;
         let folder = self.docker_folder();
         registries = certificates::apply(registries, folder.as_deref())?;
         if let Some(access) = bucket_access() {
@@ -127,11 +131,7 @@ impl Config {
             Some(value) => Some(value),
             None => self.files()?.iter().find_map(|file| file.tag_ttl.clone()),
         };
-        let parse = |value: String| {
-            rbuild::dockerfile::value::duration(&value)
-                .map_err(|_| ConfigError::Variable { name: NAME, value })
-        };
-        value.map(parse).transpose()
+        value.map(|value| duration(NAME, &value)).transpose()
     }
 
     /// The user's file, then the machine's, read once; one that is not there says nothing.
@@ -162,11 +162,24 @@ impl Config {
     }
 }
 
+/// A span of time that a setting names.
+fn duration(name: &'static str, value: &str) -> Result<Duration, ConfigError> {
+    let wrong = |_| ConfigError::Variable { name, value: value.to_owned() };
+    rbuild::dockerfile::value::duration(value).map_err(wrong)
+}
+
 fn read_files() -> Result<Vec<File>, ConfigError> {
     let config = path("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
     let user = config.map(|folder| folder.join("rbuild/config.toml"));
     let paths = user.into_iter().chain([MACHINE_FILE.into()]);
     paths.filter_map(|path| File::read(&path).transpose()).collect()
+}
+
+/// Where the files of podman and its like are.
+fn containers_place() -> containers::Place {
+    let config = path("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
+    let user = config.map(|folder| folder.join("containers"));
+    containers::Place { typed: path("CONTAINERS_REGISTRIES_CONF"), user }
 }
 
 /// How to show a build, where nothing was typed.
