@@ -154,3 +154,26 @@ fn volumes_have_verbs() {
     home.types("rbuild volume rm -f data").ok();
     home.types("rbuild volume create -d nfs x").fails(2);
 }
+
+#[test]
+fn a_container_becomes_an_image() {
+    let home = with_image();
+    let script = "rm -r /data/inner; echo new >/data/new; chown 12:34 /data/new";
+    home.types(&format!("rbuild run --name odd -e A=1 -u 0 app sh -c '{script}'")).ok();
+    let id = home
+        .types("rbuild commit -a me -m why -c 'CMD cat /data/new' -c 'LABEL l=v' odd made:1")
+        .ok();
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(home.types("rbuild run --rm made:1").ok(), "new");
+    let listed = home.types("rbuild run --rm made:1 sh -c 'ls /data; stat -c %u:%g /data/new'");
+    assert_eq!(listed.ok(), "new\n12:34", "what was removed is gone");
+    let format = "{{.Author}} {{.Config.User}} {{.Config.Labels.l}} {{index .Config.Env 1}}";
+    let told = home.types(&format!("rbuild image inspect --format '{format}' made:1")).ok();
+    assert_eq!(told, "me 0 v A=1");
+    let history = home.types("rbuild history --format '{{.Comment}}' made:1").ok();
+    assert!(history.starts_with("why"), "{history}");
+    home.types("rbuild push made:1").ok();
+    home.types("rbuild commit -c 'RUN true' odd").fails(1);
+    home.types("rbuild commit nobody").fails(1);
+    assert_eq!(home.types("rbuild cache verify").code, 0);
+}

@@ -1,5 +1,7 @@
 //! The images of the store, and the verbs on them.
 
+mod change;
+mod commit;
 mod import;
 mod transfer;
 
@@ -16,6 +18,7 @@ use crate::platform::Platform;
 use crate::settle::Stay;
 use crate::source;
 
+pub use commit::{Commit, commit};
 pub use import::{Import, import, import_url};
 pub(crate) use transfer::fetch_layers;
 pub use transfer::{Pulled, load, obtain, pull, push, save};

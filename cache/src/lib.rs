@@ -4,6 +4,7 @@
 //! Everything is written beside its place and renamed into it, so that a process killed at any
 //! moment leaves either the whole thing or nothing that is ever looked at again.
 
+mod adopt;
 pub mod blobs;
 mod choice;
 pub mod claims;

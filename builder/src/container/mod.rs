@@ -11,6 +11,7 @@ mod archive;
 mod attach;
 mod changes;
 mod clients;
+mod committed;
 mod control;
 mod copy;
 mod create;
@@ -48,6 +49,7 @@ mod volumes;
 
 pub use attach::{Ended, Terminal};
 pub(crate) use changes::changes;
+pub(crate) use committed::committed;
 pub use control::{kill, rename, restart, stop, wait};
 pub use create::{Created, create};
 pub use error::{Error, Result};

@@ -9,12 +9,11 @@ use rbuild_cache::{Digest, ImageEntry, Store};
 use rbuild_solver::Events;
 use rbuild_solver::op::HttpFile;
 
+use super::change::changed;
 use super::{enter, keep_unnamed, set_name};
 use crate::archive;
-use crate::dockerfile::{self, Diagnostic, Instruction};
-use crate::error::{Error, Result, Source};
+use crate::error::{Error, Result};
 use crate::image::{ContainerConfig, History, ImageConfig, RootFs};
-use crate::lower::{self, Request};
 use crate::platform::{self, Platform};
 use crate::registries::Registries;
 use crate::remote::{Remotes, Versions};
@@ -110,46 +109,9 @@ fn config(options: &Import) -> Result<ImageConfig> {
     let history =
         History { created: Some(now), comment: options.message.clone(), ..History::default() };
     Ok(ImageConfig {
-        config: changed(&options.changes, &platform)?,
+        config: changed(ContainerConfig::default(), &options.changes, &platform)?,
         created: Some(now),
         history: vec![history],
         ..ImageConfig::scratch(&platform)
     })
-}
-
-/// What the instructions make of an empty config.
-fn changed(changes: &[String], platform: &Platform) -> Result<ContainerConfig> {
-    if changes.is_empty() {
-        return Ok(ContainerConfig::default());
-    }
-    let text = format!("FROM scratch\n{}\n", changes.join("\n"));
-    let file = Source { name: "--change".to_owned(), text: text.as_str().into() };
-    let wrong = |errors| Error::Dockerfile { file: file.clone(), errors };
-    let tree = dockerfile::parse(text.as_bytes()).map_err(wrong)?;
-    let refused = |instruction: &Instruction| {
-        matches!(
-            instruction,
-            Instruction::Add(_)
-                | Instruction::Arg(_)
-                | Instruction::Copy(_)
-                | Instruction::Maintainer(_)
-                | Instruction::Run(_)
-                | Instruction::Shell(_)
-        )
-    };
-    let of = |span, text: &str| {
-        let message = format!("`{text}` is no change of an image's config");
-        wrong(vec![Diagnostic::error(span, message)])
-    };
-    if let Some(stage) = tree.stages.get(1) {
-        return Err(of(stage.from.span, &stage.from.text));
-    }
-    let all = tree.stages.iter().flat_map(|stage| &stage.instructions);
-    if let Some(instruction) = all.into_iter().find(|it| refused(&it.value)) {
-        return Err(of(instruction.span, &instruction.text));
-    }
-    let request = Request { platform: platform.clone(), ..Request::new() };
-    let lowered = lower::lower(&tree, &request, &std::collections::BTreeMap::new())
-        .map_err(|error| wrong(vec![error]))?;
-    Ok(lowered.targets.into_iter().next().map(|target| target.config.config).unwrap_or_default())
 }

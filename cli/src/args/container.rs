@@ -207,6 +207,28 @@ pub(crate) struct CpArgs {
     pub(crate) quiet: bool,
 }
 
+/// What `rbuild commit` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CommitArgs {
+    /// The container
+    pub(crate) container: String,
+    /// The name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+    /// Who made it
+    #[arg(short, long, default_value = "")]
+    pub(crate) author: String,
+    /// Change its config by an instruction of a Dockerfile, such as `CMD sh`
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// The line of its history
+    #[arg(short, long, default_value = "")]
+    pub(crate) message: String,
+    /// Accepted for docker's sake
+    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true)]
+    pub(crate) pause: Option<Option<bool>>,
+}
+
 /// What `rbuild top` understands.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "rbuild top CONTAINER [OPTIONS OF ps]")]

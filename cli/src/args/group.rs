@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{
-    AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CpArgs, CreateArgs, DfArgs, DuArgs,
+    AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CommitArgs, CpArgs, CreateArgs, DfArgs, DuArgs,
     ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs, InspectArgs, KillArgs,
     LoadArgs, LogsArgs, NamesArgs, PruneArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs,
     RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs, SystemPruneArgs, TagArgs, TopArgs,
@@ -58,6 +58,8 @@ pub(crate) enum Container {
     Attach(AttachArgs),
     /// Copy files between a container and the host
     Cp(CpArgs),
+    /// Make an image of a container
+    Commit(CommitArgs),
     /// List the processes of a container
     Top(TopArgs),
     /// Show what running containers use
@@ -151,6 +153,7 @@ impl Container {
             Self::Exec(args) => Command::Exec(args),
             Self::Attach(args) => Command::Attach(args),
             Self::Cp(args) => Command::Cp(args),
+            Self::Commit(args) => Command::Commit(args),
             Self::Top(args) => Command::Top(args),
             Self::Stats(args) => Command::Stats(args),
             Self::Rename(args) => Command::Rename(args),

@@ -32,8 +32,8 @@ pub(crate) use build::{BuildArgs, VerifyBuildArgs};
 pub(crate) use cache::{Cache, CachePruneArgs, DuArgs, VerifyArgs, WhyKeptArgs};
 pub(crate) use call::{Call, Format, Method};
 pub(crate) use container::{
-    AttachArgs, CpArgs, ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs, RmArgs,
-    StartArgs, StatsArgs, StopArgs, TopArgs,
+    AttachArgs, CommitArgs, CpArgs, ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs,
+    RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
 };
 pub(crate) use group::{Builder, Buildx, Container, Image, System};
 pub(crate) use image::{
@@ -168,6 +168,8 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Copy files between a container and the host
     Cp(CpArgs),
+    /// Make an image of a container
+    Commit(CommitArgs),
     /// List the processes of a container
     Top(TopArgs),
     /// Show what running containers use

@@ -29,7 +29,6 @@ const ASKS: [&str; 5] = ["-h", "--help", "-v", "-V", "--version"];
 const ABSENT: &[&str] = &[
     "bake",
     "checkpoint",
-    "commit",
     "compose",
     "config",
     "context",

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod caches;
 mod check;
+mod commit;
 mod completion;
 mod cp;
 mod df;
@@ -99,6 +100,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Kill(args) => status::kill(&args, session),
         Command::Attach(args) => status::attach(&args, session),
         Command::Rename(args) => status::rename(&args, session),
+        Command::Commit(args) => commit::run(&args, session),
         Command::Cp(args) => cp::run(&args, session),
         Command::Top(args) => top::run(&args, session),
         Command::Stats(args) => stats::run(&args, session),
