@@ -151,3 +151,27 @@ fn what_cannot_be_attested_is_said() {
     let ran = home.types(&format!("{BUILD} --provenance=true app"));
     assert!(ran.code == 0 && ran.stderr.contains("no place for attestations"), "{ran}");
 }
+
+#[test]
+fn attestations_are_files_beside_files() {
+    let home = prepared();
+    let all = "--sbom=true --attest type=provenance,mode=min";
+    home.types(&format!("{BUILD} {all} -o out app")).ok();
+    let read = |path: &str| -> Value { serde_json::from_str(&home.read(path)).unwrap() };
+    assert_eq!(read("out/provenance.json")["predicateType"], "https://slsa.dev/provenance/v1");
+    let bill = read("out/sbom.spdx.json");
+    let subjects = bill["subject"].as_array().unwrap();
+    assert!(subjects.iter().any(|subject| subject["name"] == "made"), "{bill}");
+    let listed = home.types(&format!("{BUILD} {all},inline-only=true -o - app | tar t")).ok();
+    assert!(listed.contains("sbom.spdx.json") && !listed.contains("provenance.json"), "{listed}");
+}
+
+#[test]
+fn a_link_of_the_image_is_not_written_through() {
+    let home = home();
+    home.write("app/Dockerfile", "FROM busybox\nRUN ln -s ../victim /provenance.json\n");
+    home.write("victim", "whole");
+    home.types("rbuild --provenance=true -o out app").ok();
+    assert_eq!(home.read("victim"), "whole");
+    assert!(home.read("out/provenance.json").contains("slsa"));
+}

@@ -1,5 +1,6 @@
 //! What is attested of an image beside the image itself: how it was made, and what is in it.
 
+pub(crate) mod files;
 mod license;
 pub(crate) mod provenance;
 pub(crate) mod purl;
@@ -12,6 +13,8 @@ pub(crate) struct Attestation {
     pub(crate) predicate_type: String,
     /// What is stated, as JSON.
     pub(crate) predicate: Vec<u8>,
+    /// Whether it goes with images only, and not with files.
+    pub(crate) inline_only: bool,
 }
 
 /// What a build attests of its images; nothing where nothing is said, so that an image for one

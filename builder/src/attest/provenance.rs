@@ -106,6 +106,7 @@ pub(crate) fn statement(wanted: &Provenance, made: &Made<'_>) -> Attestation {
     Attestation {
         predicate_type: PREDICATE.to_owned(),
         predicate: predicate.to_string().into_bytes(),
+        inline_only: wanted.inline_only,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::packages::{Package, Scanned};
 use crate::platform::Platform;
 
 /// What kind of statement a bill of materials is.
-const PREDICATE: &str = "https://spdx.dev/Document";
+pub(crate) const PREDICATE: &str = "https://spdx.dev/Document";
 /// What SPDX says where nothing is known.
 const UNKNOWN: &str = "NOASSERTION";
 /// The id of the image in the document.
@@ -66,6 +66,7 @@ pub(crate) fn bill(subject: &Subject<'_>, tree: &Scanned) -> Attestation {
     Attestation {
         predicate_type: PREDICATE.to_owned(),
         predicate: document.to_string().into_bytes(),
+        inline_only: false,
     }
 }
 

@@ -159,7 +159,7 @@ fn reading(store: &Store) -> impl Fn(io::Error) -> Error + use<> {
 }
 
 /// The sha256 of a file.
-fn sha256(root: &OwnedFd, path: &Path) -> io::Result<String> {
+pub(crate) fn sha256(root: &OwnedFd, path: &Path) -> io::Result<String> {
     struct Hash(Sha256);
     impl io::Write for Hash {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -151,7 +151,7 @@ fn attestation_documents(
     }
     let subjects = subjects(names, &image.platform, &described.digest);
     let mut layers = Vec::with_capacity(image.attestations.len());
-    for Attestation { predicate_type, predicate } in &image.attestations {
+    for Attestation { predicate_type, predicate, .. } in &image.attestations {
         let predicate: Value = serde_json::from_slice(predicate)
             .map_err(Error::malformed(format!("the attestation `{predicate_type}`")))?;
         let statement = json!({

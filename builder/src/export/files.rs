@@ -13,6 +13,7 @@ use rbuild_solver::What;
 use rustix::fs::{Mode, OFlags};
 
 use super::{Destination, Exporter, Finished};
+use crate::attest::{self, Attestation};
 use crate::error::{Error, Result};
 use crate::worker::fetch::{self, blocking};
 
@@ -32,8 +33,29 @@ pub(super) async fn to_folder(exporter: &Exporter, images: &[Finished], to: To<'
         let root = view(exporter, image).await?;
         tell(exporter, "copying files", false);
         let (path, delete) = (to.path.join(folder), to.delete);
-        blocking(move || copy_all(&root, &path, delete)).await?;
+        let attestations = image.attestations.clone();
+        blocking(move || {
+            copy_all(&root, &path, delete)?;
+            attest(&root, &path, &attestations)
+        })
+        .await?;
         tell(exporter, "copying files", true);
+    }
+    Ok(())
+}
+
+/// Puts what is attested beside the files.
+fn attest(root: &OwnedFd, to: &Path, attestations: &[Attestation]) -> Result<()> {
+    if attestations.is_empty() {
+        return Ok(());
+    }
+    let subjects = attest::files::subjects(root)?;
+    for (name, bytes) in attest::files::statements(attestations, &subjects)? {
+        let path = to.join(name);
+        // The image may have a link there, which leads anywhere.
+        let _ = fs::remove_file(&path);
+        let written = File::create_new(&path).and_then(|mut file| file.write_all(&bytes));
+        written.map_err(|source| Error::Write { path, source })?;
     }
     Ok(())
 }
@@ -101,11 +123,13 @@ pub(super) async fn to_tar(
 ) -> Result<()> {
     let newest = images.first().and_then(|image| image.epoch);
     let root = match &placed(images, split)?[..] {
-        [(image, folder)] if folder.is_empty() => (view(exporter, image).await?, None),
+        [(image, folder)] if folder.is_empty() && image.attestations.is_empty() => {
+            (view(exporter, image).await?, None)
+        }
         _ => {
             // Side by side in a folder of the store, which goes when it was packed.
             let staged = exporter.store.stage().map_err(Error::store("put files together"))?;
-            let all = To { path: staged.files(), split: Some(true), delete: false };
+            let all = To { path: staged.files(), split, delete: false };
             to_folder(exporter, images, all).await?;
             let failed = |source| Error::Read { path: staged.files().to_owned(), source };
             (File::open(staged.files()).map_err(failed)?.into(), Some(staged))

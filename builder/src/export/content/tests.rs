@@ -17,6 +17,7 @@ fn attested(platform: &str) -> Packed {
     let attestation = Attestation {
         predicate_type: "https://example.com/made/v1".to_owned(),
         predicate: br#"{"by":"me"}"#.to_vec(),
+        inline_only: false,
     };
     Packed { attestations: vec![attestation], ..packed(platform) }
 }
