@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_cache::{Digest, ImageEntry};
-
 use crate::dockerfile::{self, Diagnostic, Instruction};
 use crate::error::{Error, Result, Source};
 use crate::image::{ContainerConfig, ImageConfig};
-use crate::lower::{self, Request, Wanted};
+use crate::lower::{self, Request, ResolvedImage, Wanted};
 use crate::platform::Platform;
-use crate::source::ResolvedImage;
 
 /// What stands for the image that is changed.
 const BASE: &str = "image";
@@ -45,7 +42,10 @@ pub(super) fn changed(
     let (base, on_build) = without_triggers(base);
     let known = BTreeMap::from([(
         Wanted { reference: BASE.to_owned(), platform: platform.to_string() },
-        stand_in(base, platform),
+        ResolvedImage {
+            reference: BASE.to_owned(),
+            config: ImageConfig { config: base, ..ImageConfig::scratch(platform) },
+        },
     )]);
     let request = Request { platform: platform.clone(), ..Request::new() };
     let lowered = lower::lower(&tree, &request, &known).map_err(|error| wrong(vec![error]))?;
@@ -71,20 +71,6 @@ fn is_more(instruction: &Instruction) -> bool {
 fn without_triggers(mut config: ContainerConfig) -> (ContainerConfig, Vec<String>) {
     let on_build = std::mem::take(&mut config.on_build);
     (config, on_build)
-}
-
-/// An image without layers that has a config.
-fn stand_in(config: ContainerConfig, platform: &Platform) -> ResolvedImage {
-    let entry = ImageEntry {
-        manifest: None,
-        config: Digest::from_bytes([0; 32]),
-        layers: Vec::new(),
-        size: 0,
-        created: 0,
-        platforms: Vec::new(),
-    };
-    let config = ImageConfig { config, ..ImageConfig::scratch(platform) };
-    ResolvedImage { reference: BASE.to_owned(), entry, config }
 }
 
 #[cfg(test)]

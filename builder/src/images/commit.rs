@@ -40,7 +40,9 @@ pub fn commit(store: &Store, container: &str, options: &Commit) -> Result<Digest
     let now = Timestamp::now();
     let mut image = ImageConfig { config, created: Some(now), ..base };
     image.rootfs.diff_ids.push(diff_id);
-    image.author.clone_from(&options.author);
+    if !options.author.is_empty() {
+        image.author = Some(options.author.clone());
+    }
     image.history.push(History {
         created: Some(now),
         created_by: state.command.join(" "),
