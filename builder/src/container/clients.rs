@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use super::error::{Error, Result};
 use super::log::LogStream;
 use super::message::{Frame, Frames, Reply, Request, control};
+use super::network::Change;
 
 /// As much as a client may be behind, in bytes, before the container has to wait for it.
 const MOST_PENDING: usize = 256 << 10;
@@ -37,6 +38,8 @@ pub(crate) enum Wish {
         signal: i32,
         timeout: i64,
     },
+    /// With the client that is to be answered.
+    Network(usize, Box<Change>),
 }
 
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl Client {
                 Some(Request::Resize(size)) => Some(Wish::Resize(size)),
                 Some(Request::Signal(number)) => Some(Wish::Signal(index, number)),
                 Some(Request::Stop { signal, timeout }) => Some(Wish::Stop { signal, timeout }),
+                Some(Request::Network(change)) => Some(Wish::Network(index, change)),
                 Some(Request::Exec(_)) | None => return self.leave(),
             });
         }

@@ -8,7 +8,7 @@ use super::folder::{Folder, Record};
 use super::names;
 use super::options::{ImageToRun, Network, RunOptions};
 use super::remove::remove_folder;
-use super::{sandbox, volumes};
+use super::{network, sandbox, volumes};
 
 /// A container that was made, and not started yet.
 #[derive(Debug, Clone)]
@@ -31,6 +31,7 @@ pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Res
     // Until the container's record says so.
     let _visit = store.enter()?;
     store.uses_layers(&image.layers);
+    name_networks(store, &mut options)?;
     let anonymous = volumes::name_all(&mut options, &image.config.config)?;
     let (tty, remove, notes) = (options.tty, options.remove, notes(&options));
     let wanted = options.name.take();
@@ -64,15 +65,19 @@ pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Res
     }
 }
 
+/// Has networks by their names, also where an id was typed; one that is not there is an error.
+fn name_networks(store: &Store, options: &mut RunOptions) -> Result<()> {
+    if let Network::Named(name) = &mut options.network {
+        *name = network::find(store, name)?.name;
+    }
+    for connection in &mut options.more_networks {
+        connection.network = network::find(store, &connection.network)?.name;
+    }
+    Ok(())
+}
+
 fn notes(options: &RunOptions) -> Vec<String> {
     let mut notes = Vec::new();
-    if options.network == Network::Bridge {
-        notes.push(
-            "using the host's network: rbuild has no bridge yet (`--network host` says so, \
-             `--network none` keeps the container apart)"
-                .to_owned(),
-        );
-    }
     if options.network == Network::Host && !options.publish.is_empty() {
         notes.push("published ports are discarded in the host's network".to_owned());
     }

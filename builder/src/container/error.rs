@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::network::Subnet;
+
 /// The result of an operation on containers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -71,6 +73,41 @@ pub enum Error {
         /// The first digits of the id of the container.
         by: String,
     },
+    /// No network has this name or id.
+    #[error("network {0} not found")]
+    NoNetwork(String),
+    /// There is a network of this name.
+    #[error("network with name {0} already exists")]
+    NetworkTaken(String),
+    /// A network in which containers run cannot be removed.
+    #[error("cannot remove network {0}: containers that run are in it")]
+    NetworkInUse(String),
+    /// The container is in the network already.
+    #[error("the container is already in network {0}")]
+    AlreadyConnected(String),
+    /// The container is not in the network.
+    #[error("the container is not in network {0}")]
+    NotConnected(String),
+    /// The network has an address for no more containers.
+    #[error("no address of {0} is free")]
+    NoAddress(Subnet),
+    /// The host uses all the subnets that networks usually have.
+    #[error("the host uses all of docker's usual subnets")]
+    NoSubnet,
+    /// A port of the host is not to be had.
+    #[error("cannot publish port {port}")]
+    Port {
+        /// The address, the port and the protocol.
+        port: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel did not do its part of a network.
+    #[error("cannot set up the network of the container")]
+    Network {
+        /// What it did not do, and why.
+        source: rbuild_runtime::Error,
+    },
     /// A terminal was asked for where there is none.
     #[error("the input device is not a terminal")]
     NotATerminal,
@@ -138,6 +175,16 @@ impl Error {
                 Some(format!("`rbuild rm {by}` removes the container first"))
             }
             Self::NoCommand => Some("name a command after the image".to_owned()),
+            Self::NoNetwork(name) => Some(format!("`rbuild network create {name}` makes it")),
+            Self::NetworkInUse(_) => {
+                Some("`rbuild network disconnect` takes them out of it".to_owned())
+            }
+            Self::NoSubnet => Some("name one: `rbuild network create --subnet`".to_owned()),
+            Self::Network { .. } => Some(
+                "networks take root and a kernel with bridges, veth and nf_tables; \
+                 `--network host` and `--network none` take none of them"
+                    .to_owned(),
+            ),
             Self::NotATerminal => Some("leave `-t` out to read from a pipe or a file".to_owned()),
             _ => None,
         }
@@ -151,7 +198,12 @@ impl Error {
         move |source| Self::File { doing, path: path.as_ref().to_owned(), source: source.into() }
     }
 
-    /// The same for what has no path.
+    /// Names what failed as a part of setting up a network.
+    pub(crate) fn network(source: rbuild_runtime::Error) -> Self {
+        Self::Network { source }
+    }
+
+    /// The same as [`Error::file`] for what has no path.
     pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::System { doing, source: source.into() }
     }

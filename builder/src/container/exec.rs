@@ -133,6 +133,7 @@ fn serve(running: &Running, streams: Streams, mut clients: Clients) {
         log: None,
         stop: &mut Stop::default(),
         stop_signal: Signal::TERM,
+        change: &mut |_| Err(Error::NoCommand),
     };
     let reply = match session.run() {
         Ok(exit) => Reply::Exited(exit.code()),

@@ -1,7 +1,8 @@
 //! The folder of one container: what it is, how it fares, and who is in charge of it.
 //!
 //! `containers/<64 hex digits>/` of the store has `container.json` (never changed once written),
-//! `state.json` (replaced as a whole), `log.json` (docker's json lines), `layer/files` and
+//! `state.json` (replaced as a whole), `networks.json` (what was connected and disconnected since
+//! it was made), `log.json` (docker's json lines), `layer/files` and
 //! `layer/work` (the writable layer), and `socket` while a monitor lives. Whoever makes, runs or
 //! removes the container holds a lock on the folder itself.
 
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::error::{Error, Result};
+use super::network::Connection;
 use super::options::RunOptions;
 use super::state::{State, Status};
 use crate::image::ContainerConfig;
@@ -27,6 +29,7 @@ use crate::image::ContainerConfig;
 pub(crate) const CONTAINERS: &str = "containers";
 const RECORD: &str = "container.json";
 const STATE: &str = "state.json";
+const CONNECTIONS: &str = "networks.json";
 const SOCKET: &str = "socket";
 /// More than any record of ours: the rest of a damaged file is not read.
 const LONGEST_RECORD: u64 = 16 << 20;
@@ -173,21 +176,38 @@ impl Folder {
             exit_code: 137,
             finished: Some(Timestamp::now()),
             error: "the process that watched the container was killed".to_owned(),
+            endpoints: Vec::new(),
+            published: Vec::new(),
             ..state
         };
         self.write_state(&state)?;
         let _ = fs::remove_file(self.path.join(SOCKET));
+        if let Some(record) = self.record()? {
+            record.options.resources.sweep(self);
+        }
         drop(held);
         Ok(state)
     }
 
+    /// The networks that the container is to be in.
+    pub(crate) fn connections(&self, record: &Record) -> Result<Vec<Connection>> {
+        let changed = read(&self.path.join(CONNECTIONS))?;
+        Ok(changed.unwrap_or_else(|| record.options.connections()))
+    }
+
+    /// Changes which networks the container is to be in.
+    pub(crate) fn write_connections(&self, connections: &[Connection]) -> Result<()> {
+        self.replace(CONNECTIONS, &connections)
+    }
+
+    /// Whether a process makes, runs or removes the container.
+    pub(crate) fn is_held(&self) -> Result<bool> {
+        Ok(self.lock()?.is_none() && self.path.exists())
+    }
+
     /// Replaces a file as a whole. The lock makes this process its only writer.
     fn replace<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        let bytes = serde_json::to_vec(value).map_err(io::Error::from);
-        let bytes = bytes.map_err(Error::file("write", &path))?;
-        fs::write(&new, bytes).map_err(Error::file("write", &new))?;
-        fs::rename(&new, &path).map_err(Error::file("rename into", &path))
+        replace(&self.path.join(name), value)
     }
 
     /// Speaks to the monitor, if one lives.
@@ -232,8 +252,17 @@ fn socket_path(folder: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
 }
 
+/// Replaces a file as a whole; nobody else may be writing it.
+pub(crate) fn replace<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let new = path.with_extension("new");
+    let bytes = serde_json::to_vec(value).map_err(io::Error::from);
+    let bytes = bytes.map_err(Error::file("write", path))?;
+    fs::write(&new, bytes).map_err(Error::file("write", &new))?;
+    fs::rename(&new, path).map_err(Error::file("rename into", path))
+}
+
 /// Reads a file of ours; one that is missing or damaged is none.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let mut bytes = Vec::new();
     let read = File::open(path)
         .and_then(|file| file.take(LONGEST_RECORD).read_to_end(&mut bytes).map(drop));

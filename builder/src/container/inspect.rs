@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::list::network;
-use super::options::{Mount, Network, Restart, RunOptions, Share, Source};
+use super::options::{Mount, Restart, RunOptions, Share, Source};
 use super::state::{State, Status};
 use super::{environment, names, sandbox, volumes};
 
@@ -48,7 +48,7 @@ pub fn inspect(store: &Store, name: &str) -> Result<Value> {
         },
         "Mounts": mounts,
         "Config": config(&folder, &record, &argv),
-        "NetworkSettings": network_settings(&record.options),
+        "NetworkSettings": super::network::settings(&folder, &record, &state)?,
     }))
 }
 
@@ -107,8 +107,9 @@ fn config(folder: &Folder, record: &Record, argv: &[String]) -> Value {
     if let Some(timeout) = options.stop_timeout {
         value["StopTimeout"] = json!(timeout);
     }
-    if !image.exposed_ports.is_empty() {
-        value["ExposedPorts"] = set(&image.exposed_ports);
+    let exposed = super::network::all_exposed(record);
+    if !exposed.is_empty() {
+        value["ExposedPorts"] = set(&exposed.iter().map(ToString::to_string).collect());
     }
     value
 }
@@ -130,10 +131,12 @@ fn host_config(options: &RunOptions) -> Value {
         .collect();
     let sysctls: Map<_, _> =
         options.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let limits = options.resources.limits();
+    let nano_cpus = options.resources.cpus.and(limits.cpu_quota).map(|micros| micros * 10_000);
     json!({
         "Binds": binds,
         "NetworkMode": network(&options.network),
-        "PortBindings": {},
+        "PortBindings": super::network::wished(&options.publish),
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": most },
         "AutoRemove": options.remove,
         "LogConfig": { "Type": "json-file", "Config": {} },
@@ -156,8 +159,18 @@ fn host_config(options: &RunOptions) -> Value {
         "ShmSize": options.shm_size.unwrap_or(64 << 20),
         "Runtime": "rbuild",
         "Init": options.init,
-        "Memory": options.memory.unwrap_or_default(),
-        "PidsLimit": options.pids_limit,
+        "Memory": limits.memory.unwrap_or_default(),
+        "MemorySwap": limits.memory_and_swap.unwrap_or_default(),
+        "MemoryReservation": limits.memory_reservation.unwrap_or_default(),
+        "NanoCpus": nano_cpus.unwrap_or_default(),
+        "CpuShares": limits.cpu_shares.unwrap_or_default(),
+        "CpuPeriod": options.resources.cpu_period.unwrap_or_default(),
+        "CpuQuota": options.resources.cpu_quota.unwrap_or_default(),
+        "CpusetCpus": limits.processors.unwrap_or_default(),
+        "CpusetMems": limits.memory_nodes.unwrap_or_default(),
+        "PidsLimit": options.resources.pids_limit,
+        "BlkioWeight": limits.block_weight.unwrap_or_default(),
+        "CgroupParent": options.resources.cgroup_parent.as_deref().unwrap_or_default(),
         "Devices": devices,
     })
 }
@@ -195,16 +208,6 @@ fn described(store: &Store, mount: &Mount) -> Value {
     value["RW"] = json!(!mount.read_only);
     value["Propagation"] = json!("rprivate");
     value
-}
-
-fn network_settings(options: &RunOptions) -> Value {
-    let name = network(&options.network);
-    let mut networks = Map::new();
-    if !matches!(options.network, Network::Container(_)) {
-        let none = json!({ "IPAddress": "", "Gateway": "", "MacAddress": "" });
-        networks.insert(name, none);
-    }
-    json!({ "Ports": {}, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": networks })
 }
 
 /// A set as Docker writes it: an object whose values are empty objects.

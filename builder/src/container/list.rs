@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use rbuild_cache::{Digest, Layer, Store};
 
 use super::error::{Error, Result};
+use super::folder::{Folder, Record};
 use super::names;
+use super::network::{DEFAULT, all_exposed, shown};
 use super::options::{Network, Source};
 use super::remove::sweep;
 use super::sandbox::argv;
@@ -39,8 +41,8 @@ pub struct Listed {
     pub labels: BTreeMap<String, String>,
     /// The volumes by name, and the paths of the host.
     pub mounts: Vec<String>,
-    /// The network's name.
-    pub network: String,
+    /// The names of the networks.
+    pub networks: Vec<String>,
 }
 
 /// All containers, or those that run; the newest first.
@@ -68,15 +70,15 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Listed>> {
         labels.extend(options.labels.clone());
         listed.push(Listed {
             names: names.remove(&folder.id).unwrap_or_default(),
+            networks: networks(&folder, &record)?,
             id: folder.id,
             image_id: record.image,
             command: argv(&record).unwrap_or_default().join(" "),
             created: record.created,
+            ports: ports(&record, &state),
             state,
-            ports: String::new(),
             labels,
             mounts: options.mounts.iter().filter_map(|mount| source(&mount.source)).collect(),
-            network: network(&options.network),
             image: record.reference,
         });
     }
@@ -138,11 +140,31 @@ fn source(source: &Source) -> Option<String> {
     }
 }
 
+/// The ports as docker prints them. Those of a container in another's network are the other's.
+fn ports(record: &Record, state: &State) -> String {
+    let has_own = matches!(record.options.network, Network::Bridge | Network::Named(_));
+    if has_own && state.status.is_alive() {
+        shown(&state.published, &all_exposed(record))
+    } else {
+        String::new()
+    }
+}
+
+fn networks(folder: &Folder, record: &Record) -> Result<Vec<String>> {
+    Ok(match &record.options.network {
+        Network::Bridge | Network::Named(_) => {
+            let connections = folder.connections(record)?.into_iter();
+            connections.map(|connection| connection.network).collect()
+        }
+        other => vec![network(other)],
+    })
+}
+
 /// The name of a network, as docker has it.
 pub(crate) fn network(network: &Network) -> String {
     match network {
-        // What it is, not what was asked for: there is no bridge yet.
-        Network::Bridge | Network::Host => "host".to_owned(),
+        Network::Bridge => DEFAULT.to_owned(),
+        Network::Host => "host".to_owned(),
         Network::None => "none".to_owned(),
         Network::Container(name) => format!("container:{name}"),
         Network::Named(name) => name.clone(),

@@ -6,6 +6,7 @@ use rbuild_runtime::WindowSize;
 use serde::{Deserialize, Serialize};
 
 use super::exec::ExecOptions;
+use super::network::Change;
 
 const CONTROL: u8 = 0;
 const FIRST: u8 = 1;
@@ -34,6 +35,8 @@ pub(crate) enum Request {
     Signal(i32),
     /// Stop it: a signal, then after so many seconds a kill; negative waits for ever.
     Stop { signal: i32, timeout: i64 },
+    /// Another network, or one less; answered by [`Reply::Done`] or [`Reply::Failed`].
+    Network(Box<Change>),
 }
 
 /// What a monitor answers. Output goes in frames of its own.

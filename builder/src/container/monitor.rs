@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rbuild_cache::Store;
+use rbuild_runtime::cgroup::Cgroup;
 use rbuild_runtime::{Exit, Running, Signal, WindowSize, launch};
 
 use super::clients::{Clients, Wish};
@@ -12,6 +13,7 @@ use super::error::{Error, Result, chain};
 use super::folder::{Folder, Held, Record};
 use super::log::Log;
 use super::message::{Reply, Request, control, first_request};
+use super::network::{self, Attached};
 use super::options::Restart;
 use super::remove::remove_folder;
 use super::sandbox;
@@ -128,30 +130,54 @@ impl<'a> Monitor<'a> {
     fn run(&mut self) -> Result<()> {
         let options = &self.record.options;
         let (streams, stdio) = Streams::new(options.tty.then_some(self.size), options.interactive)?;
-        let container = sandbox::container(self.store, self.folder, &self.record)?;
-        let running = launch(container, stdio)?;
+        let mut network = Attached::new(self.store, self.folder, &self.record)?;
+        let mut container = sandbox::container(self.store, self.folder, &self.record, &network)?;
+        let group = options.resources.group(self.folder)?;
+        container.cgroups = group.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default();
+        let launched = launch(container, stdio);
+        let watch = |running| self.watch(&running, streams, &mut network);
+        let ended = launched.map_err(Error::from).and_then(watch);
+        if let Some(group) = group {
+            self.state.oom_killed = group.memory_kills() > 0;
+            group.remove()?;
+        }
+        ended
+    }
+
+    /// The container at work, to its end.
+    fn watch(&mut self, running: &Running, streams: Streams, network: &mut Attached) -> Result<()> {
         let now = Timestamp::now();
         self.state = State {
             status: Status::Running,
             pid: running.pid(),
             started: Some(now),
+            endpoints: network.endpoints().to_vec(),
+            published: network.published().to_vec(),
             restarts: self.state.restarts,
             ..State::default()
         };
         self.folder.write_state(&self.state)?;
         self.clients.tell_all(&Reply::Started);
-        let exit = self.serve(&running, streams)?;
+        let exit = self.serve(running, streams, network)?;
         self.state = State {
             status: Status::Exited,
             pid: 0,
             exit_code: exit.code(),
             finished: Some(Timestamp::now()),
+            endpoints: Vec::new(),
+            published: Vec::new(),
             ..self.state.clone()
         };
         Ok(())
     }
 
-    fn serve(&mut self, running: &Running, streams: Streams) -> Result<Exit> {
+    fn serve(
+        &mut self,
+        running: &Running,
+        streams: Streams,
+        network: &mut Attached,
+    ) -> Result<Exit> {
+        let (what, state) = ((self.folder, &self.record), &mut self.state);
         let session = Session {
             running,
             streams,
@@ -159,6 +185,7 @@ impl<'a> Monitor<'a> {
             log: self.log.as_mut(),
             stop: &mut self.stop,
             stop_signal: stop_signal(&self.record),
+            change: &mut |change| network::apply(change, network, what, state),
         };
         session.run()
     }
@@ -198,6 +225,10 @@ impl<'a> Monitor<'a> {
                         self.stop.by_hand = true;
                         self.clients.tell(client, &Reply::Done);
                     }
+                    Wish::Network(client, _) => {
+                        let message = "the container is restarting".to_owned();
+                        self.clients.tell(client, &Reply::Failed { message, code: 1 });
+                    }
                     _ => {}
                 }
             }
@@ -214,6 +245,8 @@ impl<'a> Monitor<'a> {
             pid: 0,
             exit_code: code,
             error: message.clone(),
+            endpoints: Vec::new(),
+            published: Vec::new(),
             ..self.state.clone()
         };
         Reply::Failed { message, code }

@@ -145,6 +145,11 @@ pub(crate) fn find(store: &Store, name: &str) -> Result<Folder> {
     found.ok_or_else(not_found)
 }
 
+/// The id that has exactly this name, whether or not there is such a container.
+pub(crate) fn by_name(store: &Store, name: &str) -> Option<String> {
+    is_name(name).then(|| owner(&link(store, name))).flatten()
+}
+
 /// The id and the name of a new container.
 pub(crate) fn new_id() -> Result<String> {
     let mut bytes = [0; 32];
@@ -217,15 +222,15 @@ fn owner(link: &Path) -> Option<String> {
     is_id(id).then(|| id.to_owned())
 }
 
-fn is_digit(byte: u8) -> bool {
+pub(crate) fn is_digit(byte: u8) -> bool {
     byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
-fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(is_digit)
 }
 
-fn random(bytes: &mut [u8]) -> Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes)
         .map_err(io::Error::other)
         .map_err(Error::system("get random bytes from the system"))

@@ -1,12 +1,15 @@
 //! What `docker run` can be told, as plain data that is kept beside the container.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use rbuild_cache::{Digest, Layer};
 use rbuild_runtime::{Limit, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::limits::Resources;
+use super::network::{Connection, DEFAULT, Mac};
 use crate::image::ImageConfig;
 
 /// An image whose layers are all unpacked in the store.
@@ -66,6 +69,14 @@ pub struct RunOptions {
     pub stop_timeout: Option<i64>,
     /// The network.
     pub network: Network,
+    /// What the container is called in its first network, besides its name and its short id.
+    pub network_aliases: Vec<String>,
+    /// Its address in its first network.
+    pub ip: Option<Ipv4Addr>,
+    /// Its hardware address in its first network.
+    pub mac_address: Option<Mac>,
+    /// More networks.
+    pub more_networks: Vec<Connection>,
     /// Ports to publish, as `-p` has them.
     pub publish: Vec<String>,
     /// Whether every exposed port is published.
@@ -106,14 +117,28 @@ pub struct RunOptions {
     pub sysctls: Vec<(String, String)>,
     /// Resource limits.
     pub ulimits: Vec<Limit>,
-    /// The most memory in bytes.
-    pub memory: Option<u64>,
-    /// How many processors' time.
-    pub cpus: Option<f64>,
-    /// How many processes; negative is no limit.
-    pub pids_limit: Option<i64>,
+    /// Limits on what it uses.
+    pub resources: Resources,
     /// How soon the kernel kills it when memory runs out, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
+}
+
+impl RunOptions {
+    /// The networks that the container is in when it is new.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        let network = match &self.network {
+            Network::Bridge => DEFAULT,
+            Network::Named(name) => name,
+            Network::Host | Network::None | Network::Container(_) => return Vec::new(),
+        };
+        let first = Connection {
+            network: network.to_owned(),
+            aliases: self.network_aliases.clone(),
+            address: self.ip,
+            mac: self.mac_address,
+        };
+        std::iter::once(first).chain(self.more_networks.iter().cloned()).collect()
+    }
 }
 
 /// The network of a container.

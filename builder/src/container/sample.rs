@@ -1,6 +1,7 @@
 //! A container for tests of the parts that start none.
 
 use super::folder::Record;
+use super::network::{Endpoint, Subnet};
 use super::options::RunOptions;
 use crate::image::ContainerConfig;
 
@@ -14,5 +15,20 @@ pub(crate) fn record() -> Record {
         config: ContainerConfig::default(),
         options: RunOptions::default(),
         anonymous: Vec::new(),
+    }
+}
+
+/// A place in a network.
+pub(crate) fn endpoint() -> Endpoint {
+    Endpoint {
+        network: "app".to_owned(),
+        network_id: "0".repeat(64),
+        device: "eth0".to_owned(),
+        address: [10, 1, 0, 2].into(),
+        subnet: Subnet::of([10, 1, 0, 0].into(), 24),
+        gateway: [10, 1, 0, 1].into(),
+        mac: "02:42:0a:01:00:02".parse().expect("it is one"),
+        internal: false,
+        aliases: Vec::new(),
     }
 }

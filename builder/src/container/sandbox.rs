@@ -13,6 +13,7 @@ use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::host_files;
 use super::names;
+use super::network::{self, Attached};
 use super::options::{Device, Network, RunOptions, Share};
 use super::volumes;
 
@@ -23,20 +24,7 @@ const DEEPEST_DEVICES: usize = 4;
 pub(crate) fn check(options: &RunOptions) -> Result<()> {
     let unsupported =
         |option: &str, reason| Err(Error::Unsupported { option: option.to_owned(), reason });
-    let limits = "rbuild limits no resources by cgroups yet";
-    if options.memory.is_some() {
-        return unsupported("--memory", limits);
-    }
-    if options.cpus.is_some() {
-        return unsupported("--cpus", limits);
-    }
-    if options.pids_limit.is_some_and(|limit| limit > 0) {
-        return unsupported("--pids-limit", limits);
-    }
-    if let Network::Named(name) = &options.network {
-        let option = format!("--network {name}");
-        return unsupported(&option, "there are no networks of one's own yet");
-    }
+    options.resources.check()?;
     if options.remove && options.restart != super::Restart::No {
         return unsupported(
             "--rm with --restart",
@@ -47,34 +35,39 @@ pub(crate) fn check(options: &RunOptions) -> Result<()> {
         let option = format!("--device {} without rw", device.host.display());
         return unsupported(&option, "a device is shown with all access or not at all");
     }
-    let published = options.publish.iter().find(|port| !is_same_port(port));
-    match published {
-        Some(port) if options.network != Network::Host => unsupported(
-            &format!("--publish {port}"),
-            "the container is in the host's network, where it listens at its own port",
-        ),
-        _ => capabilities(options).and(security(options)).map(drop),
+    network::check(&options.publish, &options.expose)?;
+    if let Network::Container(name) = &options.network {
+        let option = format!("--network container:{name}");
+        let is_its_own = options.ip.is_some()
+            || options.mac_address.is_some()
+            || !options.network_aliases.is_empty()
+            || !options.publish.is_empty()
+            || options.publish_all;
+        if is_its_own {
+            let reason = "the network is another container's, with its addresses and ports";
+            return unsupported(&format!("{option} with addresses or ports"), reason);
+        }
     }
-}
-
-/// Whether a port is published as itself, which the host's network does anyway.
-fn is_same_port(publish: &str) -> bool {
-    let port = publish.split('/').next().unwrap_or_default();
-    match port.rsplit(':').collect::<Vec<_>>().as_slice() {
-        [container, host, ..] => container == host,
-        _ => false,
+    for connection in options.connections() {
+        network::check_connection(&connection.network, &connection)?;
     }
+    capabilities(options).and(security(options)).map(drop)
 }
 
 /// The container as the runtime knows it.
-pub(crate) fn container(store: &Store, folder: &Folder, record: &Record) -> Result<Container> {
+pub(crate) fn container(
+    store: &Store,
+    folder: &Folder,
+    record: &Record,
+    network: &Attached,
+) -> Result<Container> {
     let options = &record.options;
     let root =
         store.writable_at(&record.layers, &folder.files(), &folder.work(), !options.remove)?;
     let mut container = Container::new(root);
     container.process = process(folder, record)?;
     container.hostname = (options.uts == Share::Private).then(|| hostname(folder, options));
-    share(store, options, &mut container)?;
+    share(store, options, network, &mut container)?;
     let security = security(options)?;
     if options.privileged {
         container.make_privileged();
@@ -87,7 +80,7 @@ pub(crate) fn container(store: &Store, folder: &Folder, record: &Record) -> Resu
     container.shm_size = options.shm_size.unwrap_or(container.shm_size);
     container.read_only_root = options.read_only;
     container.init = options.init && options.pid == Share::Private;
-    container.mounts = host_files::mounts(folder, options);
+    container.mounts = host_files::mounts(store, folder, record, network.endpoints())?;
     container.mounts.extend(volumes::mounts(store, record)?);
     Ok(container)
 }
@@ -137,17 +130,18 @@ pub(crate) fn hostname(folder: &Folder, options: &RunOptions) -> String {
     })
 }
 
-fn share(store: &Store, options: &RunOptions, container: &mut Container) -> Result<()> {
+fn share(
+    store: &Store,
+    options: &RunOptions,
+    network: &Attached,
+    container: &mut Container,
+) -> Result<()> {
     container.ipc = namespace(store, &options.ipc, "ipc")?;
     container.pid = namespace(store, &options.pid, "pid")?;
     container.uts = namespace(store, &options.uts, "uts")?;
-    container.network = match &options.network {
-        Network::Bridge | Network::Host | Network::Named(_) => Namespace::Host,
-        Network::None => Namespace::Private,
-        Network::Container(name) => namespace(store, &Share::Container(name.clone()), "net")?,
-    };
+    container.network = network.namespace()?;
     container.sysctls.clone_from(&options.sysctls);
-    if options.network == Network::None {
+    if matches!(network, Attached::Alone | Attached::Joined(_)) {
         let theirs = |name: &str| options.sysctls.iter().any(|(other, _)| other == name);
         let ours = DOCKER_SYSCTLS.iter().filter(|(name, _)| !theirs(name));
         container.sysctls.extend(ours.map(|&(name, value)| (name.into(), value.into())));
@@ -155,7 +149,7 @@ fn share(store: &Store, options: &RunOptions, container: &mut Container) -> Resu
     Ok(())
 }
 
-fn namespace(store: &Store, share: &Share, kind: &str) -> Result<Namespace> {
+pub(crate) fn namespace(store: &Store, share: &Share, kind: &str) -> Result<Namespace> {
     Ok(match share {
         Share::Private => Namespace::Private,
         Share::Host => Namespace::Host,

@@ -7,9 +7,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::clients::{Clients, Token, Wish};
-use super::error::{Error, Result};
+use super::error::{Error, Result, chain};
 use super::log::{Log, LogStream};
 use super::message::Reply;
+use super::network::Change;
 use super::streams::Streams;
 
 const BUFFER: usize = 64 << 10;
@@ -37,7 +38,6 @@ impl Stop {
 }
 
 /// A process at work, with everything that is connected to it.
-#[derive(Debug)]
 pub(crate) struct Session<'a> {
     pub(crate) running: &'a Running,
     pub(crate) streams: Streams,
@@ -46,6 +46,8 @@ pub(crate) struct Session<'a> {
     pub(crate) stop: &'a mut Stop,
     /// The signal that stops it, by its image's or its user's word.
     pub(crate) stop_signal: Signal,
+    /// Changes the networks that it is in.
+    pub(crate) change: &'a mut dyn FnMut(&Change) -> Result<()>,
 }
 
 impl Session<'_> {
@@ -114,6 +116,13 @@ impl Session<'_> {
                     self.running.kill(signal)?;
                 }
                 self.clients.tell(client, &Reply::Done);
+            }
+            Wish::Network(client, change) => {
+                let reply = match (self.change)(&change) {
+                    Ok(()) => Reply::Done,
+                    Err(error) => Reply::Failed { message: chain(&error), code: 1 },
+                };
+                self.clients.tell(client, &reply);
             }
             Wish::Stop { signal, timeout } => {
                 self.stop.ask(timeout);

@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::network::{Endpoint, Published};
+
 /// The stage of its life that a container is in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +65,10 @@ pub struct State {
     pub error: String,
     /// Whether the kernel killed it for want of memory.
     pub oom_killed: bool,
+    /// Its places in networks, while it runs.
+    pub endpoints: Vec<Endpoint>,
+    /// The ports of the host that stand for ports of it, while it runs.
+    pub published: Vec<Published>,
     /// How often its restart policy started it again.
     pub restarts: u32,
 }

@@ -3,10 +3,11 @@
 use clap::Subcommand;
 
 use super::{
-    AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CommitArgs, CpArgs, CreateArgs, DfArgs, DuArgs,
-    ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs, InspectArgs, KillArgs,
-    LoadArgs, LogsArgs, NamesArgs, PruneArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs,
-    RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs, SystemPruneArgs, TagArgs, TopArgs,
+    AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CommitArgs, CpArgs, CreateArgs, DfArgs,
+    DuArgs, ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs, InspectArgs,
+    KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs, PsArgs, PullArgs, PushArgs,
+    RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs,
+    SystemPruneArgs, TagArgs, TopArgs,
 };
 
 /// `rbuild image ...`
@@ -76,6 +77,8 @@ pub(crate) enum Container {
     Kill(KillArgs),
     /// Wait until containers stop, and print their exit codes
     Wait(NamesArgs),
+    /// Show what stands for the ports of a container
+    Port(PortArgs),
     /// Remove containers
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
@@ -162,6 +165,7 @@ impl Container {
             Self::Stop(args) => Command::Stop(args),
             Self::Kill(args) => Command::Kill(args),
             Self::Wait(args) => Command::Wait(args),
+            Self::Port(args) => Command::Port(args),
             Self::Rm(args) => Command::Rm(args),
             Self::Inspect(args) => Command::Inspect(args.only("container")),
             Self::Prune(args) => Command::ContainerPrune(args),

@@ -15,6 +15,7 @@ mod foreign;
 mod group;
 mod image;
 mod imagetools;
+mod network;
 mod route;
 mod run;
 mod system;
@@ -41,6 +42,10 @@ pub(crate) use image::{
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use imagetools::{Imagetools, IndexArgs, LookArgs, Manifest, ManifestArgs};
+pub(crate) use network::{
+    ConnectArgs, DisconnectArgs, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
+    NetworkRmArgs, Networks, PortArgs,
+};
 pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
 pub(crate) use system::{
     BuildxArgs, CompletionArgs, DfArgs, FormatArgs, InspectArgs, ManArgs, SystemPruneArgs, WhyArgs,
@@ -188,6 +193,8 @@ pub(crate) enum Command {
     Wait(NamesArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Show what stands for the ports of a container
+    Port(PortArgs),
     /// List images
     Images(ImagesArgs),
     /// Fetch an image from a registry
@@ -223,6 +230,9 @@ pub(crate) enum Command {
     /// Verbs on volumes
     #[command(subcommand)]
     Volume(Volumes),
+    /// Verbs on networks of containers
+    #[command(subcommand)]
+    Network(Networks),
     /// Verbs on what the store takes
     #[command(subcommand)]
     Cache(Cache),

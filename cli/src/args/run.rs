@@ -1,9 +1,10 @@
 //! The flags of `run` and `create`.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::foreign::{Flag, Flags, Foreign, ignored, refused};
-use super::{Pair, Pull, Size, Ulimit};
+use super::{Pair, Pull, Size, Swap, Ulimit};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,17 +23,10 @@ pub(crate) struct RunFlags;
 impl Flags for RunFlags {
     const FLAGS: &'static [Flag] = &[
         ignored("annotation"),
-        refused("blkio-weight"),
         refused("blkio-weight-device"),
-        refused("cgroup-parent"),
         refused("cgroupns"),
-        refused("cpu-period"),
-        refused("cpu-quota"),
         refused("cpu-rt-period"),
         refused("cpu-rt-runtime"),
-        refused("cpu-shares").short('c'),
-        refused("cpuset-cpus"),
-        refused("cpuset-mems"),
         refused("device-cgroup-rule"),
         refused("device-read-bps"),
         refused("device-read-iops"),
@@ -46,7 +40,6 @@ impl Flags for RunFlags {
         refused("health-start-interval"),
         refused("health-start-period"),
         refused("health-timeout"),
-        refused("ip"),
         refused("ip6"),
         refused("isolation"),
         ignored("kernel-memory"),
@@ -54,14 +47,9 @@ impl Flags for RunFlags {
         refused("link-local-ip"),
         refused("log-driver"),
         refused("log-opt"),
-        refused("mac-address"),
-        refused("memory-reservation"),
-        refused("memory-swap"),
         ignored("memory-swappiness"),
-        refused("network-alias"),
         ignored("no-healthcheck").switch(),
         refused("oom-kill-disable").switch(),
-        refused("oom-score-adj"),
         refused("runtime"),
         refused("storage-opt"),
         refused("use-api-socket").switch(),
@@ -217,10 +205,19 @@ pub(crate) struct Files {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct Network {
-    /// `bridge`, `host`, `none` or `container:NAME`
-    #[arg(long, visible_alias = "net", value_name = "MODE")]
-    pub(crate) network: Option<String>,
-    /// Publish a port
+    /// `bridge`, `host`, `none`, `container:NAME` or a network's name
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    pub(crate) network: Vec<String>,
+    /// Another name of the container in its network
+    #[arg(long, alias = "net-alias", value_name = "NAME")]
+    pub(crate) network_alias: Vec<String>,
+    /// The container's address in its network
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip: Option<Ipv4Addr>,
+    /// The container's hardware address in its network
+    #[arg(long, value_name = "MAC")]
+    pub(crate) mac_address: Option<String>,
+    /// Publish a port, or a range of ports
     #[arg(short, long, value_name = "[[IP:]PORT:]PORT[/udp]")]
     pub(crate) publish: Vec<String>,
     /// Publish every port that the image exposes
@@ -283,4 +280,37 @@ pub(crate) struct Sandbox {
     /// How many processes it may have
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) pids_limit: Option<i64>,
+    /// The most memory and swap space together; -1 is any [default: twice the memory]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<Swap>,
+    /// Memory that it keeps when the machine has little left
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_reservation: Option<Size>,
+    /// Its part of processor time, where 1024 is usual
+    #[arg(short, long, value_name = "SHARES")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// The processors that it may use
+    #[arg(long, value_name = "0-2,4")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// The nodes of memory that it may use
+    #[arg(long, value_name = "0-1")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Microseconds of processor time in each period
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true, hide = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// The period of `--cpu-quota`
+    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    pub(crate) cpu_period: Option<u64>,
+    /// Its part of the time of disks, 10 to 1000
+    #[arg(long, value_name = "WEIGHT", hide = true)]
+    pub(crate) blkio_weight: Option<u16>,
+    /// How soon it is killed when the machine's memory runs out, -1000 to 1000
+    #[arg(
+        long, value_name = "SCORE", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(-1000..=1000)
+    )]
+    pub(crate) oom_score_adj: Option<i32>,
+    /// The control group that its own is made in
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
 }

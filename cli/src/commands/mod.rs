@@ -22,6 +22,7 @@ mod load;
 mod login;
 mod logs;
 mod man;
+mod network;
 mod outputs;
 mod prune;
 mod ps;
@@ -107,6 +108,8 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Volume(verb) => volume::run(&verb, session),
         Command::Wait(args) => status::wait(&args, session),
         Command::Rm(args) => status::rm(&args, session),
+        Command::Port(args) => network::port(&args, session),
+        Command::Network(verb) => network::run(&verb, session),
         Command::Images(args) => images::run(&args, session),
         Command::Pull(args) => pull::run(&args, session),
         Command::Push(args) => push::run(&args, session),

@@ -57,6 +57,7 @@ fn filter(listed: &mut Vec<Listed>, key: &str, value: &str) -> Result<(), Failur
             one.state.status == Status::Exited && one.state.exit_code.to_string() == value
         }),
         "label" => listed.retain(|one| has_label(&one.labels, value)),
+        "network" => listed.retain(|one| one.networks.iter().any(|name| name == value)),
         "ancestor" => listed.retain(|one| {
             let name = one.image.split(':').next().unwrap_or_default();
             one.image == value || name == value || one.image_id.hex().starts_with(value)
@@ -78,7 +79,7 @@ fn row(one: &Listed, id: &str, whole: bool, now: i64) -> Value {
         "Labels": labels.join(","),
         "Mounts": one.mounts.join(","),
         "Names": one.names.join(","),
-        "Networks": one.network,
+        "Networks": one.networks.join(","),
         "Ports": one.ports,
         "RunningFor": ago(created, now),
         "Size": size(0),
@@ -123,9 +124,7 @@ mod tests {
             exit_code: 3,
             started: started.map(|at| jiff::Timestamp::from_second(at).unwrap()),
             finished: finished.map(|at| jiff::Timestamp::from_second(at).unwrap()),
-            error: String::new(),
-            oom_killed: false,
-            restarts: 0,
+            ..State::default()
         };
         assert_eq!(status(&state(Status::Running, Some(100), None), 280), "Up 3 minutes");
         let exited = state(Status::Exited, Some(100), Some(160));

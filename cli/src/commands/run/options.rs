@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use rbuild::container::{self, Mount, RunOptions};
+use rbuild::container::network::Connection;
+use rbuild::container::{self, Mount, Resources, RunOptions};
 
 use crate::args::{CreateArgs, Network, Pair, Sandbox, Ulimit, csv};
 use crate::commands::signals::{environment, lines, signal};
@@ -41,8 +42,13 @@ pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOption
 
 fn network(options: RunOptions, typed: &Network) -> Result<RunOptions, Failure> {
     let hosts = typed.add_host.iter().map(|text| container::add_host(text));
+    let (network, first, more_networks) = networks(&typed.network)?;
     Ok(RunOptions {
-        network: parse(typed.network.as_deref())?,
+        network,
+        network_aliases: [typed.network_alias.clone(), first.aliases].concat(),
+        ip: typed.ip.or(first.address),
+        mac_address: typed.mac_address.as_deref().map(str::parse).transpose()?.or(first.mac),
+        more_networks,
         publish: typed.publish.clone(),
         publish_all: typed.publish_all,
         expose: typed.expose.clone(),
@@ -66,11 +72,74 @@ fn sandbox(options: RunOptions, typed: &Sandbox) -> Result<RunOptions, Failure> 
         uts: parse(typed.uts.as_deref())?,
         sysctls: typed.sysctl.iter().map(pair).collect(),
         ulimits: typed.ulimit.iter().map(limit).collect::<Result<_, _>>()?,
-        memory: typed.memory.map(|size| size.0),
-        cpus: typed.cpus,
-        pids_limit: typed.pids_limit,
+        oom_score_adj: typed.oom_score_adj,
+        resources: resources(typed),
         ..options
     })
+}
+
+fn resources(typed: &Sandbox) -> Resources {
+    Resources {
+        memory: typed.memory.map(|size| size.0),
+        memory_swap: typed.memory_swap.map(|swap| swap.0),
+        memory_reservation: typed.memory_reservation.map(|size| size.0),
+        cpus: typed.cpus,
+        cpu_shares: typed.cpu_shares,
+        cpu_quota: typed.cpu_quota,
+        cpu_period: typed.cpu_period,
+        cpuset_cpus: typed.cpuset_cpus.clone(),
+        cpuset_mems: typed.cpuset_mems.clone(),
+        pids_limit: typed.pids_limit,
+        blkio_weight: typed.blkio_weight,
+        cgroup_parent: typed.cgroup_parent.clone(),
+    }
+}
+
+/// The mode or the first network, what goes with it, and more networks.
+fn networks(
+    typed: &[String],
+) -> Result<(container::Network, Connection, Vec<Connection>), Failure> {
+    let mut connections = typed.iter().map(|text| connection(text));
+    let first = connections.next().transpose()?.unwrap_or_default();
+    let mode: container::Network = first.network.parse()?;
+    let more = connections.collect::<Result<Vec<_>, _>>()?;
+    let is_own = |network: &container::Network| {
+        matches!(network, container::Network::Bridge | container::Network::Named(_))
+    };
+    for Connection { network, .. } in &more {
+        if !is_own(&mode) || !is_own(&network.parse()?) {
+            let message = format!("the network `{network}` cannot be one of several");
+            return Err(Failure::usage(message));
+        }
+    }
+    Ok((mode, first, more))
+}
+
+/// `NAME`, or `name=NAME,alias=A,ip=IP,mac-address=MAC`.
+fn connection(text: &str) -> Result<Connection, Failure> {
+    let mut connection = Connection::default();
+    if !text.contains('=') {
+        text.clone_into(&mut connection.network);
+        return Ok(connection);
+    }
+    let wrong = |why: String| Failure::usage(format!("cannot read `--network {text}`: {why}"));
+    for (key, value) in csv(text).map_err(|error| wrong(error.to_string()))? {
+        let value = value.unwrap_or_default();
+        match key.as_str() {
+            "name" => connection.network = value,
+            "alias" => connection.aliases.push(value),
+            "ip" => {
+                let address = value.parse().map_err(|_| wrong(format!("`{value}` is no IPv4")))?;
+                connection.address = Some(address);
+            }
+            "mac-address" => connection.mac = Some(value.parse()?),
+            _ => return Err(wrong(format!("there is no `{key}`"))),
+        }
+    }
+    if connection.network.is_empty() {
+        return Err(wrong("`name` is missing".to_owned()));
+    }
+    Ok(connection)
 }
 
 /// A value in the library's own words; none is the usual one.

@@ -1,0 +1,277 @@
+//! The name server of a container, at 127.0.0.11 in its own network namespace.
+//!
+//! It is part of the container's monitor. Names of containers in the same networks are read from
+//! the store at each question; everything else is asked of the host's servers, from the host's
+//! network. It listens at ports that nobody minds, to which the container's own table of nftables
+//! redirects port 53, so that a name server can be what the container is for. Its sockets keep the
+//! namespace alive, so they go when the container does.
+
+mod forward;
+mod message;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock, Weak};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rbuild_cache::Store;
+use rbuild_runtime::network::{Chain, Hook, Match, Rule, Table, Verdict};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::definition::{self, Definition};
+use super::members;
+use super::ports::Protocol;
+use crate::container::error::{Error, Result};
+use message::{Kind, Question};
+
+/// Where a container finds its name server, as with docker.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const PORT: u16 = 53;
+/// The longest message over UDP.
+const LONGEST: usize = 4096;
+/// Questions that wait for other servers at once; more get no answer, and are asked again.
+const MOST_WAITING: usize = 256;
+/// How long a client may take for its question over TCP.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The sockets of a server, in a container's network.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+impl Sockets {
+    /// Opens them in this thread's network.
+    pub(crate) fn open() -> Result<Self> {
+        let bind = || -> io::Result<Self> {
+            Ok(Self { udp: UdpSocket::bind((ADDRESS, 0))?, tcp: TcpListener::bind((ADDRESS, 0))? })
+        };
+        let sockets = bind().map_err(Error::system("open the name server's sockets"))?;
+        sockets.redirect()?;
+        Ok(sockets)
+    }
+
+    fn redirect(&self) -> Result<()> {
+        let rule = |protocol: Protocol, to: io::Result<SocketAddr>| {
+            let to = to.map_err(Error::system("find the name server's port"))?;
+            let matches =
+                vec![Match::Destination(ADDRESS, 32), Match::Port(protocol.number(), PORT)];
+            let verdict = Verdict::Redirect(SocketAddrV4::new(ADDRESS, to.port()));
+            Ok::<_, Error>(Rule { matches, verdict })
+        };
+        let rules = vec![
+            rule(Protocol::Udp, self.udp.local_addr())?,
+            rule(Protocol::Tcp, self.tcp.local_addr())?,
+        ];
+        let chains = vec![Chain { name: "names", hook: Some(Hook::Outgoing), rules }];
+        Table { name: "rbuild".to_owned(), chains }.install().map_err(Error::network)
+    }
+}
+
+/// What a server knows.
+#[derive(Debug)]
+pub(crate) struct Knowledge {
+    pub(crate) store: Store,
+    /// The networks of the container, by name.
+    pub(crate) networks: Vec<String>,
+    /// The servers that know the rest; none where nothing outside may be reached.
+    pub(crate) servers: Vec<SocketAddr>,
+}
+
+/// A server at work; dropped it ends, and its sockets with it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// Its end tells the thread to end.
+    stop: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    knowledge: RwLock<Knowledge>,
+    waiting: AtomicUsize,
+}
+
+impl Server {
+    /// Starts to answer.
+    pub(crate) fn start(sockets: Sockets, knowledge: Knowledge) -> Result<Self> {
+        let waiting = AtomicUsize::new(0);
+        let shared = Arc::new(Shared { knowledge: RwLock::new(knowledge), waiting });
+        let pipe = pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"))?;
+        let (stopped, stop) = pipe;
+        let server = Arc::clone(&shared);
+        let serve = move || serve(&sockets.tcp, &Arc::new(sockets.udp), &stopped, &server);
+        let thread = Builder::new().name("names".to_owned()).spawn(serve);
+        let thread = thread.map_err(Error::system("start a thread"))?;
+        Ok(Self { shared, thread: Some(thread), stop: Some(stop) })
+    }
+
+    /// Tells it which networks the container is in now, and which servers know the rest.
+    pub(crate) fn learn(&self, networks: Vec<String>, servers: Vec<SocketAddr>) {
+        if let Ok(mut knowledge) = self.shared.knowledge.write() {
+            knowledge.networks = networks;
+            knowledge.servers = servers;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Answers until the other end of `stopped` is closed.
+fn serve(tcp: &TcpListener, udp: &Arc<UdpSocket>, stopped: &OwnedFd, shared: &Arc<Shared>) {
+    let mut bytes = vec![0; LONGEST];
+    loop {
+        let mut fds = [
+            PollFd::new(udp, PollFlags::IN),
+            PollFd::new(tcp, PollFlags::IN),
+            PollFd::new(stopped, PollFlags::IN),
+        ];
+        if poll(&mut fds, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
+            return;
+        }
+        let [asked, called, ended] = fds.map(|fd| !fd.revents().is_empty());
+        if ended {
+            return;
+        }
+        if asked && let Ok((length, from)) = udp.recv_from(&mut bytes) {
+            let socket = Arc::downgrade(udp);
+            let reply = move |answer: &[u8]| send(&socket, answer, from);
+            answer(&bytes[..length], shared, reply);
+        }
+        if called && let Ok((stream, _)) = tcp.accept() {
+            let shared = Arc::clone(shared);
+            aside(&Arc::clone(&shared), move || drop(converse(stream, &shared)));
+        }
+    }
+}
+
+fn send(socket: &Weak<UdpSocket>, answer: &[u8], to: SocketAddr) {
+    // A container that has ended meanwhile needs no answer, and its socket must not live on.
+    if let Some(socket) = socket.upgrade() {
+        let _ = socket.send_to(answer, to);
+    }
+}
+
+/// One client over TCP: questions and answers, each with its length before it.
+fn converse(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let question = forward::read_message(&stream)?;
+    let mut answered = None;
+    match local_answer(&question, shared) {
+        Local::Known(answer) => answered = Some(answer),
+        Local::Elsewhere(servers) => {
+            answered = forward::ask(&question, &servers, forward::Way::Tcp);
+        }
+        Local::Nonsense => {}
+    }
+    match answered.or_else(|| Question::read(&question).map(|question| question.failure())) {
+        Some(answer) => forward::write_message(&stream, &answer),
+        None => Ok(()),
+    }
+}
+
+/// Answers at once what is known here, and the rest in a thread of its own.
+fn answer(message: &[u8], shared: &Arc<Shared>, reply: impl FnOnce(&[u8]) + Send + 'static) {
+    match local_answer(message, shared) {
+        Local::Known(answer) => reply(&answer),
+        Local::Nonsense => {}
+        Local::Elsewhere(servers) => {
+            let message = message.to_owned();
+            aside(shared, move || {
+                let failure = || Question::read(&message).map(|question| question.failure());
+                let found = forward::ask(&message, &servers, forward::Way::Udp);
+                if let Some(answer) = found.or_else(failure) {
+                    reply(&answer);
+                }
+            });
+        }
+    }
+}
+
+/// Does something in a thread of its own, unless too many are at it.
+fn aside(shared: &Arc<Shared>, work: impl FnOnce() + Send + 'static) {
+    if shared.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+        shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    let counted = Arc::clone(shared);
+    let spawned = Builder::new().name("question".to_owned()).spawn(move || {
+        work();
+        counted.waiting.fetch_sub(1, Ordering::Relaxed);
+    });
+    if spawned.is_err() {
+        shared.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What can be said of a question without asking others.
+enum Local {
+    Known(Vec<u8>),
+    Elsewhere(Vec<SocketAddr>),
+    Nonsense,
+}
+
+fn local_answer(message: &[u8], shared: &Shared) -> Local {
+    let Some(question) = Question::read(message) else {
+        return Local::Nonsense;
+    };
+    let Ok(knowledge) = shared.knowledge.read() else {
+        return Local::Nonsense;
+    };
+    let known = match question.kind {
+        Kind::Address | Kind::LongAddress => {
+            knowledge.addresses(&question.name).map(|found| match question.kind {
+                Kind::Address => question.addresses(&found),
+                // It is known, and has none of these.
+                _ => question.addresses(&[]),
+            })
+        }
+        Kind::Pointer => {
+            let name = question.address().and_then(|address| knowledge.name_of(address));
+            name.map(|name| question.pointer(&name))
+        }
+        Kind::Other => None,
+    };
+    match known {
+        Some(answer) => Local::Known(answer),
+        None if knowledge.servers.is_empty() => Local::Known(question.no_such_name()),
+        None => Local::Elsewhere(knowledge.servers.clone()),
+    }
+}
+
+impl Knowledge {
+    fn definitions(&self) -> impl Iterator<Item = Definition> {
+        self.networks.iter().filter_map(|name| definition::find(&self.store, name).ok())
+    }
+
+    /// The addresses of a container's name, also with its network's name after it.
+    fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
+        let found = self.definitions().find_map(|network| {
+            let bare = name.strip_suffix(&format!(".{}", network.name));
+            [Some(name), bare].into_iter().flatten().find_map(|name| {
+                let found = members::addresses(&self.store, &network, name).unwrap_or_default();
+                (!found.is_empty()).then_some(found)
+            })
+        });
+        found
+    }
+
+    fn name_of(&self, address: Ipv4Addr) -> Option<String> {
+        self.definitions().find_map(|network| {
+            let name = members::name_of(&self.store, &network, address).ok()??;
+            Some(format!("{name}.{}", network.name))
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! Making, listing and removing networks.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use rbuild_cache::Store;
+
+use super::bridge::{self, Bridge, Turn};
+use super::definition::{self, Definition};
+use super::ports::Published;
+use super::subnet::Subnet;
+use crate::container::error::{Error, Result};
+use crate::container::folder::Folder;
+use crate::container::names::{self, new_id};
+use crate::container::parse::{invalid, is_name};
+
+/// Names that are no network's, or that of one which is always there.
+const RESERVED: [&str; 5] = ["bridge", "default", "host", "none", "container"];
+
+/// What a network is to be like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// Its addresses; none is a choice that the host does not use.
+    pub subnet: Option<Subnet>,
+    /// The address of its bridge; none is the first of the subnet.
+    pub gateway: Option<Ipv4Addr>,
+    /// Whether nothing outside is reached from it.
+    pub internal: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One line of `network ls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkListed {
+    /// The id: 64 hexadecimal digits.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// `bridge`, `host` or `null`.
+    pub driver: &'static str,
+    /// Whether nothing outside is reached from it.
+    pub internal: bool,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Makes a network, and returns its id.
+pub fn create(store: &Store, name: &str, options: &NetworkOptions) -> Result<String> {
+    if !is_name(name) || RESERVED.contains(&name) {
+        return Err(invalid(
+            "network name",
+            name,
+            "only [a-zA-Z0-9][a-zA-Z0-9_.-]+ that mean nothing else",
+        ));
+    }
+    let mut turn = Turn::take()?;
+    if definition::all(store)?.iter().any(|network| network.name == name) {
+        return Err(Error::NetworkTaken(name.to_owned()));
+    }
+    let subnet = match options.subnet {
+        Some(subnet) => not_in_use(store, subnet, &mut turn)?,
+        None => bridge::free_subnet(store, &mut turn.links)?,
+    };
+    if let Some(gateway) = options.gateway.filter(|gateway| !subnet.has_host(*gateway)) {
+        let reason = format!("it is not in the subnet {subnet}");
+        return Err(invalid("gateway", &gateway.to_string(), reason));
+    }
+    let network = Definition {
+        id: new_id()?,
+        name: name.to_owned(),
+        created: Timestamp::now(),
+        subnet: Some(subnet),
+        gateway: options.gateway,
+        internal: options.internal,
+        labels: options.labels.clone(),
+    };
+    network.write(store)?;
+    if let Err(error) = Bridge::of(store, &network, &mut turn) {
+        network.remove(store)?;
+        return Err(error);
+    }
+    Ok(network.id)
+}
+
+fn not_in_use(store: &Store, subnet: Subnet, turn: &mut Turn) -> Result<Subnet> {
+    let taken = bridge::taken(store, &mut turn.links)?;
+    match taken.iter().find(|other| other.overlaps(&subnet)) {
+        Some(other) => Err(invalid(
+            "subnet",
+            &subnet.to_string(),
+            format!("the host reaches {other} elsewhere"),
+        )),
+        None => Ok(subnet),
+    }
+}
+
+/// All networks, docker's three included, by name.
+pub fn list(store: &Store) -> Result<Vec<NetworkListed>> {
+    let mut listed: Vec<_> = definition::all(store)?
+        .into_iter()
+        .map(|network| NetworkListed {
+            id: network.id,
+            name: network.name,
+            driver: "bridge",
+            internal: network.internal,
+            created: network.created,
+            labels: network.labels,
+        })
+        .collect();
+    listed.extend([("host", "host"), ("none", "null")].map(|(name, driver)| NetworkListed {
+        id: blake3::hash(name.as_bytes()).to_hex().to_string(),
+        name: name.to_owned(),
+        driver,
+        internal: false,
+        created: Timestamp::UNIX_EPOCH,
+        labels: BTreeMap::new(),
+    }));
+    listed.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(listed)
+}
+
+/// Removes a network in which no container runs, and returns its name.
+pub fn remove(store: &Store, name: &str) -> Result<String> {
+    let mut turn = Turn::take()?;
+    if RESERVED.contains(&name) {
+        return Err(invalid("network", name, "it is always there"));
+    }
+    let network = definition::find(store, name)?;
+    if is_in_use(store, &network, &mut turn)? {
+        return Err(Error::NetworkInUse(network.name));
+    }
+    take_down(store, &network, &mut turn)?;
+    Ok(network.name)
+}
+
+/// Removes every network in which no container runs and of which `wanted` is true, and returns
+/// their names.
+pub fn prune(store: &Store, wanted: impl Fn(&NetworkListed) -> bool) -> Result<Vec<String>> {
+    let mut turn = Turn::take()?;
+    let listed = list(store)?;
+    let mut removed = Vec::new();
+    for network in definition::all(store)?.into_iter().filter(|network| !network.is_default()) {
+        let is_wanted = listed.iter().any(|one| one.id == network.id && wanted(one));
+        if is_wanted && !is_in_use(store, &network, &mut turn)? {
+            take_down(store, &network, &mut turn)?;
+            removed.push(network.name);
+        }
+    }
+    Ok(removed)
+}
+
+fn take_down(store: &Store, network: &Definition, turn: &mut Turn) -> Result<()> {
+    network.remove(store)?;
+    bridge::remove(&network.bridge(), &mut turn.links);
+    Ok(())
+}
+
+/// Whether a container that somebody watches is at a port of the bridge. The port of one that has
+/// ended stays until the kernel gets round to it.
+fn is_in_use(store: &Store, network: &Definition, turn: &mut Turn) -> Result<bool> {
+    let Some(bridge) = Bridge::found(network, &mut turn.links).map_err(Error::network)? else {
+        return Ok(false);
+    };
+    for port in turn.links.ports(&bridge.link).map_err(Error::network)? {
+        let container = port.alias.split(' ').nth(1).map(|id| Folder::new(store, id));
+        if let Some(folder) = container
+            && folder.is_held()?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What stands for the ports of a container at the moment, in the order of its ports.
+pub fn published(store: &Store, container: &str) -> Result<Vec<Published>> {
+    let mut published = names::find(store, container)?.state()?.published;
+    published.sort_by_key(|one| (one.port(), one.host));
+    Ok(published)
+}
