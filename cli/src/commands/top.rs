@@ -35,7 +35,7 @@ fn row(process: &ContainerProcess, now: i64, up: u64) -> Vec<String> {
     let share = (seconds * 100).checked_div(age).unwrap_or_default();
     let begun = now.saturating_sub(i64::try_from(age).unwrap_or_default());
     let begun = jiff::Timestamp::from_second(begun).unwrap_or_default();
-    let begun = begun.to_zoned(jiff::tz::TimeZone::system());
+    let begun = begun.to_zoned_datetime(jiff::tz::TimeZone::system());
     vec![
         user(process.user),
         process.pid.to_string(),
