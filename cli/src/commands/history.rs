@@ -66,7 +66,7 @@ fn rows(args: &HistoryArgs, store: &Store, found: &Found) -> Vec<Value> {
 
 /// A time as docker writes it here, unlike elsewhere.
 fn date(time: Option<jiff::Timestamp>) -> String {
-    let zoned = time.map(|time| time.to_zoned(jiff::tz::TimeZone::system()));
+    let zoned = time.map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()));
     zoned.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()).unwrap_or_default()
 }
 

@@ -50,15 +50,11 @@ impl Filters {
     /// Whether an image passes all of them.
     pub(in crate::commands) fn pass(&self, store: &Store, image: &Listed) -> bool {
         let order = (image.created, image.id);
-        let any = |passes: &mut dyn Iterator<Item = bool>, is_empty: bool| {
-            is_empty || passes.any(|passes| passes)
-        };
-        let dangling = image.name.is_none();
-        any(&mut self.names.iter().map(|name| has_name(image, name)), self.names.is_empty())
-            && any(&mut self.dangling.iter().map(|it| *it == dangling), self.dangling.is_empty())
-            && any(&mut self.before.iter().map(|it| order < *it), self.before.is_empty())
-            && any(&mut self.since.iter().map(|it| order > *it), self.since.is_empty())
-            && any(&mut self.until.iter().map(|it| image.created <= *it), self.until.is_empty())
+        any(&self.names, |name| has_name(image, name))
+            && any(&self.dangling, |wanted| *wanted == image.name.is_none())
+            && any(&self.before, |other| order < *other)
+            && any(&self.since, |other| order > *other)
+            && any(&self.until, |time| image.created <= *time)
             && self.pass_labels(store, image)
     }
 
@@ -71,6 +67,11 @@ impl Filters {
         self.labels.iter().all(|wanted| has_label(&labels, wanted))
             && !self.lacks.iter().any(|wanted| has_label(&labels, wanted))
     }
+}
+
+/// Whether one of several passes, or there is none that would have to.
+fn any<T>(filters: &[T], passes: impl Fn(&T) -> bool) -> bool {
+    filters.is_empty() || filters.iter().any(passes)
 }
 
 /// `NAME` or `NAME=VALUE`.
@@ -105,7 +106,7 @@ fn until(value: &str) -> Result<i64, Failure> {
     let seconds = value.parse::<i64>();
     let day = value
         .parse::<jiff::civil::DateTime>()
-        .and_then(|time| time.to_zoned(jiff::tz::TimeZone::system()))
+        .and_then(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()))
         .map(|time| time.timestamp().as_second());
     let wrong = || {
         Failure::usage(format!(
