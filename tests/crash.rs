@@ -1,7 +1,8 @@
-//! A builder that is killed, and a disk that is full: the next build is right, and nothing stays.
+//! A builder that is killed, a machine that goes down, and a disk that is full or damages what is on
+//! it: the next build is right, and nothing stays.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::home;
 use rbuild_testkit::{Gate, Home, SmallDisk, eventually};
@@ -155,6 +156,102 @@ fn an_interrupt_ends_a_build_and_its_steps() {
     home.types("rbuild -t app --network host app").ok();
 }
 
+/// The folders of the layers that have a file.
+fn layers_with(home: &Home, file: &str) -> Vec<PathBuf> {
+    let layers = fs::read_dir(home.store().join("layers")).unwrap();
+    let layers = layers.map(|layer| layer.unwrap().path());
+    layers.filter(|layer| layer.join("files").join(file).exists()).collect()
+}
+
+#[test]
+fn what_the_disk_did_not_have_when_the_machine_went_down_is_made_again() {
+    // In memory, where nobody waits for the disk: so no layer is known to be on it.
+    let (home, disk) = on_small_disk();
+    let file = "FROM busybox\nRUN echo one >/one\nRUN echo two >/two\nRUN echo three >/three\n";
+    home.builds("app", file).ok();
+    home.builds("other", "FROM busybox\nRUN echo other >/other\n").ok();
+    let tear = |file: &str| {
+        let layers = layers_with(&home, file);
+        assert_eq!(layers.len(), 1, "{file}");
+        fs::File::create(layers[0].join("files").join(file)).unwrap();
+    };
+    ["bin/busybox", "two", "other"].iter().for_each(|file| tear(file));
+    fs::write(home.store().join("boot"), "an earlier start").unwrap();
+    let verified = home.types("rbuild cache verify");
+    assert!(verified.code != 0 && verified.stdout.contains("before the disk had it"), "{verified}");
+
+    let again = home.builds("app", file);
+    assert_eq!(again.code, 0, "{again}");
+    // The base, what is torn, and what stands on it.
+    for told in ["went down before the disk had 4 layers", "the image `other` has lost a layer"] {
+        assert!(again.stderr.contains(told), "{again}");
+    }
+    assert!(!again.stderr.contains("the image `busybox"), "it is fetched again: {again}");
+    let whole = "cat /one /two /three; ls /bin/busybox";
+    let said = "one\ntwo\nthree\n/bin/busybox";
+    assert_eq!(home.types(&format!("rbuild run --rm app sh -c '{whole}'")).ok(), said);
+    let lost = home.types("rbuild run --rm other true").fails(125);
+    assert!(lost.contains("is not in the store"), "{lost}");
+    home.types("rbuild rmi other").ok();
+    home.types("rbuild cache verify").ok();
+    let known = home.builds("app", file);
+    assert!(known.code == 0 && !known.stderr.contains("went down"), "{known}");
+    drop((disk, home));
+}
+
+#[test]
+fn whoever_waits_for_the_disk_marks_what_is_on_it() {
+    let (home, disk) = on_small_disk();
+    let file = "FROM busybox\nRUN echo one >/one\n";
+    home.builds("app", file).ok();
+    let settled = || layers_with(&home, "../settled").len();
+    assert_eq!(settled(), 0);
+    // As a build starts it on a disk that outlasts the machine.
+    let line = format!("rbuild --rbuild-settle {} </dev/null", home.store().display());
+    home.types(&line).ok();
+    assert_eq!(settled(), 2);
+    fs::write(home.store().join("boot"), "an earlier start").unwrap();
+    let again = home.builds("app", file);
+    assert!(again.code == 0 && !again.stderr.contains("went down"), "{again}");
+    // A store that was removed meanwhile is not made again.
+    let gone = home.path("gone");
+    let line = format!("rbuild --rbuild-settle {} </dev/null", gone.display());
+    assert_ne!(home.types(&line).code, 0);
+    assert!(!gone.exists());
+    drop((disk, home));
+}
+
+/// Changes a byte in the midst of every blob.
+fn damage_blobs(home: &Home) -> usize {
+    let blobs: Vec<_> = fs::read_dir(home.store().join("blobs/sha256")).unwrap().collect();
+    for blob in &blobs {
+        let path = blob.as_ref().unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+        fs::write(path, bytes).unwrap();
+    }
+    blobs.len()
+}
+
+#[test]
+fn a_damaged_blob_is_told_set_aside_and_fetched_again() {
+    let home = home();
+    home.types("rbuild pull busybox").ok();
+    // Only the blobs are left, and not one of them is whole.
+    fs::remove_dir_all(home.store().join("layers")).unwrap();
+    assert!(damage_blobs(&home) >= 3);
+    let error = home.types("rbuild save -o image.tar busybox").fails(1);
+    assert!(error.contains("is damaged; it is set aside"), "{error}");
+    assert!(error.contains("rbuild cache verify"), "it says what to do: {error}");
+    assert_eq!(fs::read_dir(home.store().join("damaged")).unwrap().count(), 1);
+    home.builds("app", "FROM busybox\nRUN echo made >/made\n").ok();
+    assert_eq!(home.types("rbuild run --rm app cat /made").ok(), "made");
+    home.types("rbuild pull busybox").ok();
+    home.types("rbuild save -o image.tar busybox").ok();
+    home.types("rbuild cache verify").ok();
+}
+
 /// A home whose store is on a small disk.
 fn on_small_disk() -> (Home, SmallDisk) {
     let home = home();
@@ -179,6 +276,7 @@ fn a_copy_that_fills_the_disk_fails_clearly() {
     home.write("app/big", vec![7; 60_000_000]);
     let error = home.builds("app", "FROM busybox\nCOPY big /big\n");
     assert!(error.code != 0 && error.stderr.contains("No space left on device"), "{error}");
+    assert!(error.stderr.contains("the step needs at least 60MB, "), "{error}");
     home.builds("app", "FROM busybox\nCOPY Dockerfile /small\n").ok();
     assert_eq!(home.types("rbuild run --rm app ls /small").ok(), "/small");
     drop((disk, home));

@@ -8,7 +8,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -73,6 +73,12 @@ impl Store {
         let state = Mutex::new(State { counts, ended: false, read: None });
         let shared = Arc::new(Shared { file, size, state, grown: Condvar::new() });
         Ok(Partial { store: self.clone(), digest, path, shared })
+    }
+
+    /// The bytes that the parts of a blob which have come take on the disk.
+    pub fn partial_bytes(&self, digest: &Digest) -> u64 {
+        let file = fs::metadata(self.root().join(PARTIAL).join(digest.hex()));
+        file.map_or(0, |file| file.blocks() * 512)
     }
 }
 

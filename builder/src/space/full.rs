@@ -21,6 +21,8 @@ pub struct DiskFull {
     pub free: u64,
     /// The bytes of the whole disk.
     pub total: u64,
+    /// The least bytes that the step needs, where that is known.
+    pub needed: Option<u64>,
     /// The bytes that the store takes, as far as that could be found out.
     pub store: Option<u64>,
     /// The bytes that can be removed from the store.
@@ -30,11 +32,17 @@ pub struct DiskFull {
 impl std::fmt::Display for DiskFull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (place, free, total) = (self.place.display(), size(self.free), size(self.total));
-        write!(
-            f,
-            "No space left on device: the step needs more than the {free} that are free of the \
-             {total} of the disk of `{place}`"
-        )?;
+        write!(f, "No space left on device: ")?;
+        match self.missing() {
+            Some((needed, missing)) => write!(
+                f,
+                "the step needs at least {}, {} more than the {free}",
+                size(needed),
+                size(missing)
+            ),
+            None => write!(f, "the step needs more than the {free}"),
+        }?;
+        write!(f, " that are free of the {total} of the disk of `{place}`")?;
         match self.store {
             Some(store) => write!(f, ", of which the store takes {}", size(store)),
             None => Ok(()),
@@ -43,8 +51,17 @@ impl std::fmt::Display for DiskFull {
 }
 
 impl DiskFull {
-    /// Looks at the disk of a store on which a step that has written so many bytes found no space.
-    fn of(store: &Store, written: u64) -> Option<Self> {
+    /// What is needed, and how much of it is missing at least. A disk that has more than is needed
+    /// was full for another reason: files take more than their bytes.
+    fn missing(&self) -> Option<(u64, u64)> {
+        let needed = self.needed?;
+        let missing = needed.checked_sub(self.free).filter(|missing| *missing > 0)?;
+        Some((needed, missing))
+    }
+
+    /// Looks at the disk of a store on which something that has written so many bytes found no
+    /// space.
+    fn of(store: &Store, written: u64, needed: Option<u64>) -> Option<Self> {
         let (free, total) = disk(store).ok()?;
         let free = free + written;
         let usage = usage(store).ok();
@@ -52,6 +69,7 @@ impl DiskFull {
             place: store.root().to_owned(),
             free,
             total,
+            needed,
             store: usage.as_ref().map(rbuild_cache::Usage::total),
             prunable: usage.as_ref().map(rbuild_cache::Usage::reclaimable),
         })
@@ -99,13 +117,13 @@ pub(crate) fn says_full(error: &(dyn StdError + 'static)) -> bool {
 
 impl StepError {
     /// Adds what is known of the disk, where a full one is what the step failed for; what the step
-    /// wrote is removed by now.
-    pub(crate) fn with_disk(self, store: &Store) -> Self {
+    /// wrote is removed by now. `needed` tells how many bytes it needs at least, if that is known.
+    pub(crate) fn with_disk(self, store: &Store, needed: impl FnOnce() -> Option<u64>) -> Self {
         let is_full = match &self {
             Self::Fetch(error) => says_full(&**error),
             other => says_full(other),
         };
-        if is_full { self.add(DiskFull::of(store, 0)) } else { self }
+        if is_full { self.add(DiskFull::of(store, 0, needed())) } else { self }
     }
 
     /// The same for a process, which says so in words of its own: so the disk is looked at, while
@@ -113,7 +131,7 @@ impl StepError {
     pub(crate) fn on_full_disk(self, store: &Store, staged: &StagedLayer) -> Self {
         let is_process = matches!(self, Self::Exit { .. } | Self::Launch { .. });
         if is_process && disk(store).is_ok_and(|(free, _)| free < FULL) {
-            return self.add(DiskFull::of(store, staged.bytes().unwrap_or(0)));
+            return self.add(DiskFull::of(store, staged.bytes().unwrap_or(0), None));
         }
         self
     }
@@ -134,7 +152,8 @@ mod tests {
     fn a_full_disk_is_told_with_what_would_help() {
         let store = Store::temporary().unwrap();
         let failed = |kind: io::ErrorKind| {
-            StepError::file("write `/x`")(io::Error::from(kind)).with_disk(&store).to_string()
+            let error = StepError::file("write `/x`")(io::Error::from(kind));
+            error.with_disk(&store, || Some(1)).to_string()
         };
         let text = failed(io::ErrorKind::StorageFull);
         assert!(text.contains(": No space left on device: the step needs more than"), "{text}");
@@ -152,6 +171,7 @@ mod tests {
             place: "/x".into(),
             free: 1000,
             total: 2_500_000,
+            needed: None,
             store: None,
             prunable,
         };
@@ -160,6 +180,13 @@ mod tests {
             "No space left on device: the step needs more than the 1kB that are free of the 2.5MB \
              of the disk of `/x`"
         );
+        let needing = |needed| DiskFull { needed: Some(needed), ..disk(None) }.to_string();
+        assert_eq!(
+            needing(61_000),
+            "No space left on device: the step needs at least 61kB, 60kB more than the 1kB that are \
+             free of the 2.5MB of the disk of `/x`"
+        );
+        assert_eq!(needing(1000), disk(None).to_string());
         let hint = disk(Some(1_200_000)).hint();
         assert_eq!(hint, "`rbuild cache prune --all` would free 1.2MB");
         assert!(disk(Some(0)).hint().starts_with("nothing in the store can be pruned"));

@@ -11,7 +11,7 @@ use rbuild_cache::copy::{self, Item, ModeChange, Options, Owner};
 use rbuild_cache::tree::{self, Node, Time, Tree};
 use rbuild_cache::{Outputs, Snapshot, StagedLayer};
 use rbuild_solver::Task;
-use rbuild_solver::op::{Copy, CopyItem};
+use rbuild_solver::op::{Copy, CopyItem, Op};
 use rustix::fs::{AtFlags, FileType, Timespec, Timestamps};
 
 use super::files::FOLDER_MODE;
@@ -68,6 +68,18 @@ impl World {
         drop(root);
         files::date_folders(&staged, copy.time, began)?;
         self.commit(task, base, staged, began)
+    }
+
+    /// The bytes of the files that a COPY is to copy, if it is one and copies all that it finds.
+    pub(super) fn needed(&self, task: &Task) -> Option<u64> {
+        let Op::Copy(copy) = &task.op else { return None };
+        let bytes = |item| {
+            let (_, found) = self.find(task, item).ok()?;
+            let nodes = found.iter().flat_map(|found| &found.nodes);
+            Some(nodes.map(|node| node.size).sum::<u64>())
+        };
+        let is_all = copy.exclude.is_empty();
+        is_all.then(|| copy.items.iter().map(bytes).sum()).flatten()
     }
 
     fn find(&self, task: &Task, item: &CopyItem) -> Result<(Source, Vec<Found>), StepError> {
