@@ -18,7 +18,7 @@ use rbuild_cache::{Claim, Digest, Store, User};
 use rbuild_solver::{Event, Events, What};
 use tokio::sync::Semaphore;
 
-use crate::attest::Attest;
+use crate::attest::{Attest, Detail};
 use crate::cdi::{DeviceAccess, Grants};
 use crate::context::ContextSource;
 use crate::dockerfile::Diagnostic;
@@ -99,6 +99,7 @@ pub struct Build {
     cache_from: Vec<CacheFrom>,
     cache_to: Vec<CacheTo>,
     attest: Attest,
+    told: Option<Detail>,
     registries: Registries,
     listener: Option<Listener>,
 }
@@ -133,6 +134,9 @@ pub struct Built {
     pub warnings: Vec<Diagnostic>,
     /// The Dockerfile, for those who show the warnings.
     pub dockerfile: Source,
+    /// How the image of each platform was made, as the predicate of SLSA's provenance in JSON,
+    /// where [`tell_provenance`](Build::tell_provenance) asked for it.
+    pub provenance: Vec<(Platform, Vec<u8>)>,
     images: Vec<Finished>,
     store: Store,
     registries: Registries,
@@ -192,6 +196,7 @@ impl Build {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             attest: Attest::default(),
+            told: None,
             registries: Registries::new(),
             listener: None,
         }
@@ -351,6 +356,12 @@ impl Build {
     /// Attests this of the image, beside it where it goes; the store alone keeps no attestations.
     pub fn attest(mut self, attest: Attest) -> Self {
         self.attest = attest;
+        self
+    }
+
+    /// Tells the caller how the images were made, whatever is attested of them.
+    pub fn tell_provenance(mut self, detail: Detail) -> Self {
+        self.told = Some(detail);
         self
     }
 

@@ -12,7 +12,7 @@ use super::DockerfileSource;
 use super::run::Run;
 use super::steps::begin;
 use crate::attest::provenance::{self, Dependency, Made};
-use crate::attest::{Attestation, purl, spdx};
+use crate::attest::{Attestation, Detail, Provenance, purl, spdx};
 use crate::context::ContextSource;
 use crate::diff;
 use crate::dockerfile::Span;
@@ -22,13 +22,26 @@ use crate::images;
 use crate::layout;
 use crate::lower::{Request, Wanted};
 use crate::packages;
+use crate::platform::Platform;
 use crate::remote::{GitUrl, git_address};
 use crate::source::ResolvedImage;
 use crate::worker::fetch::blocking;
 
+/// How the image of a platform was made, as the predicate of SLSA's provenance.
+pub(super) type Told = (Platform, Vec<u8>);
+
+/// What the images of a build were made from, in the order of their platforms.
+pub(super) struct Roots<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) roots: &'a [VertexId],
+    pub(super) story: &'a Story,
+}
+
 /// What is known of a build beside what it makes.
 #[derive(Debug)]
 pub(super) struct Story {
+    /// An id that no other run of a build has.
+    pub(super) invocation: String,
     pub(super) started: Timestamp,
     /// What was asked, for one platform after the other.
     pub(super) requests: Vec<Request>,
@@ -37,18 +50,35 @@ pub(super) struct Story {
     pub(super) spans: BTreeMap<String, Span>,
 }
 
+impl Story {
+    /// The story of a build that has begun just now.
+    pub(super) fn begin() -> Self {
+        // It tells runs apart, and guards nothing: zeros do where the system has no other.
+        let mut bytes = [0_u8; 16];
+        let _ = getrandom::fill(&mut bytes);
+        Self {
+            invocation: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            started: Timestamp::now(),
+            requests: Vec::new(),
+            resolved: BTreeMap::new(),
+            spans: BTreeMap::new(),
+        }
+    }
+}
+
 impl Run {
-    /// Adds what is to be attested to the images, whose roots in the graph these are.
+    /// Adds what is to be attested to the images, and gives what the caller is told of how each of
+    /// them was made.
     pub(super) async fn attest(
         &self,
         images: &mut [Finished],
-        (graph, roots): (&Graph, &[VertexId]),
-        story: &Story,
+        made: &Roots<'_>,
         outputs: &[Output],
-    ) -> Result<()> {
+    ) -> Result<Vec<Told>> {
+        let told = self.build.told.map(|detail| self.tell(images, made, detail));
         let wanted = &self.build.attest;
         if wanted.provenance.is_none() && !wanted.sbom {
-            return Ok(());
+            return Ok(told.unwrap_or_default());
         }
         let step = begin(&self.events, "attesting".to_owned());
         let stays =
@@ -58,25 +88,34 @@ impl Run {
                         leaves it, as with `--push` or `-o type=oci`";
             self.events.emit(step, What::Warning { text: text.to_owned() });
             self.events.emit(step, What::Finished);
-            return Ok(());
+            return Ok(told.unwrap_or_default());
         }
-        if wanted.sbom {
-            for image in images.iter_mut() {
+        for (index, image) in images.iter_mut().enumerate() {
+            if wanted.sbom {
                 let bill = self.bill(image).await?;
                 image.attestations.push(bill);
             }
-        }
-        if let Some(wanted) = &wanted.provenance {
-            let invocation = invocation()?;
-            for (index, image) in images.iter_mut().enumerate() {
-                let (request, root) = (&story.requests[index], roots[index]);
-                let made = self.made(request, graph, root, story);
-                let made = Made { invocation: &invocation, ..made.borrow(self, story) };
-                image.attestations.push(provenance::statement(wanted, &made));
+            if let Some(wanted) = &wanted.provenance {
+                image.attestations.push(self.provenance(made, index, wanted));
             }
         }
         self.events.emit(step, What::Finished);
-        Ok(())
+        Ok(told.unwrap_or_default())
+    }
+
+    fn tell(&self, images: &[Finished], made: &Roots<'_>, detail: Detail) -> Vec<Told> {
+        let wanted = Provenance { detail, ..Provenance::default() };
+        let tell = |(index, image): (usize, &Finished)| {
+            (image.platform.clone(), self.provenance(made, index, &wanted).predicate)
+        };
+        images.iter().enumerate().map(tell).collect()
+    }
+
+    /// How the image of one of the platforms was made.
+    fn provenance(&self, made: &Roots<'_>, index: usize, wanted: &Provenance) -> Attestation {
+        let story = made.story;
+        let owned = self.made(&story.requests[index], made.graph, made.roots[index], story);
+        provenance::statement(wanted, &owned.borrow(self, story))
     }
 
     /// Lists the packages of an image.
@@ -192,7 +231,7 @@ impl Owned<'_> {
             spans: &story.spans,
             dependencies: &self.dependencies,
             layers: &self.layers,
-            invocation: "",
+            invocation: &story.invocation,
             started: story.started,
             finished: Timestamp::now(),
         }
@@ -221,14 +260,4 @@ fn blobs(image: &ResolvedImage) -> Vec<Blob> {
         _ => None,
     };
     image.entry.layers.iter().filter_map(blob).collect()
-}
-
-/// An id for this run of the build, which no other has.
-fn invocation() -> Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Error::Read {
-        path: "the system's random bytes".into(),
-        source: std::io::Error::other(error),
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -5,7 +5,7 @@ use rbuild_cache::{Digest, Layer, Snapshot, Store};
 use rbuild_solver::What;
 
 use super::Built;
-use super::attest::Story;
+use super::attest::{Roots, Story};
 use super::run::Run;
 use super::steps::begin;
 use crate::error::{Error, Result};
@@ -40,7 +40,8 @@ impl Run {
             [] => vec![OutputKind::Store.into()],
             outputs => outputs.to_vec(),
         };
-        self.attest(&mut images, (&solved.graph, &roots), story, &outputs).await?;
+        let made = Roots { graph: &solved.graph, roots: &roots, story };
+        let provenance = self.attest(&mut images, &made, &outputs).await?;
         let exporter = Exporter {
             store: self.store,
             registries: self.build.registries,
@@ -65,6 +66,7 @@ impl Run {
             platforms: images.iter().map(|image| image.platform.clone()).collect(),
             warnings: Vec::new(),
             dockerfile: self.prepared.file,
+            provenance,
             images,
             store: exporter.store,
             registries: exporter.registries,

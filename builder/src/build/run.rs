@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use rbuild_cache::{Digest, Layer, Store};
 use rbuild_solver::op::Source;
 use rbuild_solver::{Events, Mode, Solver, StepId, What};
@@ -71,7 +70,7 @@ impl Run {
 
     /// Goes the whole road.
     pub(super) async fn finish(self) -> Result<Built> {
-        let started = Timestamp::now();
+        let story = Story::begin();
         let requests = self.requests().await?;
         let (resolved, found) = futures::join!(self.resolve(&requests), self.import());
         let resolved = resolved?;
@@ -83,7 +82,7 @@ impl Run {
         self.lint(&lowered)?;
         let solved = self.solve(&lowered, &resolved, found).await?;
         let sweep = self.sweep();
-        let story = Story { started, requests, resolved, spans: lowered.spans };
+        let story = Story { requests, resolved, spans: lowered.spans, ..story };
         let built = self.export(lowered.targets, solved, &story).await;
         // Nobody waits for the sweep of a build that failed; it is done by the next one.
         if let Some(sweep) = sweep {

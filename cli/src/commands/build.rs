@@ -35,6 +35,11 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
     for output in &outputs {
         build = build.output(output.clone());
     }
+    if args.metadata_file.is_some()
+        && let Some(detail) = metadata::detail()?
+    {
+        build = build.tell_provenance(detail);
+    }
     let mode = mode(args)?;
     build = caches::share(build, args)?;
     let progress = Progress::start(mode, session.config.look());

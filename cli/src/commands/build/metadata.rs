@@ -5,13 +5,25 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rbuild::Built;
+use rbuild::{Built, Detail};
 use rbuild::dockerfile::value::boolean;
 use rbuild::dockerfile::{Diagnostic, Kind};
 use serde_json::{Value, json};
 
 use crate::config;
 use crate::failure::Failure;
+
+/// How much is told of how the image was made: little unless the environment says otherwise.
+pub(super) fn detail() -> Result<Option<Detail>, Failure> {
+    match config::variable("BUILDX_METADATA_PROVENANCE").as_deref() {
+        None | Some("" | "min" | "true" | "1") => Ok(Some(Detail::Min)),
+        Some("max") => Ok(Some(Detail::Max)),
+        Some("disabled" | "false" | "0") => Ok(None),
+        Some(_) => {
+            Err(Failure::usage("`BUILDX_METADATA_PROVENANCE` is `min`, `max` or `disabled`"))
+        }
+    }
+}
 
 /// Writes the file; it is there as a whole or as it was.
 pub(super) fn write(path: &Path, built: &Built) -> Result<(), Failure> {
@@ -27,6 +39,13 @@ pub(super) fn write(path: &Path, built: &Built) -> Result<(), Failure> {
 
 fn metadata(built: &Built) -> Value {
     let mut metadata = json!({});
+    for (platform, told) in &built.provenance {
+        let key = match built.provenance.len() {
+            1 => "buildx.build.provenance".to_owned(),
+            _ => format!("buildx.build.provenance/{platform}"),
+        };
+        metadata[key] = serde_json::from_slice(told).unwrap_or_default();
+    }
     if config::variable("BUILDX_METADATA_WARNINGS").is_some_and(|text| boolean(&text) == Some(true))
     {
         metadata["buildx.build.warnings"] = warnings(built).into();
