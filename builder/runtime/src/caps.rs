@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets as Kernel, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,7 @@ const DEFAULT: [&str; 14] = [
 
 /// A set of capabilities: the bounding, permitted and effective set of a process.
 ///
-/// The inheritable and the ambient set of a container's process are always empty.
+/// The inheritable and the ambient set are empty unless there are [`CapabilitySets`].
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities(u64);
 
@@ -133,19 +134,60 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Makes the set the permitted and effective one, and leaves nothing inheritable or ambient.
-    pub(crate) fn hold(self) -> Result<(), Errno> {
-        let held = CapabilitySet::from_bits_retain(self.0);
-        let sets = CapabilitySets {
-            effective: held,
-            permitted: held,
-            inheritable: CapabilitySet::empty(),
-        };
-        set_capabilities(None, sets)
-    }
-
     fn with_bit(self, number: Option<usize>) -> Self {
         number.map_or(self, |bit| Self(self.0 | 1 << bit))
+    }
+}
+
+/// The sets of capabilities of a process, one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilitySets {
+    /// What it and its children can ever have.
+    pub bounding: Capabilities,
+    /// What it can take.
+    pub permitted: Capabilities,
+    /// What it has taken.
+    pub effective: Capabilities,
+    /// What programs whose files say so can inherit.
+    pub inheritable: Capabilities,
+    /// What programs inherit whatever their files say.
+    pub ambient: Capabilities,
+}
+
+impl CapabilitySets {
+    /// Those of a process that holds all of `held`, with nothing inheritable or ambient.
+    pub(crate) fn holding(held: Capabilities) -> Self {
+        let none = Capabilities::none();
+        let (bounding, permitted, effective) = (held, held, held);
+        Self { bounding, permitted, effective, inheritable: none, ambient: none }
+    }
+
+    /// The sets without what this process lacks, and so cannot give.
+    pub(crate) fn within_own(self) -> Result<Self, Errno> {
+        Ok(Self {
+            bounding: self.bounding.within_own()?,
+            permitted: self.permitted.within_own()?,
+            effective: self.effective.within_own()?,
+            inheritable: self.inheritable.within_own()?,
+            ambient: self.ambient.within_own()?,
+        })
+    }
+
+    /// Makes them those of this process, but for the bounding set.
+    pub(crate) fn hold(self) -> Result<(), Errno> {
+        let bits = |set: Capabilities| CapabilitySet::from_bits_retain(set.0);
+        set_capabilities(
+            None,
+            Kernel {
+                effective: bits(self.effective),
+                permitted: bits(self.permitted),
+                inheritable: bits(self.inheritable),
+            },
+        )?;
+        for one in (0..u64::BITS).map(|bit| 1 << bit).filter(|one| self.ambient.0 & one != 0) {
+            configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(one), true)?;
+        }
+        Ok(())
     }
 }
 

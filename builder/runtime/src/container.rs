@@ -6,7 +6,8 @@ mod process;
 use std::os::fd::OwnedFd;
 
 use crate::caps::Capabilities;
-pub use mount::{Device, DeviceNumber, Mount, MountSource};
+use crate::hook::Hooks;
+pub use mount::{Device, DeviceNumber, Mount, MountFlags, MountSource, Propagation};
 pub use process::{DEFAULT_PATH, Limit, Process, Resource, Seccomp, Stdio, Stream, WindowSize};
 
 /// The sysctls that `docker run` sets in a private network: anyone may ping and bind port 80.
@@ -56,6 +57,8 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// The host name, when the container has one of its own (`uts` is private).
     pub hostname: Option<String>,
+    /// The domain name, on the same condition.
+    pub domainname: Option<String>,
     /// The network. Private: a loopback device and nothing else.
     pub network: Namespace,
     /// System V and POSIX message queues, semaphores and shared memory.
@@ -64,6 +67,17 @@ pub struct Container {
     pub pid: Namespace,
     /// Host and domain name.
     pub uts: Namespace,
+    /// What is seen of control groups. Private: where there is one tree of them, or the container
+    /// is [`bare`](Self::bare).
+    pub cgroup: Namespace,
+    /// The clocks since the start of the machine; a private one shows the same times.
+    pub time: Namespace,
+    /// The mounts; never the host's.
+    pub mount: Namespace,
+    /// Whether nothing is mounted besides `mounts`, in their order; `/dev` is furnished still.
+    pub bare: bool,
+    /// How the root tells of mounts below it, when that is not private.
+    pub propagation: Option<Propagation>,
     /// Device nodes beside the standard ones.
     pub devices: Vec<Device>,
     /// Whether device nodes work that the container makes or that its files have, and all of the
@@ -86,6 +100,11 @@ pub struct Container {
     /// Whether the container goes on when the process that launched it has died. Otherwise it is
     /// killed then, and when [`Running`](crate::Running) is dropped.
     pub outlives: bool,
+    /// Programs of the host that run on the way.
+    pub hooks: Hooks,
+    /// Where one byte is to be read before the program runs, such as a fifo's both ends; then
+    /// [`launch`](crate::launch()) returns when all else is done.
+    pub start: Option<OwnedFd>,
     /// The `cgroup.procs` files, open for writing, of the cgroups that the container is put in.
     pub cgroups: Vec<OwnedFd>,
 }
@@ -98,10 +117,16 @@ impl Container {
             process: Process::default(),
             mounts: Vec::new(),
             hostname: None,
+            domainname: None,
             network: Namespace::Private,
             ipc: Namespace::Private,
             pid: Namespace::Private,
             uts: Namespace::Private,
+            cgroup: Namespace::Private,
+            time: Namespace::Host,
+            mount: Namespace::Private,
+            bare: false,
+            propagation: None,
             devices: Vec::new(),
             all_devices: false,
             masked_paths: MASKED.iter().chain([&MASKED_POWER]).map(|&path| path.into()).collect(),
@@ -112,6 +137,8 @@ impl Container {
             read_only_root: false,
             init: false,
             outlives: false,
+            hooks: Hooks::default(),
+            start: None,
             cgroups: Vec::new(),
         }
     }

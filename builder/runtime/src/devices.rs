@@ -57,6 +57,26 @@ pub(crate) fn new_dev() -> Result<OwnedFd, Errno> {
     Ok(dev)
 }
 
+/// Puts the standard nodes and links, and the caller's nodes, into a `/dev` that is mounted or part
+/// of the root, and lets only these work.
+pub(crate) fn furnish(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
+    let there = |made| match made {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
+    };
+    let path = open_in_root(dev, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+    let path = path.doing(|| "open /dev")?;
+    for (name, major, minor) in STANDARD {
+        let made =
+            make(path.as_fd(), name, FileType::CharacterDevice, makedev(major, minor), 0o666);
+        there(made).doing(|| format!("make /dev/{name}"))?;
+    }
+    for (name, goal) in LINKS {
+        there(symlinkat(goal, &path, name)).doing(|| format!("make /dev/{name}"))?;
+    }
+    make_nodes(path.as_fd(), sandbox)
+}
+
 fn make(
     dev: BorrowedFd<'_>,
     path: &str,

@@ -200,11 +200,10 @@ impl Server {
             return Err(io::Error::from_raw_os_error(kind)).doing(|| doing.clone());
         }
         let flags = libc::CLONE_PARENT | Self::flags(order, &fds)?;
-        let filter = self.filter(order);
+        let mut filter = self.filter(order);
         let cloned = sys::clone_process(flags);
         if let Ok(Cloned::Child) = cloned {
             self.watched.clear();
-            let mut filter = self.filters.swap_remove(filter).1;
             init::run(order, fds, &mut filter);
         }
         let back = self.come_back();
@@ -245,6 +244,7 @@ impl Server {
             (joined.ipc, libc::CLONE_NEWIPC),
             (joined.pid, libc::CLONE_NEWPID),
             (joined.uts, libc::CLONE_NEWUTS),
+            (joined.time, libc::CLONE_NEWTIME),
         ];
         let private = kinds.iter().filter(|(kind, _)| *kind == NamespaceOrder::Private);
         Ok(private.fold(libc::CLONE_NEWNS, |flags, (_, flag)| flags | flag))
@@ -259,17 +259,19 @@ impl Server {
             .doing(|| "come back from the container's processes")
     }
 
-    /// The place of the order's filter among those that were compiled.
-    fn filter(&mut self, order: &Order) -> usize {
-        let held = match order.process.seccomp {
+    /// The order's filter; the default ones are compiled once.
+    fn filter(&mut self, order: &Order) -> Vec<libc::sock_filter> {
+        let held = match &order.process.seccomp {
             Seccomp::Default => order.process.capabilities,
-            Seccomp::None => Capabilities::none(),
+            Seccomp::None => return Vec::new(),
+            Seccomp::Filter(filter) => return filter.code(),
         };
-        let known = self.filters.iter().position(|(capabilities, _)| *capabilities == held);
-        known.unwrap_or_else(|| {
-            self.filters.push((held, seccomp::program(held)));
-            self.filters.len() - 1
-        })
+        if let Some((_, known)) = self.filters.iter().find(|(known, _)| *known == held) {
+            return known.clone();
+        }
+        let made = seccomp::program(held);
+        self.filters.push((held, made.clone()));
+        made
     }
 }
 

@@ -16,11 +16,12 @@ use rustix::thread::{
 
 use crate::container::WindowSize;
 use crate::error::{Doing, Error, Result};
-use crate::mounts::{Mounts, attach, new_mount, pivot};
+use crate::mounts::{Mounts, attach, clone_mount, new_mount, pivot};
 use crate::path::Stub;
 use crate::process::{Entry, open_proc, own_streams};
 use crate::wire::{
-    ANSWERS, Failure, NamespaceOrder, Order, Place, Report, Sandbox, Slot, StdioOrder, send_report,
+    ANSWERS, Failure, NamespaceOrder, Order, Place, Report, Sandbox, Slot, StdioOrder, receive_go,
+    send_report,
 };
 use crate::{network, pty, sys};
 
@@ -80,7 +81,8 @@ fn enter_new(
     answers: OwnedFd,
 ) -> Result<std::convert::Infallible> {
     join_cgroups(&sandbox.cgroups, fds)?;
-    if sandbox.cgroup_tree {
+    let own_cgroups = sandbox.cgroup == NamespaceOrder::Private;
+    if own_cgroups && (sandbox.cgroup_tree || sandbox.bare) {
         sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a cgroup namespace")?;
     }
     join_namespaces(sandbox, fds)?;
@@ -91,14 +93,50 @@ fn enter_new(
     }
     let root = fds.take(sandbox.root)?;
     attach_root(&root, sandbox).doing(|| "mount the root")?;
-    let mut mounts = Mounts::standard(root.as_fd(), sandbox)?;
+    let mut mounts = if sandbox.bare {
+        Mounts::bare(root.as_fd())
+    } else {
+        Mounts::standard(root.as_fd(), sandbox)
+    }?;
     let mounted = furnish(order, sandbox, fds, &mut mounts, answers.as_fd());
-    report_stubs(answers.as_fd(), std::mem::take(&mut mounts.targets.stubs));
+    if !sandbox.bare {
+        report_stubs(answers.as_fd(), std::mem::take(&mut mounts.targets.stubs));
+    }
     mounted?;
+    if let Some(copies) = order.pause {
+        wait_for_hooks(answers.as_fd(), &root, copies).doing(|| "wait for the hooks")?;
+    }
     pivot(root.as_fd()).doing(|| "change the root")?;
+    if sandbox.propagation != 0 {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::open("/", flags, Mode::empty())
+            .and_then(|root| sys::change_mount(root, 0, sandbox.propagation, false))
+            .doing(|| "set the propagation of the root")?;
+    }
     own_streams(&order.process);
+    let start = order.start.as_ref();
+    let start = start.map(|start| Ok((fds.take(start.from)?, start))).transpose()?;
     let (process, init, proc) = (&order.process, sandbox.init, mounts.proc.as_fd());
-    Entry { order: process, filter, proc, init, answers }.enter()
+    Entry { order: process, filter, proc, init, answers, start }.enter()
+}
+
+/// Shows the launching process copies of the root, and waits for its hooks.
+fn wait_for_hooks(answers: BorrowedFd<'_>, root: &OwnedFd, copies: usize) -> Result<(), Errno> {
+    if copies > 0 {
+        // What a hook mounts in its copy is to be seen here.
+        sys::change_mount(root, 0, libc::MS_SHARED, true)?;
+    }
+    let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::PIPE);
+    for _ in 0..copies {
+        let copy = clone_mount(root, true)?;
+        send_report(answers, &Report::Root, Some(copy.as_fd())).map_err(failed)?;
+    }
+    send_report(answers, &Report::Ready, None).map_err(failed)?;
+    let go = receive_go(answers)?;
+    if copies > 0 {
+        sys::change_mount(root, 0, libc::MS_PRIVATE, true)?;
+    }
+    if go { Ok(()) } else { Err(Errno::CANCELED) }
 }
 
 /// Everything between the standard file systems and the change of root.
@@ -112,6 +150,13 @@ fn furnish(
     if let Some(name) = &sandbox.hostname {
         rustix::system::sethostname(name.as_bytes()).doing(|| "set the host name")?;
     }
+    if let Some(name) = &sandbox.domainname {
+        rustix::system::setdomainname(name.as_bytes()).doing(|| "set the domain name")?;
+    }
+    if sandbox.bare {
+        add_mounts(sandbox, fds, mounts)?;
+        mounts.furnish_dev(sandbox)?;
+    }
     for (name, value) in &sandbox.sysctls {
         set_sysctl(mounts.proc.as_fd(), name, value).doing(|| format!("set sysctl {name}"))?;
     }
@@ -119,12 +164,12 @@ fn furnish(
     match &order.stdio {
         StdioOrder::Streams(slots) => use_streams(*slots, fds)?,
         StdioOrder::Terminal(size) => {
-            let inside = use_terminal(mounts.terminals.as_fd(), *size, order, answers)?;
+            let inside = use_terminal(mounts.terminals()?, *size, order, answers)?;
             mounts.add_console(&inside).doing(|| "mount /dev/console")?;
         }
     }
-    for mount in &sandbox.mounts {
-        mounts.add(mount, |slot| fds.take(slot))?;
+    if !sandbox.bare {
+        add_mounts(sandbox, fds, mounts)?;
     }
     mounts.make_read_only(&sandbox.read_only_paths)?;
     mounts.mask(&sandbox.masked_paths)?;
@@ -134,6 +179,11 @@ fn furnish(
             .doing(|| "make the root read-only")?;
     }
     Ok(())
+}
+
+fn add_mounts(sandbox: &Sandbox, fds: &Descriptors, mounts: &mut Mounts<'_>) -> Result<()> {
+    let mut orders = sandbox.mounts.iter();
+    orders.try_for_each(|mount| mounts.add(mount, |slot| fds.take(slot)))
 }
 
 fn attach_root(root: &OwnedFd, sandbox: &Sandbox) -> Result<(), Errno> {
@@ -163,6 +213,8 @@ fn join_namespaces(sandbox: &Sandbox, fds: &Descriptors) -> Result<()> {
         (sandbox.network, LinkNameSpaceType::Network),
         (sandbox.ipc, LinkNameSpaceType::InterProcessCommunication),
         (sandbox.uts, LinkNameSpaceType::HostNameAndNISDomainName),
+        (sandbox.cgroup, LinkNameSpaceType::ControlGroup),
+        (sandbox.mount, LinkNameSpaceType::Mount),
     ];
     for (order, kind) in kinds {
         if let NamespaceOrder::Join(slot) = order {
@@ -243,5 +295,5 @@ fn enter_existing(
     let proc = new_mount("proc", &[], MountAttrFlags::empty());
     let proc = proc.doing(|| "make a proc file system")?;
     let (process, proc) = (&order.process, proc.as_fd());
-    Entry { order: process, filter, proc, init: false, answers }.enter()
+    Entry { order: process, filter, proc, init: false, answers, start: None }.enter()
 }

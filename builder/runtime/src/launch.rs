@@ -9,18 +9,22 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::caps::CapabilitySets;
 use crate::cgroup;
-use crate::container::{Container, Mount, MountSource, Namespace, Process, Stdio, Stream};
+use crate::container::{
+    Container, Mount, MountSource, Namespace, Process, Propagation, Stdio, Stream,
+};
 use crate::devices;
 use crate::error::{Doing, Error, Result};
 use crate::helper;
+use crate::hook::Hooks;
 use crate::mounts::clone_mount;
 use crate::running::Running;
 use crate::sysctl;
 use crate::user;
 use crate::wire::{
     ANSWERS, MountOrder, NamespaceOrder, Order, Place, ProcessOrder, Sandbox, Slot, SourceOrder,
-    StdioOrder,
+    Start, StdioOrder,
 };
 
 const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
@@ -34,24 +38,28 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
     let program = container.process.argv.first().cloned().unwrap_or_default();
     let outlives = container.outlives;
     let mut fds = Descriptors::with_answers()?;
-    let root = match clone_mount(&container.root, false) {
+    let root = match clone_mount(&container.root, container.bare) {
         // A detached mount, on a kernel that does not clone those.
         Err(Errno::INVAL) => container.root,
         cloned => cloned.doing(|| "open the root")?,
     };
     let process = process_order(container.process, root_fd.as_fd())?;
     let mut mounts = container.mounts;
-    if matches!(container.ipc, Namespace::Host) {
+    if matches!(container.ipc, Namespace::Host) && !container.bare {
         mounts.extend(["/dev/shm", "/dev/mqueue"].map(|path| Mount::bind(path, path)));
     }
     // The outer of two places first, as it would hide the inner one.
-    mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
+    if !container.bare {
+        mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
+    }
     sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
     let mut nodes = container.devices.iter().map(devices::node_of).collect::<Result<Vec<_>>>()?;
-    if container.all_devices {
+    if container.all_devices && !container.bare {
         nodes.extend(devices::host_nodes());
     }
     let has_own_name = !matches!(container.uts, Namespace::Host);
+    let hooks = container.hooks;
+    let start_order = container.start.map(|from| Start::new(fds.add(from), &hooks));
     let sandbox = Sandbox {
         root: fds.add(root),
         mounts: mounts
@@ -59,10 +67,16 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
             .map(|mount| fds.mount(mount, container.all_devices))
             .collect::<Result<_>>()?,
         hostname: container.hostname.filter(|_| has_own_name),
+        domainname: container.domainname.filter(|_| has_own_name),
         network: fds.namespace(container.network),
         ipc: fds.namespace(container.ipc),
         pid: fds.namespace(container.pid),
         uts: fds.namespace(container.uts),
+        cgroup: fds.namespace(container.cgroup),
+        time: fds.namespace(container.time),
+        mount: fds.namespace(container.mount),
+        bare: container.bare,
+        propagation: container.propagation.map_or(0, Propagation::bits),
         devices: nodes,
         all_devices: container.all_devices,
         masked_paths: container.masked_paths,
@@ -76,8 +90,9 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
         init: container.init,
     };
     let stdio = fds.stdio(stdio)?;
-    let order = Order { place: Place::New(Box::new(sandbox)), process, stdio, outlives };
-    start(&order, fds, root_fd, program)
+    let (pause, place) = (hooks.pause(), Place::New(Box::new(sandbox)));
+    let order = Order { place, process, stdio, outlives, pause, start: start_order };
+    start(&order, fds, root_fd, program, &hooks)
 }
 
 /// Starts a process in the namespaces and the root of a running container: `docker exec`.
@@ -85,6 +100,26 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
 /// `pid` is the host's number of the container's first process, `pidfd` refers to the same. The
 /// process is in the container's control groups, too.
 pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> Result<Running> {
+    join(pid, pidfd, process, stdio, false)
+}
+
+/// The same for a process that goes on when this one has died.
+pub fn exec_detached(
+    pid: u32,
+    pidfd: BorrowedFd<'_>,
+    process: Process,
+    stdio: Stdio,
+) -> Result<Running> {
+    join(pid, pidfd, process, stdio, true)
+}
+
+fn join(
+    pid: u32,
+    pidfd: BorrowedFd<'_>,
+    process: Process,
+    stdio: Stdio,
+    outlives: bool,
+) -> Result<Running> {
     let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = root.doing(|| format!("open the root of process {pid}"))?;
     let program = process.argv.first().cloned().unwrap_or_default();
@@ -97,15 +132,22 @@ pub fn exec(pid: u32, pidfd: BorrowedFd<'_>, process: Process, stdio: Stdio) -> 
     let cgroups = groups.into_iter().map(|procs| fds.add(procs)).collect();
     let place = Place::Existing { target: fds.add(target), cgroups };
     let stdio = fds.stdio(stdio)?;
-    start(&Order { place, process, stdio, outlives: false }, fds, root, program)
+    let order = Order { place, process, stdio, outlives, pause: None, start: None };
+    start(&order, fds, root, program, &Hooks::default())
 }
 
-fn start(order: &Order, fds: Descriptors, root: OwnedFd, program: String) -> Result<Running> {
+fn start(
+    order: &Order,
+    fds: Descriptors,
+    root: OwnedFd,
+    program: String,
+    hooks: &Hooks,
+) -> Result<Running> {
     let borrowed: Vec<_> = fds.theirs.iter().map(AsFd::as_fd).collect();
     helper::send(order, &borrowed)?;
     // The answers end when nobody else can give any.
     drop(fds.theirs);
-    Running::from_answers(&fds.answers, root, program, order.outlives)
+    Running::from_answers(&fds.answers, root, program, order.outlives, hooks)
 }
 
 fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder> {
@@ -127,16 +169,21 @@ fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder>
         env.push(format!("HOME={}", user.home));
     }
     let capabilities = process.capabilities.within_own().doing(|| "read own capabilities")?;
+    let sets = process.capability_sets.map(CapabilitySets::within_own).transpose();
+    let sets = sets.doing(|| "read own capabilities")?;
     Ok(ProcessOrder {
         argv: process.argv,
         env,
         cwd: process.cwd,
         user,
         capabilities,
+        sets: sets.unwrap_or_else(|| CapabilitySets::holding(capabilities)),
         seccomp: process.seccomp,
         no_new_privileges: process.no_new_privileges,
         limits: process.limits,
         oom_score: process.oom_score,
+        umask: process.umask,
+        personality: process.personality,
     })
 }
 
@@ -203,12 +250,12 @@ impl Descriptors {
         if !mount.target.starts_with('/') {
             return Err(Error::Invalid(format!("target {:?} is not absolute", mount.target)));
         }
-        let mut attributes = 0;
+        let mut attributes = mount.flags.attributes;
         let flags = [
             (mount.read_only, libc::MOUNT_ATTR_RDONLY),
             (!mount.suid, libc::MOUNT_ATTR_NOSUID),
             (!mount.exec, libc::MOUNT_ATTR_NOEXEC),
-            (!all_devices, libc::MOUNT_ATTR_NODEV),
+            (!all_devices && !mount.flags.devices, libc::MOUNT_ATTR_NODEV),
         ];
         for (wanted, flag) in flags {
             attributes |= if wanted { flag } else { 0 };
@@ -230,21 +277,35 @@ impl Descriptors {
             MountSource::Bytes { bytes, mode, uid, gid } => {
                 SourceOrder::Bytes { bytes, mode, uid, gid }
             }
+            MountSource::New { kind, options } => SourceOrder::New { kind, options },
             MountSource::Tmpfs { size, mode, uid, gid } => {
-                SourceOrder::Tmpfs { options: tmpfs_options(size, mode, uid, gid) }
+                let options = tmpfs_options(size, mode, uid, gid);
+                SourceOrder::New { kind: "tmpfs".into(), options }
             }
         };
         let recursive = mount.recursive && matches!(source, SourceOrder::Mount(_));
-        Ok(MountOrder { source, target: mount.target, attributes, recursive })
+        Ok(MountOrder {
+            source,
+            target: mount.target,
+            attributes,
+            propagation: mount.flags.propagation.map_or(libc::MS_PRIVATE, Propagation::bits),
+            copy_up: mount.flags.copy_up,
+            recursive,
+        })
     }
 }
 
-fn tmpfs_options(size: Option<u64>, mode: u32, uid: u32, gid: u32) -> Vec<(String, String)> {
+fn tmpfs_options(
+    size: Option<u64>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+) -> Vec<(String, Option<String>)> {
     let mut options = vec![
-        ("mode".to_owned(), format!("{mode:o}")),
-        ("uid".to_owned(), uid.to_string()),
-        ("gid".to_owned(), gid.to_string()),
+        ("mode".to_owned(), Some(format!("{mode:o}"))),
+        ("uid".to_owned(), Some(uid.to_string())),
+        ("gid".to_owned(), Some(gid.to_string())),
     ];
-    options.extend(size.map(|bytes| ("size".to_owned(), bytes.to_string())));
+    options.extend(size.map(|bytes| ("size".to_owned(), Some(bytes.to_string()))));
     options
 }

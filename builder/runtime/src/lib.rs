@@ -10,9 +10,11 @@ compile_error!("containers need 64-bit little-endian Linux");
 mod caps;
 pub mod cgroup;
 mod container;
+mod copy_up;
 mod devices;
 mod error;
 mod helper;
+mod hook;
 mod init;
 mod launch;
 mod mounts;
@@ -22,20 +24,21 @@ mod process;
 mod pty;
 mod reaper;
 mod running;
-mod seccomp;
+pub mod seccomp;
 mod signal;
 mod sys;
 mod sysctl;
 pub mod user;
 mod wire;
 
-pub use caps::{Capabilities, UnknownCapability};
+pub use caps::{Capabilities, CapabilitySets, UnknownCapability};
 pub use container::{
-    Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, Limit, Mount, MountSource,
-    Namespace, Process, Resource, Seccomp, Stdio, Stream, WindowSize,
+    Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, Limit, Mount, MountFlags,
+    MountSource, Namespace, Process, Propagation, Resource, Seccomp, Stdio, Stream, WindowSize,
 };
 pub use error::{Error, Result};
 pub use helper::{init_if_asked, prepare, use_helper};
-pub use launch::{exec, launch};
+pub use hook::{Hook, Hooks};
+pub use launch::{exec, exec_detached, launch};
 pub use running::Running;
 pub use signal::{Exit, Signal, UnknownSignal};

@@ -9,9 +9,11 @@ use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    open_tree, unmount,
 };
 
+use crate::copy_up::copy_up;
 use crate::devices;
 use crate::error::{Doing, Error, Result};
 use crate::path::{Kind, Targets, open_in_root};
@@ -35,6 +37,19 @@ pub(crate) fn new_mount(
     }
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// The same, with options that may have no value.
+fn new_mount_with(kind: &str, options: &[(String, Option<String>)]) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        match value {
+            Some(value) => fsconfig_set_string(&context, key, value)?,
+            None => fsconfig_set_flag(&context, key)?,
+        }
+    }
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
 /// A copy of what an open file or directory shows, mounted nowhere yet.
@@ -67,10 +82,10 @@ pub(crate) struct Mounts<'a> {
     pub(crate) targets: Targets<'a>,
     /// The container's process file system.
     pub(crate) proc: OwnedFd,
-    /// The container's `/dev`.
-    dev: OwnedFd,
-    /// The container's own terminals.
-    pub(crate) terminals: OwnedFd,
+    /// The container's `/dev`, once it is there.
+    dev: Option<OwnedFd>,
+    /// The container's own terminals, if it has any.
+    terminals: Option<OwnedFd>,
 }
 
 impl<'a> Mounts<'a> {
@@ -94,7 +109,42 @@ impl<'a> Mounts<'a> {
             let tree = new_mount("cgroup2", &[], attributes).doing(|| "make a cgroup tree")?;
             place(&mut targets, &tree, "/sys/fs/cgroup")?;
         }
-        Ok(Self { root, targets, proc, dev, terminals })
+        Ok(Self { root, targets, proc, dev: Some(dev), terminals: Some(terminals) })
+    }
+
+    /// Mounts nothing; all that there is to be comes by [`add`](Self::add).
+    pub(crate) fn bare(root: BorrowedFd<'a>) -> Result<Self> {
+        let targets = Targets::new(root).doing(|| "look at the root")?;
+        let proc = new_mount("proc", &[], KERNELS).doing(|| "make a proc file system")?;
+        Ok(Self { root, targets, proc, dev: None, terminals: None })
+    }
+
+    /// Puts the standard devices, and those of the order, into the `/dev` that the mounts or the
+    /// root have. One that the host has as well is left as it is.
+    pub(crate) fn furnish_dev(&mut self, sandbox: &Sandbox) -> Result<()> {
+        let doing = || "find /dev";
+        let dev = self.targets.open("/dev", Kind::Directory).doing(doing)?;
+        let hosts = sandbox.mounts.iter().any(|mount| {
+            mount.target.trim_end_matches('/') == "/dev"
+                && matches!(mount.source, SourceOrder::Mount(_))
+        });
+        if !hosts {
+            devices::furnish(dev.as_fd(), sandbox)?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        self.terminals = open_in_root(self.root, "/dev/pts", flags, Mode::empty()).ok();
+        self.dev = Some(dev);
+        Ok(())
+    }
+
+    fn dev(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.dev.as_ref().map(AsFd::as_fd).ok_or(Errno::NODEV)
+    }
+
+    /// The container's own terminals.
+    pub(crate) fn terminals(&self) -> Result<BorrowedFd<'_>> {
+        let missing = || Error::Invalid("a terminal takes a devpts on /dev/pts".into());
+        self.terminals.as_ref().map(AsFd::as_fd).ok_or_else(missing)
     }
 
     /// Mounts what the caller wants; `detached` gives the mounts that came with the order.
@@ -110,26 +160,29 @@ impl<'a> Mounts<'a> {
                 let kind = kind_of(&mount).doing(doing)?;
                 (mount, kind)
             }
-            SourceOrder::Tmpfs { options } => {
-                let options: Vec<_> = options.iter().map(|(k, v)| (&**k, &**v)).collect();
-                let mount = new_mount("tmpfs", &options, MountAttrFlags::empty()).doing(doing)?;
-                (mount, Kind::Directory)
+            SourceOrder::New { kind, options } => {
+                (new_mount_with(kind, options).doing(doing)?, Kind::Directory)
             }
             SourceOrder::Bytes { bytes, mode, uid, gid } => {
                 let owner = (*uid, *gid);
-                let file = devices::file_of_bytes(self.dev.as_fd(), bytes, *mode, owner);
+                let dev = self.dev().doing(doing)?;
+                let file = devices::file_of_bytes(dev, bytes, *mode, owner);
                 (file.doing(doing)?, Kind::File)
             }
         };
-        sys::set_mount_attributes(&mount, order.attributes, order.recursive).doing(doing)?;
+        sys::change_mount(&mount, order.attributes, order.propagation, order.recursive)
+            .doing(doing)?;
         let target = self.targets.open(&order.target, kind).doing(doing)?;
+        if order.copy_up {
+            copy_up(&target, &mount).doing(|| format!("copy {:?} up", order.target))?;
+        }
         if is_proc(&target).doing(doing)? {
             let reason = format!("{:?} is in the process file system", order.target);
             return Err(Error::Invalid(reason));
         }
         attach(mount, target).doing(doing)?;
         if matches!(order.source, SourceOrder::Bytes { .. }) {
-            devices::forget_file(self.dev.as_fd()).doing(doing)?;
+            self.dev().and_then(devices::forget_file).doing(doing)?;
         }
         Ok(())
     }
@@ -138,7 +191,14 @@ impl<'a> Mounts<'a> {
     pub(crate) fn add_console(&mut self, terminal: &OwnedFd) -> Result<(), Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
-        let target = rustix::fs::openat(&self.dev, "console", flags | OFlags::NOFOLLOW, mode)?;
+        let target =
+            match rustix::fs::openat(self.dev()?, "console", flags | OFlags::NOFOLLOW, mode) {
+                Err(Errno::EXIST) => {
+                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    rustix::fs::openat(self.dev()?, "console", flags, Mode::empty())
+                }
+                opened => opened,
+            }?;
         attach(clone_mount(terminal, false)?, target)
     }
 
@@ -157,7 +217,10 @@ impl<'a> Mounts<'a> {
 
     /// Hides paths behind an empty file or directory; those that are not there are left out.
     pub(crate) fn mask(&self, paths: &[String]) -> Result<()> {
-        let null = devices::null(self.dev.as_fd()).doing(|| "find the null device")?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let null = self.dev().and_then(devices::null).doing(|| "find the null device")?;
         let mut empty: Option<OwnedFd> = None;
         for path in paths {
             let doing = || format!("mask {path:?}");

@@ -1,10 +1,10 @@
 //! The last steps of the child: limits, the filter, capabilities, the user, and the program.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libc::sock_filter;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource as Kernel, Rlimit, getrlimit, setrlimit, umask};
 use rustix::thread::{
@@ -14,9 +14,10 @@ use rustix::thread::{
 
 use crate::container::{DEFAULT_PATH, Limit, Resource, Seccomp};
 use crate::error::{Doing, Error, Result};
+use crate::hook::with_process;
 use crate::path::open_in_root;
 use crate::sys;
-use crate::wire::ProcessOrder;
+use crate::wire::{ProcessOrder, Start};
 
 const FIRST_OTHER_FD: u32 = 3;
 
@@ -30,6 +31,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) init: bool,
     /// Told before this turns into an init that lets go of everything.
     pub(crate) answers: OwnedFd,
+    /// Where it waits at last.
+    pub(crate) start: Option<(OwnedFd, &'a Start)>,
 }
 
 impl Entry<'_> {
@@ -42,10 +45,19 @@ impl Entry<'_> {
         let environment = c_strings(&order.env)?;
         set_oom_score(self.proc, order.oom_score);
         set_limits(&order.limits).doing(|| "set resource limits")?;
+        if let Some(number) = order.personality {
+            sys::set_personality(number).doing(|| "set the personality")?;
+        }
         change_directory(&order.cwd, order)?;
         fence_in(order, self.filter)?;
         become_user(order).doing(|| format!("become user {}", order.user.uid))?;
-        umask(Mode::from_raw_mode(0o022));
+        umask(Mode::from_raw_mode(order.umask));
+        if let Some((from, start)) = self.start {
+            find(&order.argv[0], &environment)?;
+            // Who launched it need hear no more, and this end of the answers closes with the rest.
+            std::mem::forget(self.answers);
+            start_when_told(from, start, || execute(&order.argv[0], &arguments, &environment));
+        }
         sys::close_from(FIRST_OTHER_FD, true).doing(|| "close descriptors")?;
         if self.init {
             crate::reaper::become_init(self.answers).doing(|| "start the init")?;
@@ -166,11 +178,13 @@ fn fence_in(order: &ProcessOrder, filter: &mut [sock_filter]) -> Result<()> {
     if order.no_new_privileges {
         set_no_new_privs(true).doing(|| "forbid new privileges")?;
     }
-    order.capabilities.bound().doing(|| "limit capabilities")?;
-    if order.seccomp == Seccomp::Default {
-        sys::install_filter(filter).doing(|| "install the system call filter")?;
-    }
-    Ok(())
+    order.sets.bounding.bound().doing(|| "limit capabilities")?;
+    let flags = match &order.seccomp {
+        Seccomp::None => return Ok(()),
+        Seccomp::Default => 0,
+        Seccomp::Filter(filter) => filter.flags,
+    };
+    sys::install_filter(filter, flags).doing(|| "install the system call filter")
 }
 
 fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
@@ -180,7 +194,7 @@ fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
-    order.capabilities.hold()?;
+    order.sets.hold()?;
     set_keep_capabilities(false)
 }
 
@@ -198,6 +212,77 @@ pub(crate) fn own_streams(order: &ProcessOrder) {
     }
 }
 
+/// Waits until somebody says start, lets hooks run, and executes the program; never returns.
+///
+/// There is nobody to be told of a failure but whoever reads the standard error.
+fn start_when_told(from: OwnedFd, start: &Start, execute: impl FnOnce() -> Error) -> ! {
+    let fail = |error: &dyn std::fmt::Display, code| -> ! {
+        let line = format!("rbuild: {error}\n");
+        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+        std::process::exit(code)
+    };
+    let told = sys::keep_only(from).and_then(|from| {
+        let mut byte = [0];
+        let size = rustix::io::retry_on_intr(|| rustix::io::read(&from, &mut byte))?;
+        // Kept open: that it closes tells whoever said start that the program runs.
+        std::mem::forget(from);
+        if size == 1 { Ok(()) } else { Err(Errno::PIPE) }
+    });
+    if let Err(error) = told {
+        fail(&error, 125);
+    }
+    let state = with_process(&start.state, std::process::id(), "created");
+    for hook in &start.hooks {
+        if let Err(error) = hook.run(&state) {
+            fail(&error, 125);
+        }
+    }
+    sys::unblock_signals();
+    let error = execute();
+    fail(&error, error.exit_code())
+}
+
+/// Looks whether the program is there and may be run, without running it.
+fn find(program: &str, environment: &[CString]) -> Result<()> {
+    let named = || program.to_owned();
+    let can_run = |path: &CStr| {
+        let flags = AtFlags::EACCESS;
+        rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, flags)?;
+        let kind = FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode);
+        if kind == FileType::RegularFile { Ok(()) } else { Err(Errno::ACCESS) }
+    };
+    let mut answer = Err(Errno::NOENT);
+    for path in candidates(program, environment) {
+        answer = match (can_run(&path), answer) {
+            (Ok(()), _) => return Ok(()),
+            (Err(Errno::ACCESS), _) => Err(Errno::ACCESS),
+            (Err(error), Err(Errno::NOENT)) => Err(error),
+            (_, before) => before,
+        };
+    }
+    match answer {
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(Error::NotFound { program: named() }),
+        Err(error) => Err(Error::NotExecutable { program: named(), source: error.into() }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Where the program may be: the path that it is, or in the `PATH` of the environment.
+fn candidates(program: &str, environment: &[CString]) -> Vec<CString> {
+    let path = environment.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+    let path = match program {
+        "" => return Vec::new(),
+        program if program.contains('/') => return CString::new(program).into_iter().collect(),
+        _ => path.unwrap_or(DEFAULT_PATH.as_bytes()),
+    };
+    let directories = path.split(|byte| *byte == b':');
+    let full = directories.map(|directory| {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        [directory, b"/", program.as_bytes()].concat()
+    });
+    full.filter_map(|full| CString::new(full).ok()).collect()
+}
+
 /// Runs the program, looked for in the `PATH` of its own environment; returns why it cannot.
 fn execute(program: &str, arguments: &[CString], environment: &[CString]) -> Error {
     let named = program.to_owned();
@@ -208,13 +293,8 @@ fn execute(program: &str, arguments: &[CString], environment: &[CString]) -> Err
     if program.contains('/') {
         return failed(sys::execute(&arguments[0], arguments, environment));
     }
-    let path = environment.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
-    let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
     let mut answer = Errno::NOENT;
-    for directory in path.split(|byte| *byte == b':').filter(|_| !program.is_empty()) {
-        let directory = if directory.is_empty() { b"." } else { directory };
-        let full = [directory, b"/", program.as_bytes()].concat();
-        let full = CString::new(full).expect("both parts are C strings already");
+    for full in candidates(program, environment) {
         match sys::execute(&full, arguments, environment) {
             Errno::NOENT | Errno::NOTDIR => {}
             // Another directory may have one that can be run.

@@ -10,9 +10,10 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::container::WindowSize;
 use crate::error::{Doing, Error, Result};
+use crate::hook::Hooks;
 use crate::path::{Stub, remove_stubs};
 use crate::signal::{Exit, Signal};
-use crate::wire::{Failure, Report, receive_report};
+use crate::wire::{Failure, Report, receive_report, send_go};
 use crate::{pty, sys};
 
 /// A container's process that was started. Dropping it kills the container, unless it outlives.
@@ -42,13 +43,23 @@ impl Running {
         root: OwnedFd,
         program: String,
         outlives: bool,
+        hooks: &Hooks,
     ) -> Result<Self> {
         let (mut process, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
+        let (mut roots, mut hooked) = (Vec::new(), Ok(()));
         let answer = || receive_report(answers.as_fd());
         while let Some((report, fd)) = answer().doing(|| "hear from the container helper")? {
             match report {
                 Report::Started { pid } => process = fd.map(|fd| (pid.cast_unsigned(), fd)),
                 Report::Terminal => terminal = fd,
+                Report::Root => roots.extend(fd),
+                Report::Ready => {
+                    if let Some((pid, pidfd)) = &process {
+                        hooked = hooks.run(*pid, pidfd.as_fd(), std::mem::take(&mut roots));
+                    }
+                    // One that has ended meanwhile says so by what it answers.
+                    let _ = send_go(answers.as_fd(), hooked.is_ok());
+                }
                 Report::Stubs(made) => stubs = made,
                 Report::Failed(reason) => failure = Some(reason),
             }
@@ -58,13 +69,18 @@ impl Running {
             let end = Mutex::new(End::Open { root });
             Self { pid, pidfd, terminal, stubs, outlives, end }
         });
+        let failure = hooked.err().map(Err).or(failure.map(Ok));
         match (running, failure) {
             (Some(running), None) => Ok(running),
             (running, failure) => {
                 if let Some(mut running) = running {
                     running.outlives = false;
                 }
-                Err(failure.map_or_else(no_answer, |failure| error_of(failure, program)))
+                let told = |failure| match failure {
+                    Ok(failure) => error_of(failure, program),
+                    Err(error) => error,
+                };
+                Err(failure.map_or_else(no_answer, told))
             }
         }
     }

@@ -3,6 +3,7 @@
 //! The kernel runs a new filter once for each call number while it is installed, so a binary
 //! search over ranges of numbers installs much faster than a list of comparisons.
 
+mod filter;
 mod profile;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use libc::sock_filter;
 
 use crate::caps::Capabilities;
+pub use filter::{Action, Comparison, Condition, Filter, Profile, Rule};
 use profile::{
     Abi, CLONE_NAMESPACES, EPERM, HIGHEST, PERSONALITIES, REFUSED_FAMILIES, Verdict, listed,
     unlisted,
@@ -35,10 +37,15 @@ pub(crate) fn program(held: Capabilities) -> Vec<sock_filter> {
 }
 
 fn compile(abis: &[Abi], held: Capabilities) -> Vec<sock_filter> {
+    by_abi(abis, |abi| search(&ranges(abi, held), &decide))
+}
+
+/// A program that decides on the loaded number, for each ABI another one.
+fn by_abi(abis: &[Abi], decides: impl Fn(Abi) -> Vec<sock_filter>) -> Vec<sock_filter> {
     let mut program = vec![load(ABI_AT)];
     for abi in abis {
         let mut block = vec![load(NUMBER_AT)];
-        block.append(&mut search(&ranges(*abi, held)));
+        block.append(&mut decides(*abi));
         program.push(jump(JUMP_IF_EQUAL, abi.audit(), 1, 0));
         program.push(far_jump(block.len()));
         program.append(&mut block);
@@ -74,13 +81,16 @@ fn ranges(abi: Abi, held: Capabilities) -> Vec<(u32, Verdict)> {
 }
 
 /// A binary search for the range that the loaded number is in.
-fn search(ranges: &[(u32, Verdict)]) -> Vec<sock_filter> {
+fn search<V: Copy>(
+    ranges: &[(u32, V)],
+    decide: &impl Fn(V) -> Vec<sock_filter>,
+) -> Vec<sock_filter> {
     if let [(_, verdict)] = ranges {
         return decide(*verdict);
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
-    let mut below = search(low);
-    let mut above = search(high);
+    let mut below = search(low, decide);
+    let mut above = search(high, decide);
     let pivot = high[0].0;
     let mut code = match u8::try_from(below.len()) {
         Ok(distance) => vec![jump(JUMP_IF_GREATER_OR_EQUAL, pivot, distance, 0)],

@@ -62,8 +62,19 @@ pub(crate) fn unshare(namespaces: rustix::thread::UnshareFlags) -> Result<()> {
 /// Adds `MOUNT_ATTR_*` to a mount and cuts it off from the mounts that it would tell of changes,
 /// and all below it too when `recursive`.
 pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, recursive: bool) -> Result<()> {
-    let propagation = libc::MS_PRIVATE;
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+    change_mount(mount, set, libc::MS_PRIVATE, recursive)
+}
+
+/// Adds `MOUNT_ATTR_*` to a mount, and says how it tells of others (`MS_*`, 0 changes nothing).
+pub(crate) fn change_mount(
+    mount: impl AsFd,
+    set: u64,
+    propagation: u64,
+    recursive: bool,
+) -> Result<()> {
+    let times = set & libc::MOUNT_ATTR__ATIME != 0;
+    let attr_clr = if times { libc::MOUNT_ATTR__ATIME } else { 0 };
+    let attributes = libc::mount_attr { attr_set: set, attr_clr, propagation, userns_fd: 0 };
     let recursion = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and the structure is as long as is said.
     check(unsafe {
@@ -80,14 +91,14 @@ pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, recursive: bool) 
 }
 
 /// Puts the process under a filter, which it can never leave.
-pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> Result<()> {
+pub(crate) fn install_filter(program: &mut [libc::sock_filter], flags: u64) -> Result<()> {
     let program = libc::sock_fprog {
         len: program.len().try_into().map_err(|_| Errno::INVAL)?,
         filter: program.as_mut_ptr(),
     };
     // SAFETY: the program's length is that of the slice; the kernel copies and checks it.
     check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     })?;
     Ok(())
 }
@@ -123,6 +134,41 @@ pub(crate) fn close_from(first: u32, when_executing: bool) -> Result<()> {
     // keep are only marked.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) })?;
     Ok(())
+}
+
+/// Closes everything but the standard streams and one descriptor, which it gives back.
+///
+/// Whatever else the process holds of descriptors must not be used, or dropped, afterwards.
+pub(crate) fn keep_only(kept: OwnedFd) -> Result<OwnedFd> {
+    const PLACE: libc::c_int = 3;
+    let raw = std::os::fd::IntoRawFd::into_raw_fd(kept);
+    if raw != PLACE {
+        // SAFETY: what had this number is given up, as callers promise.
+        check(unsafe { libc::dup3(raw, PLACE, libc::O_CLOEXEC) }.into())?;
+    }
+    // SAFETY: callers promise to use none of these.
+    check(unsafe { libc::syscall(libc::SYS_close_range, PLACE + 1, u32::MAX, 0) })?;
+    // SAFETY: it is open, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(PLACE) })
+}
+
+/// Sets the behaviour of the kernel for this process.
+pub(crate) fn set_personality(number: u32) -> Result<()> {
+    // SAFETY: personality(2) touches no memory.
+    check(unsafe { libc::personality(number.into()) }.into())?;
+    Ok(())
+}
+
+/// Has a child do something between its start and its program.
+///
+/// The work must only make system calls: this process may have threads, whose locks the child
+/// inherits as they are.
+pub(crate) fn before_program(
+    command: &mut std::process::Command,
+    work: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: the work makes system calls only, as callers promise.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, work) };
 }
 
 /// Gives every signal its default action.

@@ -16,8 +16,9 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::caps::Capabilities;
+use crate::caps::{Capabilities, CapabilitySets};
 use crate::container::{Limit, Seccomp, WindowSize};
+use crate::hook::{Hook, Hooks};
 use crate::path::Stub;
 use crate::user::User;
 
@@ -38,6 +39,27 @@ pub(crate) struct Order {
     pub(crate) process: ProcessOrder,
     pub(crate) stdio: StdioOrder,
     pub(crate) outlives: bool,
+    /// Whether it waits, with everything mounted, for the launching process to say go; with how
+    /// many copies of its root.
+    pub(crate) pause: Option<usize>,
+    pub(crate) start: Option<Start>,
+}
+
+/// The last wait before the program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// Where a byte is to be read.
+    pub(crate) from: Slot,
+    /// What runs in the container then.
+    pub(crate) hooks: Vec<Hook>,
+    /// What those hear.
+    pub(crate) state: String,
+}
+
+impl Start {
+    pub(crate) fn new(from: Slot, hooks: &Hooks) -> Self {
+        Self { from, hooks: hooks.start.clone(), state: hooks.state.clone() }
+    }
 }
 
 /// Where the process runs.
@@ -55,10 +77,17 @@ pub(crate) struct Sandbox {
     pub(crate) root: Slot,
     pub(crate) mounts: Vec<MountOrder>,
     pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
     pub(crate) network: NamespaceOrder,
     pub(crate) ipc: NamespaceOrder,
     pub(crate) pid: NamespaceOrder,
     pub(crate) uts: NamespaceOrder,
+    pub(crate) cgroup: NamespaceOrder,
+    pub(crate) time: NamespaceOrder,
+    pub(crate) mount: NamespaceOrder,
+    pub(crate) bare: bool,
+    /// `MS_*` of the root.
+    pub(crate) propagation: u64,
     pub(crate) devices: Vec<Node>,
     pub(crate) all_devices: bool,
     pub(crate) masked_paths: Vec<String>,
@@ -86,6 +115,10 @@ pub(crate) struct MountOrder {
     pub(crate) target: String,
     /// `MOUNT_ATTR_*` to add.
     pub(crate) attributes: u64,
+    /// `MS_*` of how it tells of others.
+    pub(crate) propagation: u64,
+    /// Whether it begins with what is in its place.
+    pub(crate) copy_up: bool,
     pub(crate) recursive: bool,
 }
 
@@ -99,8 +132,9 @@ pub(crate) enum SourceOrder {
         uid: u32,
         gid: u32,
     },
-    Tmpfs {
-        options: Vec<(String, String)>,
+    New {
+        kind: String,
+        options: Vec<(String, Option<String>)>,
     },
 }
 
@@ -121,11 +155,15 @@ pub(crate) struct ProcessOrder {
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
     pub(crate) user: User,
+    /// What the default filter of system calls goes by.
     pub(crate) capabilities: Capabilities,
+    pub(crate) sets: CapabilitySets,
     pub(crate) seccomp: Seccomp,
     pub(crate) no_new_privileges: bool,
     pub(crate) limits: Vec<Limit>,
     pub(crate) oom_score: Option<i32>,
+    pub(crate) umask: u32,
+    pub(crate) personality: Option<u32>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -141,6 +179,10 @@ pub(crate) enum Report {
     Started { pid: i32 },
     /// The other end of the terminal comes along.
     Terminal,
+    /// A copy of the root with all its mounts comes along.
+    Root,
+    /// Everything is mounted; go is awaited.
+    Ready,
     /// What was made in the root to mount on.
     Stubs(Vec<Stub>),
     /// The process has given up.
@@ -188,6 +230,18 @@ pub(crate) fn send_report(
 ) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(report)?;
     Ok(send(socket, &bytes, fd.as_slice())?)
+}
+
+/// Tells a container that waits whether it is to go on.
+pub(crate) fn send_go(socket: BorrowedFd<'_>, go: bool) -> Result<(), Errno> {
+    send(socket, &[u8::from(go)], &[])
+}
+
+/// Waits for that.
+pub(crate) fn receive_go(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut byte = [0];
+    let (size, _) = receive(socket, &mut byte, RecvFlags::empty())?;
+    Ok(size == 1 && byte == [1])
 }
 
 /// Receives one answer; none when there will be no more.

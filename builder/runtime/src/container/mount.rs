@@ -20,6 +20,45 @@ pub struct Mount {
     pub suid: bool,
     /// Whether programs can be run from it.
     pub exec: bool,
+    /// What else is to be said of it.
+    pub flags: MountFlags,
+}
+
+/// What is rarely said of a [`Mount`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountFlags {
+    /// More `MOUNT_ATTR_*` bits.
+    pub attributes: u64,
+    /// How it tells of mounts below it, when that is not private.
+    pub propagation: Option<Propagation>,
+    /// Whether device nodes that are on it work, whatever the container may make.
+    pub devices: bool,
+    /// Whether a new file system begins with what the container has in its place.
+    pub copy_up: bool,
+}
+
+/// How a mount and its copies tell one another of mounts below them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Each tells the others.
+    Shared,
+    /// It is told by the original and tells nobody.
+    Slave,
+    /// Nobody tells anybody.
+    Private,
+    /// The same, and there can be no copies.
+    Unbindable,
+}
+
+impl Propagation {
+    pub(crate) fn bits(self) -> u64 {
+        match self {
+            Self::Shared => libc::MS_SHARED,
+            Self::Slave => libc::MS_SLAVE,
+            Self::Private => libc::MS_PRIVATE,
+            Self::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
 }
 
 impl Mount {
@@ -31,7 +70,8 @@ impl Mount {
     /// A mount of any source: writable, recursive, with programs and set-user-id bits.
     pub fn new(source: MountSource, target: impl Into<String>) -> Self {
         let target = target.into();
-        Self { source, target, read_only: false, recursive: true, suid: true, exec: true }
+        let flags = MountFlags::default();
+        Self { source, target, read_only: false, recursive: true, suid: true, exec: true, flags }
     }
 
     /// The same, read-only.
@@ -59,6 +99,13 @@ pub enum MountSource {
         uid: u32,
         /// Group.
         gid: u32,
+    },
+    /// A new file system of any kind that the kernel has.
+    New {
+        /// The kind, such as `proc`.
+        kind: String,
+        /// Its options; one without a value is a switch.
+        options: Vec<(String, Option<String>)>,
     },
     /// A new, empty tmpfs.
     Tmpfs {

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::caps::Capabilities;
+use crate::caps::{Capabilities, CapabilitySets};
+use crate::seccomp::Filter;
 
 /// The search path of a process whose environment has none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,6 +26,9 @@ pub struct Process {
     pub groups: Vec<String>,
     /// What it may do; those that this process lacks itself are left out.
     pub capabilities: Capabilities,
+    /// Sets of capabilities that differ from one another; none is that all but the inheritable
+    /// and the ambient one are `capabilities`.
+    pub capability_sets: Option<CapabilitySets>,
     /// The system calls it may make.
     pub seccomp: Seccomp,
     /// Whether set-user-id programs give no privilege.
@@ -34,6 +38,10 @@ pub struct Process {
     /// How soon the kernel kills it when memory runs out, -1000 to 1000; a value that this process
     /// may not set is left as it is.
     pub oom_score: Option<i32>,
+    /// The permission bits that new files do not get.
+    pub umask: u32,
+    /// The behaviour of the kernel, by the number that `personality(2)` has for it.
+    pub personality: Option<u32>,
 }
 
 impl Default for Process {
@@ -45,22 +53,27 @@ impl Default for Process {
             user: String::new(),
             groups: Vec::new(),
             capabilities: Capabilities::docker_default(),
+            capability_sets: None,
             seccomp: Seccomp::Default,
             no_new_privileges: false,
             limits: Vec::new(),
             oom_score: None,
+            umask: 0o022,
+            personality: None,
         }
     }
 }
 
 /// Which system calls are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Seccomp {
     /// Docker's default profile, by the capabilities of the process.
     #[default]
     Default,
     /// No filter.
     None,
+    /// Another profile.
+    Filter(Filter),
 }
 
 /// A resource limit: `--ulimit`.

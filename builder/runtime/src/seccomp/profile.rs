@@ -33,6 +33,16 @@ impl Abi {
     #[cfg(target_arch = "aarch64")]
     pub(super) const HERE: [Self; 2] = [Self::Aarch64, Self::Arm];
 
+    /// Its name in profiles.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "SCMP_ARCH_X86_64",
+            Self::I386 => "SCMP_ARCH_X86",
+            Self::Aarch64 => "SCMP_ARCH_AARCH64",
+            Self::Arm => "SCMP_ARCH_ARM",
+        }
+    }
+
     /// The kernel's `AUDIT_ARCH_*`.
     pub(super) fn audit(self) -> u32 {
         match self {
@@ -81,6 +91,13 @@ pub(super) fn listed(abi: Abi, held: Capabilities) -> Vec<(u32, Verdict)> {
 /// The verdict on a number that is not listed.
 pub(super) fn unlisted(number: u32) -> Verdict {
     Verdict::Refuse(if number > HIGHEST { ENOSYS } else { EPERM })
+}
+
+/// The number of a call by its name, if the ABI has it.
+pub(super) fn number_of(abi: Abi, name: &str) -> Option<u32> {
+    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    let mut found = lines.filter(|line| line.split('\t').next() == Some(name));
+    found.find_map(|line| line.split('\t').nth(2 + abi as usize)?.parse().ok())
 }
 
 fn judge(rule: &str, held: Capabilities) -> Verdict {
