@@ -122,7 +122,7 @@ pub(crate) struct Global {
 }
 
 /// How patient rbuild is with registries and other servers.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Patience {
     /// Make a request up to so many times more that failed for the moment: never one that was
     /// refused [env: RBUILD_RETRY; default: 5]
