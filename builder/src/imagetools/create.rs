@@ -414,7 +414,7 @@ mod tests {
         let tags: Vec<Reference> = vec!["host:5000/a:1".parse().unwrap()];
         let names: Vec<_> =
             create.references(&tags).unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(names[0], format!("host:5000/a@{digest}"));
+        assert_eq!(names[0], format!("host:5000/a:1@{digest}"));
         assert!(names[1].ends_with("/b:1"), "{names:?}");
         assert!(create.references(&[]).is_err());
         assert!(Create::default().check().is_err());
