@@ -140,7 +140,7 @@ fn volumes_have_verbs() {
     assert_eq!(rows, [vec!["DRIVER", "VOLUME", "NAME"], vec!["local", "data"]]);
     let label = home.types("rbuild volume inspect --format '{{.Labels.a}} {{.Driver}}' data").ok();
     assert_eq!(label, "b local");
-    home.types("rbuild create --name user -v data:/d -v /anonymous app true").ok();
+    home.types("rbuild run --name user -v data:/d -v /anonymous app true").ok();
     let wrong = home.types("rbuild volume rm data").fails(1);
     assert!(wrong.contains("uses it"), "{wrong}");
     assert_eq!(home.types("rbuild volume ls -qf dangling=true").ok(), "");
@@ -172,7 +172,8 @@ fn a_container_becomes_an_image() {
     assert_eq!(told, "me 0 v A=1");
     let history = home.types("rbuild history --format '{{.Comment}}' made:1").ok();
     assert!(history.starts_with("why"), "{history}");
-    home.types("rbuild push made:1").ok();
+    let there = format!("{}/made:1", home.registry.host());
+    home.types(&format!("rbuild tag made:1 {there}; rbuild push {there}")).ok();
     home.types("rbuild commit -c 'RUN true' odd").fails(1);
     home.types("rbuild commit nobody").fails(1);
     assert_eq!(home.types("rbuild cache verify").code, 0);
