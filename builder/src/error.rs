@@ -439,6 +439,12 @@ impl Error {
         rbuild_cache::Error::damaged_blob(self)
     }
 
+    /// Whether a blob is damaged, or not in the store.
+    pub(crate) fn is_without_blob(&self) -> bool {
+        let is_gone = matches!(self, Self::Store { source, .. } if matches!(**source, rbuild_cache::Error::NoBlob(_)));
+        is_gone || self.damaged_blob().is_some()
+    }
+
     /// The Dockerfile and the place in it that the error is about.
     pub fn excerpt(&self) -> Option<(&Source, Span)> {
         match self {

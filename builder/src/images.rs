@@ -196,6 +196,7 @@ pub(crate) fn set_name(store: &Store, name: &str, entry: &ImageEntry) -> Result<
     let old = store.image(name).map_err(failed())?;
     // Before it loses its name: what has none for a moment might be removed.
     if let Some(old) = old.filter(|old| old.config != entry.config)
+        && store.is_whole(&old)
         && !has_other_name(store, &old.config, name)?
     {
         store.tag(&unnamed(&old.config), &old).map_err(failed())?;

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use rbuild_cache::{Lock, Lost, Store, Visit};
 
+use crate::source;
+
 /// The first argument of a process that waits for the disk.
 const SETTLE: &str = "--rbuild-settle";
 /// A build is often followed by another one, for whose layers the disk is waited for as well.
@@ -44,6 +46,7 @@ fn warnings(lost: &Lost) -> Vec<String> {
     };
     let mut warnings = vec![format!("the machine went down before the disk had {what}")];
     warnings.extend(lost.images.iter().map(|image| {
+        let image = source::parse(image).map_or_else(|_| image.clone(), |image| image.familiar());
         format!("the image `{image}` has lost a layer by that: build or pull it again")
     }));
     warnings
@@ -123,9 +126,12 @@ mod tests {
         let one = "the machine went down before the disk had a layer: it is made or fetched again \
                    when it is needed";
         assert_eq!(lost(1, &[]), [one]);
-        let more = lost(3, &["app", "base"]);
+        let more = lost(3, &["docker.io/library/app:latest", "base"]);
         assert!(more[0].contains("3 layers: they are made or fetched again"), "{more:?}");
-        assert_eq!(more[1], "the image `app` has lost a layer by that: build or pull it again");
+        assert_eq!(
+            more[1],
+            "the image `app:latest` has lost a layer by that: build or pull it again"
+        );
         assert_eq!(more.len(), 3);
     }
 }

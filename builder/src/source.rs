@@ -157,8 +157,19 @@ fn since(seconds: i64) -> String {
 fn named(store: &Store, full: &str, platform: &Platform) -> Result<Option<ResolvedImage>> {
     let entry = store.image(full).map_err(Error::store(format!("look up `{full}`")))?;
     let entry = entry.map(|entry| images::of_platform(&entry, platform).unwrap_or(entry));
-    let image = entry.map(|entry| resolved(store, full, entry)).transpose()?;
-    Ok(image.filter(|image| image.config.platform() == *platform))
+    let Some(entry) = entry else { return Ok(None) };
+    let comes_again = entry.layers.iter().all(is_elsewhere);
+    let image = match resolved(store, full, entry) {
+        // Its registry has what is damaged or gone here.
+        Err(error) if comes_again && error.is_without_blob() => return Ok(None),
+        image => image?,
+    };
+    Ok(Some(image).filter(|image| image.config.platform() == *platform))
+}
+
+/// Whether a layer can be fetched again.
+fn is_elsewhere(layer: &Layer) -> bool {
+    matches!(layer, Layer::Pulled { blob, .. } if blob.from.is_some())
 }
 
 /// What a registry said of the name when it was last asked.

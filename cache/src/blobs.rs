@@ -295,6 +295,9 @@ mod tests {
         is_told(io::Error::other(reader.finish().unwrap_err()));
         let wrapped = Error::ReadTar(io::Error::other(Error::DamagedBlob(hello())));
         assert_eq!(Error::damaged_blob(&wrapped), Some(&hello()));
+        assert_eq!(Error::damaged_blob(&std::sync::Arc::new(wrapped)), Some(&hello()));
+        let boxed = Box::new(Error::DamagedBlob(hello()));
+        assert_eq!(Error::damaged_blob(&boxed), Some(&hello()));
         assert_eq!(Error::damaged_blob(&Error::NoBlob(hello())), None);
         assert_eq!(fs::read_dir(store.root().join("damaged")).unwrap().count(), 4);
     }

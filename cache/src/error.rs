@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::id::{Digest, LayerId};
 
@@ -175,14 +176,20 @@ impl Error {
             // An error of reading holds another one inside, which it does not name as its source.
             let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
             let inside = inside.map(|inside| inside as &(dyn std::error::Error + 'static));
-            for error in [Some(error), inside].into_iter().flatten() {
-                if let Some(Self::DamagedBlob(digest)) = error.downcast_ref() {
-                    return Some(digest);
-                }
+            let ours = [Some(error), inside].into_iter().flatten().find_map(Self::found_in);
+            if let Some(Self::DamagedBlob(digest)) = ours {
+                return Some(digest);
             }
             next = inside.or_else(|| error.source());
         }
         None
+    }
+
+    /// An error of the store, as other errors may hold it.
+    fn found_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let shared = || error.downcast_ref::<Arc<Self>>().map(|error| &**error);
+        let boxed = || error.downcast_ref::<Box<Self>>().map(|error| &**error);
+        error.downcast_ref().or_else(shared).or_else(boxed)
     }
 
     /// Makes the function that turns an input or output error into one that names what was done.

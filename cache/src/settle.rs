@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use crate::collect::COLLECTING;
 use crate::error::{Error, Result};
 use crate::id::{Digest, LayerId};
-use crate::images::UNNAMED;
+use crate::images::{ImageEntry, UNNAMED};
 use crate::item::Item;
 use crate::layers::{DIFF_ID, RECORD};
 use crate::lock::Lock;
@@ -206,8 +206,27 @@ impl Store {
             }
             self.discard(&folder)?;
         }
+        self.remove_broken_unnamed()?;
         self.remove_torn_notes()?;
         Ok((!gone.is_empty()).then_some(Lost { layers: gone.len(), images }))
+    }
+
+    /// Whether all layers of an image are here that were made here.
+    pub fn is_whole(&self, image: &ImageEntry) -> bool {
+        image.all_layers().all(|layer| match layer {
+            Layer::Made(_) => self.layer_path(layer).is_some(),
+            Layer::Pulled { .. } | Layer::Folder { .. } => true,
+        })
+    }
+
+    /// Removes the images without a name that have lost a layer: nobody asks for them.
+    fn remove_broken_unnamed(&self) -> Result<()> {
+        for (name, image) in self.images()? {
+            if name.starts_with(UNNAMED) && !self.is_whole(&image) {
+                self.untag(&name)?;
+            }
+        }
+        Ok(())
     }
 
     fn left(&self, id: LayerId) -> Left {

@@ -132,6 +132,8 @@ fn what_is_torn_goes_with_all_that_stands_on_it() {
     };
     store.tag("whole", &image(std::slice::from_ref(&one))).unwrap();
     store.tag("torn", &image(&[one.clone(), two.clone()])).unwrap();
+    let unnamed = format!("{UNNAMED}torn");
+    store.tag(&unnamed, &image(&[one.clone(), two.clone()])).unwrap();
     tear(&store, &two);
     let lost = store.recover_since("second").unwrap();
     assert_eq!(lost, Some(Lost { layers: 2, images: vec!["torn".to_owned()] }));
@@ -141,6 +143,7 @@ fn what_is_torn_goes_with_all_that_stands_on_it() {
     let keys: Vec<_> = (1..=3).map(|number| crate::results::tests::key(0, number)).collect();
     let found = store.find(&keys).unwrap();
     assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(store.image(&unnamed).unwrap(), None, "nobody asks for it");
     store.untag("torn").unwrap();
     let verified = store.verify(&nobody, false).unwrap();
     assert!(verified.findings.is_empty(), "{:?}", verified.findings);
