@@ -13,12 +13,13 @@ use rbuild_cache::{Blob, Digest, ImageEntry, Layer, StagedLayer, Store};
 use rbuild_registry::{CONFIG_LIMIT, MANIFEST_LIMIT, select};
 use serde_json::Value;
 
+use crate::archive;
 use crate::error::{Error, Result};
 use crate::export::manifest::digest;
 use crate::image::ImageConfig;
 use crate::platform::Platform;
 use crate::source::{self, ResolvedImage};
-use crate::worker::{fetch, select as paths};
+use crate::worker::select as paths;
 
 /// How the name of an image in a layout begins.
 pub(crate) const SCHEME: &str = "oci-layout://";
@@ -82,7 +83,7 @@ impl Layout {
             return Ok(Self { name, folder: path.to_owned(), root, _unpacked: None });
         }
         let staged = store.stage().map_err(Error::store("unpack a layout"))?;
-        let tar = fetch::plain(root, "").map_err(failed)?;
+        let tar = archive::stream(root).map_err(failed)?;
         let folder = staged.files().to_owned();
         let root = File::open(&folder).map_err(failed)?;
         rbuild_cache::unpack_into(root.as_fd(), tar, Some((0, 0)))

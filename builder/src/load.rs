@@ -11,6 +11,7 @@ use rbuild_cache::{Blob, Digest, ImageEntry, Layer, PlatformEntry, StagedLayer, 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::archive;
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
 use crate::images;
@@ -47,7 +48,7 @@ struct Named {
 ///
 /// # Errors
 /// What is no archive of images, is damaged, or cannot be kept.
-pub(crate) fn load(store: &Store, archive: impl Read) -> Result<Vec<String>> {
+pub(crate) fn load(store: &Store, archive: impl Read + Send) -> Result<Vec<String>> {
     let opened = Archive::open(store, archive)?;
     let mut loaded = Vec::new();
     for image in &opened.images()? {
@@ -64,18 +65,13 @@ struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    fn open(store: &'a Store, archive: impl Read) -> Result<Self> {
+    fn open(store: &'a Store, from: impl Read + Send) -> Result<Self> {
         let staged = store.stage().map_err(Error::store("unpack the archive"))?;
         let root = File::open(staged.files())
             .map_err(|source| Error::Read { path: staged.files().to_owned(), source })?;
-        let whole = staged.files().with_file_name("archive");
-        let failed = |source| Error::Write { path: whole.clone(), source };
-        // The archive may be compressed, which its first bytes tell.
-        let mut file = File::create_new(&whole).map_err(failed)?;
-        let mut archive = archive;
-        io::copy(&mut archive, &mut file).map_err(failed)?;
-        let file = File::open(&whole).map_err(failed)?;
-        let tar = plain(file, "").map_err(failed)?;
+        // It may be compressed, which its first bytes tell.
+        let tar = archive::stream(from)
+            .map_err(|source| Error::Read { path: PathBuf::from("the archive"), source })?;
         rbuild_cache::unpack_into(root.as_fd(), tar, Some((0, 0)))
             .map_err(Error::store("unpack the archive"))?;
         Ok(Self { store, staged, root })

@@ -81,7 +81,7 @@ fn pairs(
     names.into_iter().filter_map(aspect).collect()
 }
 
-/// The lines of the histories from the first on that differs.
+/// The lines of the histories between those that both begin and end with.
 fn history(first: &[History], second: &[History], times: bool) -> Vec<Aspect> {
     let line = |line: &History| {
         let time = if times { line.created } else { None };
@@ -89,18 +89,24 @@ fn history(first: &[History], second: &[History], times: bool) -> Vec<Aspect> {
     };
     let lines = |all: &[History]| all.iter().map(line).collect::<Vec<_>>();
     let (first, second) = (lines(first), lines(second));
-    let same = first.iter().zip(&second).take_while(|(a, b)| a == b).count();
-    let shown = |line: Option<&History>| {
-        line.map(|line| match line.created {
-            Some(time) => format!("{} at {time}", line.created_by),
-            None => line.created_by.clone(),
-        })
+    let before = first.iter().zip(&second).take_while(|(a, b)| a == b).count();
+    let (first, second) = (&first[before..], &second[before..]);
+    let after = first.iter().rev().zip(second.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (first, second) = (&first[..first.len() - after], &second[..second.len() - after]);
+    let shown = |line: &History| match line.created {
+        Some(time) => format!("{} at {time}", line.created_by),
+        None => line.created_by.clone(),
     };
-    let rest = same..first.len().max(second.len());
-    let aspect = |place: usize| Aspect {
-        what: format!("history {}", place + 1),
-        was: shown(first.get(place)),
-        now: shown(second.get(place)),
+    let aspect = |place: usize, was: Option<&History>, now: Option<&History>| Aspect {
+        what: format!("history {}", before + place + 1),
+        was: was.map(shown),
+        now: now.map(shown),
     };
-    rest.filter(|place| first.get(*place) != second.get(*place)).map(aspect).collect()
+    if first.len() == second.len() {
+        let pairs = first.iter().zip(second).enumerate().filter(|(_, (a, b))| a != b);
+        return pairs.map(|(place, (was, now))| aspect(place, Some(was), Some(now))).collect();
+    }
+    let gone = first.iter().enumerate().map(|(place, was)| aspect(place, Some(was), None));
+    let new = second.iter().enumerate().map(|(place, now)| aspect(place, None, Some(now)));
+    gone.chain(new).collect()
 }

@@ -157,7 +157,8 @@ fn configs_differ_field_by_field() {
         ..History::default()
     };
     first.history = vec![line("FROM", 1), line("RUN a", 2)];
-    second.history = vec![line("FROM", 1), line("RUN b", 2), line("RUN c", 3)];
+    second.history = vec![line("FROM", 1), line("RUN b", 2), line("RUN c", 3), line("CMD", 4)];
+    first.history.push(line("CMD", 4));
     let told = |times| -> Vec<String> {
         let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let line = |one: Aspect| format!("{}: {} {}", one.what, dash(one.was), dash(one.now));
@@ -170,7 +171,8 @@ fn configs_differ_field_by_field() {
             "env A: 1 2",
             "label note: - x",
             "port 80/tcp: - 80/tcp",
-            "history 2: RUN a RUN b",
+            "history 2: RUN a -",
+            "history 2: - RUN b",
             "history 3: - RUN c",
         ]
     );

@@ -121,7 +121,7 @@ pub async fn push(
 ///
 /// # Errors
 /// What is no archive of images, is damaged, or cannot be kept.
-pub fn load(store: &Store, archive: impl std::io::Read) -> Result<Vec<String>> {
+pub fn load(store: &Store, archive: impl std::io::Read + Send) -> Result<Vec<String>> {
     let _visit = enter(store)?;
     crate::load::load(store, archive)
 }

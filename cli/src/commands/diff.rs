@@ -8,6 +8,7 @@ use crate::args::DiffArgs;
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::interrupt::block_on;
+use crate::table::short_id;
 
 pub(super) fn run(args: &DiffArgs, session: &Session) -> Outcome {
     match &args.second {
@@ -125,6 +126,7 @@ pub(super) fn config_lines(aspects: &[Aspect]) -> String {
 
 fn shown(aspect: &Aspect) -> String {
     let or_none = |text: &Option<String>| match text {
+        Some(digest) if aspect.what == "content" => format!("sha256:{}", short_id(digest)),
         Some(text) => clean(text),
         None => "(none)".to_owned(),
     };

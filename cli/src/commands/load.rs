@@ -18,7 +18,7 @@ pub(super) fn run(args: &LoadArgs, session: &Session) -> Outcome {
             })?;
             images::load(&store, file)?
         }
-        None => images::load(&store, io::stdin().lock())?,
+        None => images::load(&store, io::stdin())?,
     };
     for name in loaded {
         let what = if name.starts_with("sha256:") { "Loaded image ID" } else { "Loaded image" };
