@@ -37,10 +37,18 @@ mod limits;
 mod lookup;
 /// What RUN finds mounted and lent.
 mod mounts;
+/// Registries on a bad network.
+mod network;
+/// Networks of containers.
+mod networks;
 /// Images that leave the store, read by programs of others.
 mod outputs;
+/// Builds for several platforms, and indexes in registries.
+mod platforms;
 /// What the design of the solver promises.
 mod properties;
+/// What of an image is fetched for a file of it.
+mod reach;
 /// What is read of a context.
 mod reads;
 /// Sources and contexts that are elsewhere.
