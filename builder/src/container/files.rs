@@ -162,11 +162,12 @@ fn land(source: &Source, target: Target) -> Result<Landing, &'static str> {
         Target::Folder(folder) if source.only_inside => Ok(Landing { folder, name: None }),
         Target::Folder(folder) => Ok(Landing { folder, name: Some(source.name.clone()) }),
         Target::File { .. } if source.is_folder => Err("a folder cannot be copied onto a file"),
-        Target::File { parent, name } => Ok(Landing { folder: parent, name: Some(name) }),
         Target::Missing { wants_folder: true, .. } if !source.is_folder => {
             Err("the folder is not there")
         }
-        Target::Missing { parent, name, .. } => Ok(Landing { folder: parent, name: Some(name) }),
+        Target::File { parent, name } | Target::Missing { parent, name, .. } => {
+            Ok(Landing { folder: parent, name: Some(name) })
+        }
     }
 }
 

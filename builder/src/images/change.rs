@@ -86,14 +86,14 @@ mod tests {
     #[test]
     fn instructions_change_what_is_there() {
         let base = ContainerConfig {
-            env: vec!["A=1".to_owned(), "B=2".to_owned()],
+            env: ["PATH=/x", "A=1", "B=2"].map(str::to_owned).into(),
             cmd: vec!["old".to_owned()],
             on_build: vec!["RUN x".to_owned()],
             working_dir: "/top".to_owned(),
             ..ContainerConfig::default()
         };
         let config = of(base.clone(), &["ENV B=3", "CMD [\"new\"]", "WORKDIR sub"]).unwrap();
-        assert_eq!(config.env, ["A=1", "B=3"]);
+        assert_eq!(config.env, ["PATH=/x", "A=1", "B=3"]);
         assert_eq!((config.cmd, &*config.working_dir), (vec!["new".to_owned()], "/top/sub"));
         assert_eq!(config.on_build, ["RUN x"]);
         assert_eq!(of(base.clone(), &[]).unwrap().cmd, ["old"]);
