@@ -114,8 +114,11 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The headers that say who asks.
+    /// The headers that say who asks. Nobody asks without a token.
     fn headers(&self) -> Result<HeaderMap> {
+        if self.actions.token.is_empty() {
+            return Err(Error::malformed(&self.task, "no token for it is known"));
+        }
         let value = HeaderValue::from_str(&format!("Bearer {}", self.actions.token));
         let mut value =
             value.map_err(|_| Error::malformed(&self.task, "the token is not printable"))?;

@@ -15,6 +15,7 @@ mod foreign;
 mod fresh;
 mod mounts;
 mod prune;
+mod reach;
 pub(crate) mod select;
 
 use std::collections::btree_map::Entry;
@@ -107,11 +108,10 @@ impl LocalWorker {
         }
     }
 
-    /// Makes sure that the layers of snapshots are unpacked in the store.
-    async fn fetch(&self, snapshots: &[Snapshot]) -> Result<(), Error> {
-        let missing: Vec<Layer> = snapshots
+    /// Makes sure that layers are unpacked in the store.
+    async fn fetch_layers(&self, layers: &[Layer]) -> Result<(), Error> {
+        let missing: Vec<Layer> = layers
             .iter()
-            .flat_map(|snapshot| snapshot.layers.iter())
             .filter(|layer| matches!(layer, Layer::Pulled { .. }))
             .filter(|layer| self.0.store.layer_path(layer).is_none())
             .cloned()
@@ -123,9 +123,6 @@ impl LocalWorker {
         self.0.fetch_begins(step);
         futures::future::try_join_all(missing.iter().map(|layer| self.fetch_one(layer, step)))
             .await?;
-        if let Some(cap) = &self.0.cap {
-            cap.forget();
-        }
         self.0.fetch_ends(step);
         Ok(())
     }
@@ -163,6 +160,9 @@ impl World {
 
     /// Shows that an image was fetched, the first time.
     fn fetch_ends(&self, step: Option<StepId>) {
+        if let Some(cap) = &self.cap {
+            cap.forget();
+        }
         let Some(step) = step else { return };
         if let Some(done) = self.fetched().get_mut(&step).filter(|done| !**done) {
             *done = true;
@@ -203,7 +203,14 @@ impl World {
             tracing::warn!(%error, "a layer of a cache is gone");
             return Error::Lost(Box::new(layer.clone()));
         }
-        Error::failed(StepError::Fetch(Arc::new(error)).with_disk(&self.store))
+        // What has come of it stays, to be gone on with.
+        let needed = || match layer {
+            Layer::Pulled { blob, .. } => {
+                Some(blob.size.saturating_sub(self.store.partial_bytes(&blob.digest)))
+            }
+            _ => None,
+        };
+        Error::failed(StepError::Fetch(Arc::new(error)).with_disk(&self.store, needed))
     }
 
     /// The folder of a snapshot that is one.
@@ -332,18 +339,18 @@ impl Worker for LocalWorker {
         let here = |layer: &Layer| {
             matches!(layer, Layer::Folder { .. }) || self.0.store.layer_path(layer).is_some()
         };
-        match mode {
-            Mode::Build => self.fetch(std::slice::from_ref(snapshot)).await?,
-            Mode::Check if snapshot.layers.iter().all(here) => {}
+        let snapshot = match mode {
+            Mode::Build => self.reach(snapshot, select).await?,
+            Mode::Check if snapshot.layers.iter().all(here) => snapshot.clone(),
             Mode::Check => return Err(Error::NotHere("an image".to_owned())),
-        }
-        let (snapshot, select) = (snapshot.clone(), select.clone());
+        };
+        let select = select.clone();
         self.blocking(move |world| world.digest(&snapshot, &select)).await
     }
 
-    async fn run(&self, task: Task) -> Result<Outputs, Error> {
+    async fn run(&self, mut task: Task) -> Result<Outputs, Error> {
         self.0.ran.store(true, Ordering::Relaxed);
-        self.fetch(&task.inputs).await?;
+        self.reach_inputs(&mut task).await?;
         self.fetch_caches(&task).await;
         if let Some(early) = &self.0.early {
             early.begins(&task);
@@ -368,7 +375,8 @@ impl Worker for LocalWorker {
                     Op::Stack => Err(StepError::Other("a stack has no files".to_owned())),
                 };
                 drop(permit);
-                let outputs = outputs.map_err(|error| error.with_disk(&world.store))?;
+                let outputs = outputs
+                    .map_err(|error| error.with_disk(&world.store, || world.needed(&task)))?;
                 if let Some(marks) = marks {
                     secrets::keep(&world.store, &outputs, &marks);
                 }
