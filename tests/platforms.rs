@@ -111,6 +111,42 @@ fn a_name_stands_for_all_platforms() {
 }
 
 #[test]
+fn one_platform_of_a_name_is_asked_for() {
+    let home = prepared();
+    let [own, other] = architectures();
+    let host = home.registry.host();
+    let name = format!("{host}/app:1");
+    let flags = "--metadata-file meta.json --iidfile id -o type=oci,dest=app.tar --load";
+    home.types(&format!("rbuild {} -t {name} {flags} app", platforms())).ok();
+    let metadata = json_of(&home.read("meta.json"));
+    assert_eq!(metadata["containerimage.config.digest"], Value::Null, "{metadata}");
+    assert_eq!(home.read("id"), metadata["containerimage.digest"].as_str().unwrap());
+    let descriptor = &metadata["containerimage.descriptor"];
+    assert_eq!(descriptor["mediaType"], "application/vnd.oci.image.index.v1+json");
+
+    for architecture in [own, other] {
+        let flag = format!("--platform linux/{architecture}");
+        let inspect = format!("rbuild image inspect {flag} -f '{{{{.Architecture}}}}' {name}");
+        assert_eq!(home.types(&inspect).ok(), architecture);
+    }
+    let ids = |flag: &str| home.types(&format!("rbuild history -q --no-trunc {flag} {name}")).ok();
+    assert_ne!(ids(&format!("--platform linux/{other}")), ids(""));
+    assert_eq!(ids(&format!("--platform linux/{own}")), ids(""));
+    let error = home.types(&format!("rbuild image inspect --platform linux/pdp11 {name}")).fails(3);
+    assert!(error.contains(&format!("it has linux/{other}, linux/{own}")), "{error}");
+
+    home.types(&format!("rbuild push --platform linux/{other} {name}")).ok();
+    let manifest = index(&home.registry, "app", "1").0;
+    assert!(manifest["manifests"].is_null(), "{manifest}");
+    home.types(&format!("rbuild save --platform linux/{other} -o one.tar {name}")).ok();
+    home.types("rbuild --root fresh load -i one.tar").ok();
+    let loaded = format!("rbuild --root fresh image inspect -f '{{{{.Architecture}}}}' {name}");
+    assert_eq!(home.types(&loaded).ok(), other);
+    home.types(&format!("rbuild push {name}")).ok();
+    assert_eq!(listed(&index(&home.registry, "app", "1").0), [other, own]);
+}
+
+#[test]
 fn no_platform_of_a_name_is_cleared_away() {
     let home = prepared();
     let host = home.registry.host();

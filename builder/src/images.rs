@@ -163,6 +163,30 @@ impl Found {
         let config = source::read_config(store, &entry.config)?;
         Ok(Self { entry, config, ..self })
     }
+
+    /// The image for a platform that somebody asks for; this one where nobody does.
+    ///
+    /// # Errors
+    /// An image that is for other platforms only.
+    pub fn only(self, store: &Store, platform: Option<&Platform>) -> Result<Self> {
+        let Some(platform) = platform else { return Ok(self) };
+        let names = self.names.clone();
+        let found = self.for_platform(store, platform)?;
+        if found.entry.platforms.is_empty() && found.config.platform() == *platform {
+            return Ok(found);
+        }
+        let reference = names.into_iter().next().unwrap_or_else(|| found.entry.config.to_string());
+        Err(no_platform(reference, platform, &found))
+    }
+}
+
+/// Says which platforms there are in place of the one that is wanted.
+fn no_platform(reference: String, platform: &Platform, found: &Found) -> Error {
+    let all = found.entry.platforms.iter().map(|one| one.platform.clone());
+    let all: Vec<_> = all.collect();
+    let own = || found.config.platform().to_string();
+    let available = if all.is_empty() { own() } else { all.join(", ") };
+    Error::NoPlatform { reference, platform: platform.to_string(), available }
 }
 
 /// The entry of one of several platforms.

@@ -91,7 +91,8 @@ pub async fn pull(
     Ok(Pulled { name, digest, is_new, image })
 }
 
-/// Pushes the image that has a name to the registry in it.
+/// Pushes the image that has a name to the registry in it; of several platforms an index, unless
+/// one alone is wanted.
 ///
 /// # Errors
 /// A name that the store does not have, or a registry that refuses.
@@ -99,6 +100,7 @@ pub async fn push(
     store: &Store,
     registries: &Registries,
     text: &str,
+    platform: Option<&Platform>,
     events: &Events,
 ) -> Result<PushedImage> {
     let _visit = enter(store)?;
@@ -106,13 +108,16 @@ pub async fn push(
     let name = reference.to_string();
     let entry = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
     let entry = entry.ok_or_else(|| Error::NoImage(reference.familiar()))?;
-    let images = finished(store, &entry)?;
+    let images = finished(store, &entry, platform)?;
+    let is_whole = images.len() == entry.platforms.len().max(1);
     let step = events.plan(format!("push {name}"), String::new(), Vec::new());
     events.emit(step, What::Started);
     let exporter = exporter(store, registries, events, step);
     let pushed = export::push::push(&exporter, &reference, &images, &Packing::default()).await?;
-    let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
-    store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
+    if is_whole {
+        let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
+        store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
+    }
     events.emit(step, What::Finished);
     Ok(pushed)
 }
@@ -126,7 +131,8 @@ pub fn load(store: &Store, archive: impl std::io::Read + Send) -> Result<Vec<Str
     crate::load::load(store, archive)
 }
 
-/// Writes images as one archive that `docker load`, and [`load`], read.
+/// Writes images as one archive that `docker load`, and [`load`], read: for all of their platforms,
+/// unless one alone is wanted.
 ///
 /// # Errors
 /// An image that is not there, or a place that cannot be written to.
@@ -134,6 +140,7 @@ pub async fn save(
     store: &Store,
     registries: &Registries,
     images: &[String],
+    platform: Option<&Platform>,
     to: &Destination,
     events: &Events,
 ) -> Result<()> {
@@ -142,7 +149,7 @@ pub async fn save(
     let mut all = Vec::with_capacity(images.len());
     for text in images {
         for (names, entry) in named(store, text)? {
-            all.push((finished(store, &entry)?, names));
+            all.push((finished(store, &entry, platform)?, names));
         }
     }
     let archive = Archive { to, tar: true, format: Format::Docker };
@@ -178,8 +185,17 @@ fn named(store: &Store, text: &str) -> Result<Vec<(Vec<String>, ImageEntry)>> {
     Ok(vec![(names, found.entry)])
 }
 
-/// An image of the store, as it goes out, for each of its platforms.
-fn finished(store: &Store, entry: &ImageEntry) -> Result<Vec<Finished>> {
+/// An image of the store, as it goes out, for each of its platforms or for one of them.
+fn finished(
+    store: &Store,
+    entry: &ImageEntry,
+    platform: Option<&Platform>,
+) -> Result<Vec<Finished>> {
+    if platform.is_some() {
+        let config = source::read_config(store, &entry.config)?;
+        let found = Found { names: Vec::new(), entry: entry.clone(), config };
+        return finished(store, &found.only(store, platform)?.entry, None);
+    }
     let one = |entry: &ImageEntry| {
         let bytes = store
             .read_blob(&entry.config, rbuild_registry::CONFIG_LIMIT)

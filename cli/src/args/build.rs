@@ -82,7 +82,8 @@ pub(crate) struct BuildArgs {
     /// Add a label to the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<Pair>,
-    /// Build for this platform, such as `linux/arm64` [env: DOCKER_DEFAULT_PLATFORM]
+    /// Build for this platform, such as `linux/arm64`, or for several at once, with commas between
+    /// them [env: DOCKER_DEFAULT_PLATFORM]
     #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
     /// Ask the registry for newer base images

@@ -53,7 +53,7 @@ pub(crate) struct PushArgs {
     /// The image
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) image: String,
-    /// The image of this platform
+    /// Of several platforms, only the image of this one
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
     /// Print the name only
@@ -112,6 +112,9 @@ pub(crate) struct HistoryArgs {
     /// Print ids only
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Of several platforms, the image of this one
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 /// What `rbuild save` understands.
@@ -123,6 +126,9 @@ pub(crate) struct SaveArgs {
     /// Write to this file and not to standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Of several platforms, only the image of this one
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 /// What `rbuild load` understands.

@@ -73,6 +73,9 @@ pub(crate) struct InspectArgs {
     /// Show sizes
     #[arg(short, long)]
     pub(crate) size: bool,
+    /// Of several platforms, the image of this one
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 impl InspectArgs {

@@ -66,7 +66,9 @@ pub(super) fn run(args: &BuildArgs, session: &Session) -> Outcome {
 /// What is said and written once the image is there.
 fn finish(args: &BuildArgs, built: &Built, stdout_taken: bool) -> Outcome {
     if let Some(file) = &args.iidfile {
-        let id = built.id.to_string();
+        // Of several platforms that have left the store it is the index that has one id.
+        let index = built.manifest.as_ref().filter(|_| built.platforms.len() > 1);
+        let id = index.map_or(built.id, |index| index.digest).to_string();
         fs::write(file, id).map_err(Failure::io(format!("write `{}`", file.display())))?;
     }
     if let Some(file) = &args.metadata_file {

@@ -4,7 +4,7 @@ use rbuild::images::{self, Found};
 use rbuild::{Layer, Store};
 use serde_json::{Value, json};
 
-use super::{DONE, Outcome, Session, now, print};
+use super::{DONE, Outcome, Session, now, print, typed_platform};
 use crate::args::HistoryArgs;
 use crate::format::Format;
 use crate::table::{ago, short_id, shorten, size};
@@ -17,7 +17,8 @@ const MISSING: &str = "<missing>";
 
 pub(super) fn run(args: &HistoryArgs, session: &Session) -> Outcome {
     let store = session.store()?;
-    let found = images::find(&store, &args.image)?;
+    let platform = typed_platform(args.platform.as_deref())?;
+    let found = images::find(&store, &args.image)?.only(&store, platform.as_ref())?;
     let rows = rows(args, &store, &found);
     if args.quiet && args.format.is_none() {
         let ids = rows.iter().filter_map(|row| Some(row["ID"].as_str()?.to_owned() + "\n"));

@@ -4,7 +4,7 @@ use rbuild::images::{self, Found};
 use rbuild::{Reference, Store, container};
 use serde_json::{Value, json};
 
-use super::{Outcome, Session, print, tell};
+use super::{Outcome, Session, print, tell, typed_platform};
 use crate::args::InspectArgs;
 use crate::failure::Failure;
 use crate::format::Format;
@@ -69,7 +69,10 @@ fn complete(value: &mut Value) {
 }
 
 fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failure> {
-    let image = || Ok(image(store, &images::find(store, name)?));
+    let image = || {
+        let platform = typed_platform(args.platform.as_deref())?;
+        Ok(image(store, &images::find(store, name)?.only(store, platform.as_ref())?))
+    };
     let container = || match container::inspect(store, name) {
         Ok(mut value) => {
             if args.size {

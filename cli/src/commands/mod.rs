@@ -30,6 +30,7 @@ mod pull;
 mod push;
 mod rmi;
 mod run;
+mod runtime;
 mod save;
 mod signals;
 mod stats;
@@ -49,6 +50,7 @@ use rbuild::{Platform, Registries, Store};
 use crate::args::{Cache, Command, Imagetools, Manifest};
 use crate::config::{self, Config};
 use crate::failure::Failure;
+pub(crate) use runtime::run as runtime;
 
 /// The result of a verb; its value is the exit code.
 pub(crate) type Outcome = Result<u8, Failure>;
@@ -77,12 +79,15 @@ impl Session {
 
 /// The platform that was typed or is usual; none is this machine's.
 fn platform(typed: Option<&str>) -> Result<Option<Platform>, Failure> {
-    let text = typed.map(str::to_owned).or_else(config::platform);
-    let parse = |text: String| match text.as_str() {
-        "local" => Ok(rbuild::platform::host()),
-        _ => rbuild::platform::parse(&text).map_err(|error| Failure::usage(error.to_string())),
+    typed_platform(typed.map(str::to_owned).or_else(config::platform).as_deref())
+}
+
+/// The platform that was typed.
+fn typed_platform(typed: Option<&str>) -> Result<Option<Platform>, Failure> {
+    let parse = |text: &str| {
+        rbuild::platform::parse(text).map_err(|error| Failure::usage(error.to_string()))
     };
-    text.map(parse).transpose()
+    typed.map(parse).transpose()
 }
 
 /// Does what was typed.
@@ -128,6 +133,9 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Info(args) => info::run(&args, session),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Runtime(args) => {
+            Ok(runtime::run(std::iter::once("rbuild-runtime".into()).chain(args.words).collect()))
+        }
         Command::ImagePrune(args) => prune::images(&args, session),
         Command::ContainerPrune(args) => prune::containers(&args, session),
         Command::Cache(Cache::Du(args)) => cache::du(&args, session),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rbuild::{Pushed, Reference, images};
 
 use super::pull::{Voice, transfer};
-use super::{DONE, Outcome, Session, print};
+use super::{DONE, Outcome, Session, print, typed_platform};
 use crate::args::PushArgs;
 use crate::failure::Failure;
 use crate::interrupt::block_on;
@@ -15,6 +15,7 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
     if args.all_tags {
         return Err(Failure::unsupported("all-tags"));
     }
+    let platform = typed_platform(args.platform.as_deref())?;
     let (store, registries) = (session.store()?, session.registries()?);
     // The library names what is wrong with a name that can't be read.
     let name = args.image.parse::<Reference>().ok();
@@ -24,7 +25,8 @@ pub(super) fn run(args: &PushArgs, session: &Session) -> Outcome {
     // What became of each layer is told at the end, so only a terminal shows them on their way.
     let progress = transfer(session, "Pushing", args.quiet, Voice::Stderr, "");
     let pushed = block_on(async {
-        Ok(images::push(&store, &registries, &args.image, &progress.events).await?)
+        let (image, platform) = (&args.image, platform.as_ref());
+        Ok(images::push(&store, &registries, image, platform, &progress.events).await?)
     });
     drop(progress);
     let (pushed, name) = (pushed?, name.as_ref());

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use rbuild::{Destination, Events, images};
 
-use super::{DONE, Outcome, Session};
+use super::{DONE, Outcome, Session, typed_platform};
 use crate::args::SaveArgs;
 use crate::failure::Failure;
 use crate::interrupt::block_on;
@@ -18,9 +18,11 @@ pub(super) fn run(args: &SaveArgs, session: &Session) -> Outcome {
         }
         None => Destination::Stdout,
     };
+    let platform = typed_platform(args.platform.as_deref())?;
     let (store, registries) = (session.store()?, session.registries()?);
     block_on(async {
-        Ok(images::save(&store, &registries, &args.images, &to, &Events::none()).await?)
+        let (images, platform) = (&args.images, platform.as_ref());
+        Ok(images::save(&store, &registries, images, platform, &to, &Events::none()).await?)
     })?;
     Ok(DONE)
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rbuild::{Built, Detail};
 use rbuild::dockerfile::value::boolean;
 use rbuild::dockerfile::{Diagnostic, Kind};
+use rbuild::{Built, Detail};
 use serde_json::{Value, json};
 
 use crate::config;
@@ -50,7 +50,10 @@ fn metadata(built: &Built) -> Value {
     {
         metadata["buildx.build.warnings"] = warnings(built).into();
     }
-    metadata["containerimage.config.digest"] = built.id.to_string().into();
+    // An index has no config.
+    if built.platforms.len() == 1 {
+        metadata["containerimage.config.digest"] = built.id.to_string().into();
+    }
     // Where no manifest was made, the id is the one digest that there is, as with docker's store.
     let digest = built.manifest.as_ref().map_or(built.id, |manifest| manifest.digest);
     if let Some(manifest) = &built.manifest {
