@@ -97,6 +97,14 @@ fn check(args: &BuildArgs, outputs: &[Output]) -> Result<(), Failure> {
     if args.iidfile.is_some() && outputs.iter().any(are_files) {
         return Err(Failure::usage("files without an image have no id for `--iidfile`"));
     }
+    let by_digest = |output: &&Output| output.kind == OutputKind::Registry { by_digest: true };
+    let mut nameless =
+        outputs.iter().filter(by_digest).flat_map(|it| it.names.iter().chain(&args.tags));
+    let has_tag = |name: &&String| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if let Some(name) = nameless.find(has_tag) {
+        let message = format!("`{name}` has a tag, and is to be pushed by its digest");
+        return Err(Failure::usage(message).hint("leave the tag or `push-by-digest` out"));
+    }
     let deletes = |output: &Output| matches!(output.kind, OutputKind::Local { delete: true, .. });
     if outputs.iter().any(deletes) && !args.allow.contains(&Allow::LocalDelete) {
         let hint = "files that are not in the image are removed there: allow that with \
