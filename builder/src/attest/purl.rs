@@ -48,7 +48,7 @@ pub(crate) fn package(package: &Package, tree: &Scanned) -> String {
                 && let Some((epoch, rest)) = package.version.split_once(':')
             {
                 all.push(("epoch", epoch.to_owned()));
-                version = rest.to_owned();
+                rest.clone_into(&mut version);
             }
         }
         // One distribution has many spellings.
@@ -71,12 +71,13 @@ fn path(name: &str) -> String {
 
 /// Escapes all but what has no meaning in a URL.
 fn escaped(text: &str) -> String {
+    let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            escaped.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
         }
     }
     escaped

@@ -31,7 +31,7 @@ use crate::worker::fetch::blocking;
 pub(super) type Told = (Platform, Vec<u8>);
 
 /// What the images of a build were made from, in the order of their platforms.
-pub(super) struct Roots<'a> {
+pub(super) struct Lineage<'a> {
     pub(super) graph: &'a Graph,
     pub(super) roots: &'a [VertexId],
     pub(super) story: &'a Story,
@@ -57,7 +57,7 @@ impl Story {
         let mut bytes = [0_u8; 16];
         let _ = getrandom::fill(&mut bytes);
         Self {
-            invocation: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            invocation: diff::hex(&bytes),
             started: Timestamp::now(),
             requests: Vec::new(),
             resolved: BTreeMap::new(),
@@ -72,7 +72,7 @@ impl Run {
     pub(super) async fn attest(
         &self,
         images: &mut [Finished],
-        made: &Roots<'_>,
+        made: &Lineage<'_>,
         outputs: &[Output],
     ) -> Result<Vec<Told>> {
         let told = self.build.told.map(|detail| self.tell(images, made, detail));
@@ -103,7 +103,7 @@ impl Run {
         Ok(told.unwrap_or_default())
     }
 
-    fn tell(&self, images: &[Finished], made: &Roots<'_>, detail: Detail) -> Vec<Told> {
+    fn tell(&self, images: &[Finished], made: &Lineage<'_>, detail: Detail) -> Vec<Told> {
         let wanted = Provenance { detail, ..Provenance::default() };
         let tell = |(index, image): (usize, &Finished)| {
             (image.platform.clone(), self.provenance(made, index, &wanted).predicate)
@@ -112,7 +112,7 @@ impl Run {
     }
 
     /// How the image of one of the platforms was made.
-    fn provenance(&self, made: &Roots<'_>, index: usize, wanted: &Provenance) -> Attestation {
+    fn provenance(&self, made: &Lineage<'_>, index: usize, wanted: &Provenance) -> Attestation {
         let story = made.story;
         let owned = self.made(&story.requests[index], made.graph, made.roots[index], story);
         provenance::statement(wanted, &owned.borrow(self, story))

@@ -5,7 +5,7 @@ use rbuild_cache::{Digest, Layer, Snapshot, Store};
 use rbuild_solver::What;
 
 use super::Built;
-use super::attest::{Roots, Story};
+use super::attest::{Lineage, Story};
 use super::run::Run;
 use super::steps::begin;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ impl Run {
             [] => vec![OutputKind::Store.into()],
             outputs => outputs.to_vec(),
         };
-        let made = Roots { graph: &solved.graph, roots: &roots, story };
+        let made = Lineage { graph: &solved.graph, roots: &roots, story };
         let provenance = self.attest(&mut images, &made, &outputs).await?;
         let exporter = Exporter {
             store: self.store,

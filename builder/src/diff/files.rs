@@ -88,7 +88,7 @@ fn aspects(was: &Node, now: &Node, clamp: Option<i64>) -> Vec<Aspect> {
     let mut aspects = Vec::new();
     let mut compare = |what: &str, was: String, now: String| {
         if was != now {
-            aspects.push(Aspect::of(what, was, now));
+            aspects.push(Aspect { what: what.to_owned(), was: Some(was), now: Some(now) });
         }
     };
     compare("type", kind(was).to_owned(), kind(now).to_owned());
@@ -123,7 +123,7 @@ fn has_same_data(was: &Node, now: &Node) -> bool {
 fn attributes(was: &Node, now: &Node) -> Vec<Aspect> {
     let value = |node: &Node, name: &std::ffi::OsStr| {
         let found = node.xattrs.iter().find(|xattr| *xattr.name == *name)?;
-        Some(found.value.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        Some(hex(&found.value))
     };
     let mut names: Vec<_> = was.xattrs.iter().chain(&now.xattrs).map(|one| &*one.name).collect();
     names.sort_unstable();
@@ -137,14 +137,18 @@ fn attributes(was: &Node, now: &Node) -> Vec<Aspect> {
 }
 
 fn described(node: &Node) -> String {
-    let mut text = format!("{} {} {}", kind(node), mode(node), owner(node));
-    if node.is_file() {
-        text += &format!(" {}", node.size);
-    }
-    if let Kind::Symlink { target } = &node.kind {
-        text += &format!(" -> {}", target.display());
-    }
-    text
+    let more = match &node.kind {
+        Kind::File => format!(" {}", node.size),
+        Kind::Symlink { target } => format!(" -> {}", target.display()),
+        _ => String::new(),
+    };
+    format!("{} {} {}{more}", kind(node), mode(node), owner(node))
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 fn kind(node: &Node) -> &'static str {

@@ -26,6 +26,7 @@ use crate::worker::fetch::blocking;
 use crate::worker::select;
 
 pub use container::{Touched, container};
+pub(crate) use files::hex;
 pub use files::{Change, FileChange};
 pub use touched::MOST_DEEP;
 pub use verify::{LayerDifference, Verified, verify};
@@ -39,13 +40,6 @@ pub struct Aspect {
     pub was: Option<String>,
     /// In the second image.
     pub now: Option<String>,
-}
-
-impl Aspect {
-    /// An aspect that has a value in both.
-    fn of(what: impl Into<String>, was: impl ToString, now: impl ToString) -> Self {
-        Self { what: what.into(), was: Some(was.to_string()), now: Some(now.to_string()) }
-    }
 }
 
 /// All that differs between two images.

@@ -78,7 +78,9 @@ pub async fn verify(build: Build, store: &Store) -> Result<Verified> {
         }
         let built = Box::pin(build.clone().run(store)).await?;
         let images = built.images().to_vec();
-        images.iter().for_each(|image| store.uses_layers(&*image.layers));
+        for image in &images {
+            store.uses_layers(&*image.layers);
+        }
         both.push(images);
     }
     let store = store.clone();
