@@ -176,7 +176,7 @@ fn configs_differ_field_by_field() {
             "history 3: - RUN c",
         ]
     );
-    second.history = vec![line("FROM", 1), line("RUN a", 5)];
+    second.history = vec![line("FROM", 1), line("RUN a", 5), line("CMD", 4)];
     let dated = config::compare(&first, &second, true);
     let dated = dated.iter().find(|one| one.what == "history 2").unwrap();
     assert_eq!(dated.now.as_deref(), Some("RUN a at 1970-01-01T00:00:05Z"));
