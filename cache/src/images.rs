@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blobs::BLOBS;
 use crate::error::{Error, Result};
 use crate::id::Digest;
 use crate::remove::list;
 use crate::snapshot::Layer;
-use crate::store::{Store, read_json, to_json};
+use crate::store::{Store, read_json, sync_folder, to_json};
 
 /// An image that has a name in this store, or those of several platforms that share the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,10 +104,13 @@ impl Store {
         self.root().join(folder).join(file)
     }
 
+    /// Writes what a name stands for, once the disk has the blobs that it stands for.
     fn write_image(&self, folder: &'static str, name: &str, image: &ImageEntry) -> Result<()> {
-        self.folder(folder)?;
+        let place = self.folder(folder)?;
+        sync_folder(&self.folder(BLOBS)?)?;
         let named = Named { name: name.to_owned(), image: image.clone() };
-        self.replace(&self.image_path(folder, name), &to_json("image name", &named)?, true)
+        self.replace(&self.image_path(folder, name), &to_json("image name", &named)?, true)?;
+        sync_folder(&place)
     }
 
     fn read_image(&self, folder: &str, name: &str) -> Result<Option<ImageEntry>> {
@@ -126,8 +130,13 @@ impl Store {
         self.read_image(RESOLVED, reference)
     }
 
-    /// Names an image, such as `docker.io/library/x:latest`; the name moves if it is taken.
+    /// Names an image, such as `docker.io/library/x:latest`; the name moves if it is taken. An image
+    /// that has the name already keeps it since then.
     pub fn tag(&self, name: &str, image: &ImageEntry) -> Result<()> {
+        let is_same = |known: ImageEntry| ImageEntry { created: image.created, ..known } == *image;
+        if self.image(name)?.is_some_and(is_same) {
+            return Ok(());
+        }
         self.write_image(FOLDER, name, image)
     }
 
@@ -217,6 +226,17 @@ mod tests {
         store.remember_resolved("c", &image(4)).unwrap();
         assert_eq!(store.resolved("c").unwrap(), Some(image(4)));
         assert_eq!(store.images().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_image_keeps_its_name_since_it_got_it() {
+        let store = Store::temporary().unwrap();
+        store.tag("a", &image(1)).unwrap();
+        store.tag("a", &ImageEntry { created: 9, ..image(1) }).unwrap();
+        assert_eq!(store.image("a").unwrap(), Some(image(1)));
+        let other = ImageEntry { created: 9, size: 8, ..image(1) };
+        store.tag("a", &other).unwrap();
+        assert_eq!(store.image("a").unwrap(), Some(other));
     }
 
     #[test]

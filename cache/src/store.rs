@@ -220,6 +220,11 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
     made.map_err(Error::file("make the folder", path))
 }
 
+/// Waits until the disk knows what is in a folder.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::file("sync", path))
+}
+
 /// Sixteen random bytes.
 pub(crate) fn random_bytes() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
