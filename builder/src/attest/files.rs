@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rbuild_cache::tree::{Options, Tree};
 use serde_json::{Value, json};
 
-use super::{Attestation, provenance, spdx};
+use super::{Attestation, STATEMENT, provenance, spdx};
 use crate::diff::sha256;
 use crate::error::{Error, Result};
 
@@ -41,7 +41,7 @@ pub(crate) fn statements(
         let predicate: Value = serde_json::from_slice(predicate)
             .map_err(Error::malformed(format!("the attestation `{predicate_type}`")))?;
         let statement = json!({
-            "_type": "https://in-toto.io/Statement/v0.1",
+            "_type": STATEMENT,
             "predicateType": predicate_type,
             "subject": subjects,
             "predicate": predicate,

@@ -6,6 +6,9 @@ pub(crate) mod provenance;
 pub(crate) mod purl;
 pub(crate) mod spdx;
 
+/// What every statement says that it is.
+pub(crate) const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
 /// A statement on the image of one platform, as in-toto has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attestation {

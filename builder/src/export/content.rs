@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::annotation::{self, Annotated, Annotation};
 use super::manifest::{self, Annotations, CONFIG, Descriptor, IN_TOTO, INDEX, MANIFEST, named};
-use crate::attest::Attestation;
+use crate::attest::{Attestation, STATEMENT};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 use crate::source;
@@ -155,7 +155,7 @@ fn attestation_documents(
         let predicate: Value = serde_json::from_slice(predicate)
             .map_err(Error::malformed(format!("the attestation `{predicate_type}`")))?;
         let statement = json!({
-            "_type": "https://in-toto.io/Statement/v0.1",
+            "_type": STATEMENT,
             "predicateType": predicate_type,
             "subject": subjects,
             "predicate": predicate,

@@ -1,6 +1,6 @@
 //! Red Hat's packages: rpm's headers in `rpmdb.sqlite`, or in SUSE's `Packages.db`.
 
-use super::{Kind, MOST, Package, sqlite, text};
+use super::{Kind, LONGEST, MOST, Package, sqlite, text};
 
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
@@ -12,6 +12,8 @@ const SOURCE: u32 = 1044;
 
 /// The length of an entry of a header's table, in bytes.
 const ENTRY: usize = 16;
+/// The most entries of a table; packages have about a hundred.
+const MOST_ENTRIES: usize = 4_096;
 
 /// Reads `rpmdb.sqlite`.
 pub(super) fn database(bytes: &[u8]) -> Vec<Package> {
@@ -29,14 +31,14 @@ pub(super) fn slots(bytes: &[u8]) -> Vec<Package> {
     }
     let end = number(12).saturating_mul(PAGE).min(bytes.len());
     // The head of the file takes two slots.
-    let places = (2 * ENTRY..end).step_by(ENTRY);
+    let places = (2 * ENTRY..end).step_by(ENTRY).take(MOST);
     let header = |at: usize| {
         let slot = bytes.get(at..at + ENTRY).filter(|slot| slot.starts_with(b"Slot"))?;
         let blob = bytes.get(le32(slot, 8)?.checked_mul(BLOCK)?..)?;
         let length = le32(blob, 12).filter(|_| blob.starts_with(b"BlbS"))?;
         blob.get(ENTRY..ENTRY.checked_add(length)?)
     };
-    places.filter_map(header).filter_map(package).take(MOST).collect()
+    places.filter_map(header).filter_map(package).collect()
 }
 
 /// Reads one header: a table of tags, and the values that it points at.
@@ -70,7 +72,7 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     fn open(bytes: &'a [u8]) -> Option<Self> {
-        let entries = usize::try_from(be32(bytes, 0)?).ok()?;
+        let entries = usize::try_from(be32(bytes, 0)?).ok().filter(|it| *it <= MOST_ENTRIES)?;
         let length = usize::try_from(be32(bytes, 4)?).ok()?;
         let (table, values) = bytes.get(8..)?.split_at_checked(entries.checked_mul(ENTRY)?)?;
         Some(Self { table, values: values.get(..length)? })
@@ -83,7 +85,9 @@ impl<'a> Header<'a> {
     }
 
     fn string(&self, tag: u32) -> Option<String> {
-        let value = self.value(tag)?.split(|byte| *byte == 0).next()?;
+        let value = self.value(tag)?;
+        let value = &value[..value.len().min(LONGEST + 1)];
+        let value = value.split(|byte| *byte == 0).next()?;
         std::str::from_utf8(value).ok().map(str::to_owned)
     }
 

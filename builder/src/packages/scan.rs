@@ -7,15 +7,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
 
 use super::{Package, apk, cargo, dpkg, elf, npm, python, rpm};
 use crate::worker::select;
 
 /// Folders in folders; each level holds one descriptor open.
 const DEEPEST: usize = 128;
-/// The largest file that is read, in bytes.
-const LARGEST: u64 = 256 << 20;
+/// The largest database that is read, and the largest note of one package, in bytes.
+const LARGEST_DATABASE: u64 = 256 << 20;
+const LARGEST_NOTE: u64 = 8 << 20;
 /// The most packages of one tree.
 const MOST: usize = 1_000_000;
 /// Any of the bits that let a file be run.
@@ -61,7 +62,11 @@ fn visit(
             continue;
         }
         let place = path.join(name);
-        match entry.file_type() {
+        let kind = match entry.file_type() {
+            FileType::Unknown => FileType::from_raw_mode(stat(folder, name)?.st_mode),
+            known => known,
+        };
+        match kind {
             FileType::Directory if depth > 0 => {
                 let inner = open(folder, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
                 visit(inner.as_fd(), &place, depth - 1, packages)?;
@@ -81,14 +86,13 @@ fn visit(
 
 /// The packages of which one file tells.
 fn read(folder: BorrowedFd<'_>, name: &OsStr, path: &Path) -> io::Result<Vec<Package>> {
-    if let Some(reader) = reader(path) {
+    if let Some((reader, limit)) = reader(path) {
         let mut bytes = Vec::new();
         let file = File::from(open(folder, name, OFlags::RDONLY)?);
-        file.take(LARGEST).read_to_end(&mut bytes)?;
+        file.take(limit).read_to_end(&mut bytes)?;
         return Ok(reader(&bytes));
     }
-    let stat = rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-    if !Mode::from_raw_mode(stat.st_mode).intersects(MAY_RUN) {
+    if !Mode::from_raw_mode(stat(folder, name)?.st_mode).intersects(MAY_RUN) {
         return Ok(Vec::new());
     }
     let program = File::from(open(folder, name, OFlags::RDONLY | OFlags::NONBLOCK)?);
@@ -96,12 +100,12 @@ fn read(folder: BorrowedFd<'_>, name: &OsStr, path: &Path) -> io::Result<Vec<Pac
     Ok(list.map(|list| cargo::audit(&list)).unwrap_or_default())
 }
 
-/// What reads a file, by its path.
-fn reader(path: &Path) -> Option<Reader> {
+/// What reads a file, by its path, and how much of it at most.
+fn reader(path: &Path) -> Option<(Reader, u64)> {
     let name = path.file_name()?.to_str()?;
     let folder = path.parent()?.to_str()?;
     let last = folder.rsplit('/').next().unwrap_or_default();
-    Some(match (folder, name) {
+    let reader: Reader = match (folder, name) {
         ("lib/apk/db" | "usr/lib/apk/db", "installed") => apk::read,
         ("var/lib/dpkg", "status") => dpkg::read,
         ("var/lib/dpkg/status.d", name) if !name.ends_with(".md5sums") => dpkg::read,
@@ -112,7 +116,9 @@ fn reader(path: &Path) -> Option<Reader> {
         (_, "package.json") if is_module(folder) => npm::read,
         (_, "Cargo.lock") => cargo::lock,
         _ => return None,
-    })
+    };
+    let is_database = matches!(name, "installed" | "status" | "rpmdb.sqlite" | "Packages.db");
+    Some((reader, if is_database { LARGEST_DATABASE } else { LARGEST_NOTE }))
 }
 
 /// Whether a folder is that of a module: `…/node_modules/NAME` or `…/node_modules/@SCOPE/NAME`.
@@ -139,6 +145,10 @@ fn distribution(root: BorrowedFd<'_>) -> (Option<String>, Option<String>) {
         line.and_then(|value| super::text(value.trim_matches(['"', '\''])))
     };
     (value("ID"), value("VERSION_ID"))
+}
+
+fn stat(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Stat> {
+    Ok(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn open(folder: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {

@@ -1,12 +1,16 @@
 //! Reading one table of an `SQLite` database, as far as rpm's needs it: rows whose last column is a
 //! blob. What is still in a write-ahead log is not seen.
 
+use std::cell::Cell;
+
 /// How many pages lead to a row at most.
 const DEEPEST: usize = 16;
 
 /// A database in memory.
 struct Database<'a> {
     bytes: &'a [u8],
+    /// How many bytes of rows may still be read: no byte of a sound database is in two rows.
+    left: Cell<usize>,
     page: usize,
     /// The bytes of a page that are used.
     usable: usize,
@@ -28,6 +32,7 @@ impl<'a> Database<'a> {
         let usable = page.checked_sub(usize::from(*bytes.get(20)?))?;
         (is_database && page.is_power_of_two() && usable >= 480).then_some(Self {
             bytes,
+            left: Cell::new(bytes.len()),
             page,
             usable,
         })
@@ -104,12 +109,10 @@ impl<'a> Database<'a> {
         let mut rest = page.get(at..)?;
         let length = usize::try_from(varint(&mut rest)?).ok()?;
         varint(&mut rest)?;
+        self.left.set(self.left.get().checked_sub(length)?);
         let most = self.usable - 35;
         if length <= most {
             return Some(rest.get(..length)?.to_vec());
-        }
-        if length > self.bytes.len() {
-            return None;
         }
         let least = (self.usable - 12) * 32 / 255 - 23;
         let fitting = least + (length - least) % (self.usable - 4);
