@@ -125,11 +125,15 @@ impl Links {
 
     /// Makes a bridge.
     pub fn add_bridge(&mut self, name: &str, mtu: u32) -> Result<()> {
-        let message = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, false))
+        let make = Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, false))
             .text(link::NAME, name)
-            .with(link::MTU, &mtu.to_ne_bytes())
             .nested(link::KIND_INFO, |info| info.text(link::KIND, "bridge"));
-        self.0.act(message).doing(|| format!("make bridge {name}"))
+        self.0.act(make).doing(|| format!("make bridge {name}"))?;
+        // Only what is set afterwards stays as it is, whatever its ports are like.
+        let set = Message::new(NEW_LINK, 0, &link_header(0, false))
+            .text(link::NAME, name)
+            .with(link::MTU, &mtu.to_ne_bytes());
+        self.0.act(set).doing(|| format!("set how long packets of {name} are"))
     }
 
     /// Makes a pair of devices: a port of a bridge, which works at once, and the end of a container.

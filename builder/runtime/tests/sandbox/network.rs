@@ -94,6 +94,8 @@ fn a_bridge_joins_namespaces() {
         assert_eq!(links.at(bridge.index)?.unwrap().name, "rb0");
         assert!(links.find("rb1")?.is_none());
         assert!(links.add_bridge("rb0", 1500).is_err(), "there is one");
+        links.remove(&ports[0])?;
+        assert_eq!(links.find("rb0")?.unwrap().mtu, 1400, "also without ports");
         links.remove(&bridge)?;
         assert!(links.find("rb0")?.is_none());
         Ok(())
