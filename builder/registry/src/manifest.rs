@@ -130,7 +130,12 @@ impl Client {
             let task = Task::new("fetch config of", reference.repository(), reference.registry());
             return Err(Error::too_long(&task, CONFIG_LIMIT));
         }
-        let parts: Vec<Bytes> = self.blob(reference, digest, size, 0).try_collect().await?;
+        let fetch = || self.blob(reference, digest, size, 0).try_collect::<Vec<Bytes>>();
+        let parts = match fetch().await {
+            // It may have been damaged on its way.
+            Err(Error::Corrupt { .. }) => fetch().await?,
+            parts => parts?,
+        };
         Ok(parts.concat().into())
     }
 

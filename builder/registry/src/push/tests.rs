@@ -267,6 +267,17 @@ async fn an_upload_that_the_registry_forgot_begins_again() {
 }
 
 #[tokio::test]
+async fn a_blob_that_was_damaged_on_its_way_is_sent_again() {
+    let count = AtomicUsize::new(0);
+    let server = registry(move |request| {
+        let is_first = request.method == "PUT" && count.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then(|| Reply::new(400).body(r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#))
+    });
+    assert_eq!(push(&server, None).await.unwrap(), Pushed::Sent);
+    assert_eq!(server.log().len(), 6);
+}
+
+#[tokio::test]
 async fn a_blob_is_sent_while_it_is_made() {
     for breaks in 0..2 {
         let (server, kept) = keeping(breaks, 300_000, false);
