@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::home;
-use rbuild_testkit::{Home, archive};
+use rbuild_testkit::{Home, Web, archive};
 
 /// A home with a build whose image has Alpine's list of packages, an argument and a secret.
 fn prepared() -> Home {
@@ -174,4 +174,44 @@ fn a_link_of_the_image_is_not_written_through() {
     home.types("rbuild --provenance=true -o out app").ok();
     assert_eq!(home.read("victim"), "whole");
     assert!(home.read("out/provenance.json").contains("slsa"));
+}
+
+#[test]
+fn what_came_from_elsewhere_is_told_by_its_digest() {
+    let home = home();
+    home.write("www/file", "one");
+    let web = Web::serve(&home.path("www"));
+    let commit = home
+        .types(&format!(
+            "set -e; mkdir work && cd work
+             export GIT_AUTHOR_NAME=n GIT_AUTHOR_EMAIL=e GIT_COMMITTER_NAME=n GIT_COMMITTER_EMAIL=e
+             git init -q -b main .
+             printf 'FROM scratch\\nADD {} /\\nCOPY Dockerfile /\\n' >Dockerfile
+             git add -A && git commit -qm one && git clone -q --bare . ../www/r.git
+             cd ../www/r.git && git update-server-info && git rev-parse main",
+            web.url("file")
+        ))
+        .ok();
+    let address = format!("{}#main", web.url("r.git"));
+    home.types(&format!("rbuild --provenance=true -o type=oci,dest=app.tar {address}")).ok();
+    let (_, statements) = statements(&archive::read(&home.path("app.tar")));
+    let predicate = &statements[0]["predicate"];
+    let definition = &predicate["buildDefinition"];
+    let source = &definition["externalParameters"]["configSource"];
+    assert_eq!(
+        *source,
+        json!({ "uri": address, "digest": { "sha1": commit }, "path": "Dockerfile" })
+    );
+    let digest = rbuild_testkit::digest(b"one");
+    let digest = digest.strip_prefix("sha256:").unwrap();
+    assert_eq!(
+        definition["resolvedDependencies"],
+        json!([
+            { "uri": web.url("file"), "digest": { "sha256": digest } },
+            { "uri": address, "digest": { "sha1": commit } },
+        ])
+    );
+    let metadata = &predicate["runDetails"]["metadata"];
+    assert_eq!(metadata["buildkit_hermetic"], true);
+    assert_eq!(metadata["buildkit_completeness"]["resolvedDependencies"], true);
 }
