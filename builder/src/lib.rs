@@ -18,6 +18,7 @@
 mod archive;
 mod attest;
 mod build;
+pub mod bundle;
 pub mod cdi;
 pub mod container;
 pub mod context;

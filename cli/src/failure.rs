@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use rbuild::dockerfile::Span;
-use rbuild::{ErrorKind, container};
+use rbuild::{ErrorKind, bundle, container};
 use thiserror::Error as ThisError;
 
 use crate::config::{ConfigError, CredentialError};
@@ -30,6 +30,8 @@ pub(crate) enum Cause {
     Builder(#[from] rbuild::Error),
     #[error(transparent)]
     Container(#[from] container::Error),
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -116,6 +118,18 @@ impl Failure {
         false
     }
 
+    /// What programs read: the message and its causes in one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.cause.to_string();
+        let mut next = self.cause.source();
+        while let Some(cause) = next {
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        line
+    }
+
     /// What people read. All errors of a Dockerfile are told at once, in the order of the file.
     pub(crate) fn render(&self) -> String {
         if let Cause::Builder(rbuild::Error::Dockerfile { file, errors }) = &*self.cause
@@ -172,7 +186,8 @@ impl<E: Into<Cause>> From<E> for Failure {
             },
             Cause::Config(_) | Cause::Credential(_) | Cause::Io { .. } => ENVIRONMENT,
             Cause::Canceled => INTERRUPTED,
-            Cause::Container(_) | Cause::Failed(_) => FAILED,
+            Cause::Bundle(bundle::Error::Runtime(error)) => exit_code(error.exit_code()),
+            Cause::Bundle(_) | Cause::Container(_) | Cause::Failed(_) => FAILED,
         };
         Self { cause: Box::new(cause), hint: None, code }
     }

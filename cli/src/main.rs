@@ -31,6 +31,9 @@ fn main() -> ExitCode {
 
 /// Does what was typed; returns the exit code.
 fn run(argv: Vec<OsString>) -> u8 {
+    if let Some(words) = args::runtime_words(&argv) {
+        return commands::runtime(words);
+    }
     let cli = match args::parse(argv) {
         Ok(cli) => cli,
         Err(wrong) => return wrong.explain(),

@@ -95,6 +95,11 @@ impl Capabilities {
         Self(0)
     }
 
+    /// The names of all that the kernel knew when this was written, as `CAP_CHOWN`.
+    pub fn names() -> Vec<String> {
+        NAMES.iter().map(|name| format!("CAP_{name}")).collect()
+    }
+
     /// The set with those of `other` as well.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
@@ -184,7 +189,9 @@ impl CapabilitySets {
                 inheritable: bits(self.inheritable),
             },
         )?;
-        for one in (0..u64::BITS).map(|bit| 1 << bit).filter(|one| self.ambient.0 & one != 0) {
+        // The kernel lets only those be ambient that are inheritable, too.
+        let ambient = self.ambient.0 & self.inheritable.0 & self.permitted.0;
+        for one in (0..u64::BITS).map(|bit| 1 << bit).filter(|one| ambient & one != 0) {
             configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(one), true)?;
         }
         Ok(())

@@ -117,6 +117,17 @@ impl Cgroup {
         self.folders.iter().map(|(_, folder)| open_procs(folder)).collect()
     }
 
+    /// The group's folders: the name of each one's tree, where it is, and whether that is the tree
+    /// of version 2.
+    pub fn places(&self) -> Vec<(String, PathBuf, bool)> {
+        let name =
+            |tree: &Tree| tree.root.file_name().map(|name| name.to_string_lossy().into_owned());
+        let place = |(tree, folder): &(Tree, PathBuf)| {
+            (name(tree).unwrap_or_default(), folder.clone(), tree.unified)
+        };
+        self.folders.iter().map(place).collect()
+    }
+
     /// The processes in the group and in those below it, as this process numbers them.
     pub fn processes(&self) -> Vec<u32> {
         // The longest list: a group that is not in a tree of version 1 may be in that of version 2.

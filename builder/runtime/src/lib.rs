@@ -40,5 +40,5 @@ pub use error::{Error, Result};
 pub use helper::{init_if_asked, prepare, use_helper};
 pub use hook::{Hook, Hooks};
 pub use launch::{exec, exec_detached, launch};
-pub use running::Running;
+pub use running::{Running, send_signal};
 pub use signal::{Exit, Signal, UnknownSignal};

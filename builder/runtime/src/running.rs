@@ -167,6 +167,11 @@ impl Drop for Running {
     }
 }
 
+/// Sends a signal to the process that a pidfd refers to.
+pub fn send_signal(process: BorrowedFd<'_>, signal: Signal) -> Result<()> {
+    sys::send_signal_by_fd(process, signal.number()).doing(|| format!("send {signal}"))
+}
+
 fn no_answer() -> Error {
     let reason = "it ended; does the program call init_if_asked first in main?";
     Error::Start { reason, source: std::io::ErrorKind::BrokenPipe.into() }

@@ -18,6 +18,7 @@ mod imagetools;
 mod network;
 mod route;
 mod run;
+mod runtime;
 mod system;
 mod values;
 mod volume;
@@ -47,6 +48,10 @@ pub(crate) use network::{
     NetworkRmArgs, Networks, PortArgs,
 };
 pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
+pub(crate) use runtime::{
+    BundleArgs, ExecBundleArgs, ListArgs, ListFormat, LogFormat, PsBundleArgs, RunBundleArgs,
+    RuntimeArgs, RuntimeCli, RuntimeVerb, runtime_words,
+};
 pub(crate) use system::{
     BuildxArgs, CompletionArgs, DfArgs, FormatArgs, InspectArgs, ManArgs, SystemPruneArgs, WhyArgs,
 };
@@ -258,6 +263,8 @@ pub(crate) enum Command {
     Completion(CompletionArgs),
     /// Write the manual pages into a folder
     Man(ManArgs),
+    /// Run containers of OCI bundles, for podman and others
+    Runtime(RuntimeArgs),
     /// Remove images without a name
     #[command(skip)]
     ImagePrune(PruneArgs),

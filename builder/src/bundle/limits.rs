@@ -1,0 +1,149 @@
+//! Limits and rules for devices, from the words of the specification to those of the runtime.
+
+use rbuild_runtime::cgroup::{Access, BlockRate, DeviceRule, Limits, Rate};
+
+use super::spec::{Resources, Throttle};
+
+/// Nodes that every container may use; none is any number.
+const USUAL: [(Option<u32>, Option<u32>); 9] = [
+    (Some(1), Some(3)),
+    (Some(1), Some(5)),
+    (Some(1), Some(7)),
+    (Some(1), Some(8)),
+    (Some(1), Some(9)),
+    (Some(5), Some(0)),
+    (Some(5), Some(1)),
+    (Some(5), Some(2)),
+    (Some(136), None),
+];
+
+/// The limits, with those on devices.
+pub(super) fn limits(resources: &Resources) -> Limits {
+    let (memory, cpu) = (&resources.memory, &resources.cpu);
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let network = &resources.network;
+    Limits {
+        memory: memory.limit.filter(|bytes| *bytes != 0),
+        memory_and_swap: memory.swap.filter(|bytes| *bytes != 0),
+        memory_reservation: memory.reservation.filter(|bytes| *bytes != 0),
+        swappiness: memory.swappiness,
+        no_memory_kills: memory.disable_oom_killer,
+        processes: resources.pids.as_ref().map(|pids| pids.limit).filter(|most| *most != 0),
+        cpu_shares: cpu.shares.filter(|shares| *shares != 0),
+        cpu_quota: cpu.quota.filter(|quota| *quota != 0),
+        cpu_period: cpu.period.filter(|period| *period != 0),
+        cpu_burst: cpu.burst,
+        cpu_idle: cpu.idle,
+        real_time: cpu.realtime_runtime.filter(|time| *time != 0),
+        real_time_period: cpu.realtime_period.filter(|time| *time != 0),
+        processors: text(&cpu.cpus),
+        memory_nodes: text(&cpu.mems),
+        block_weight: resources.block_io.weight.filter(|weight| *weight != 0),
+        block_rates: block_rates(resources),
+        large_pages: (resources.hugepage_limits.iter())
+            .map(|pages| (pages.page_size.clone(), pages.limit))
+            .collect(),
+        network_class: network.class,
+        network_priorities: (network.priorities.iter())
+            .map(|one| (one.name.clone(), one.priority))
+            .collect(),
+        unified: resources.unified.clone().into_iter().collect(),
+        devices: device_rules(resources),
+        ..Limits::default()
+    }
+}
+
+fn block_rates(resources: &Resources) -> Vec<BlockRate> {
+    let io = &resources.block_io;
+    let of = |list: &[Throttle], what| {
+        let rate =
+            |one: &Throttle| BlockRate { major: one.major, minor: one.minor, what, most: one.rate };
+        list.iter().map(rate).collect::<Vec<_>>()
+    };
+    [
+        of(&io.throttle_read_bps_device, Rate::BytesRead),
+        of(&io.throttle_write_bps_device, Rate::BytesWritten),
+        of(&io.throttle_read_iops_device, Rate::Reads),
+        of(&io.throttle_write_iops_device, Rate::Writes),
+    ]
+    .concat()
+}
+
+/// Whether the container may use every device: the last rule about all of them says so.
+pub(super) fn allows_all(resources: &Resources) -> bool {
+    let number = |number: Option<i64>| number.is_none_or(|number| number < 0);
+    let about_all = resources.devices.iter().filter(|rule| {
+        matches!(rule.kind.as_str(), "" | "a") && number(rule.major) && number(rule.minor)
+    });
+    about_all.last().is_some_and(|rule| rule.allow)
+}
+
+fn device_rules(resources: &Resources) -> Vec<DeviceRule> {
+    let all = Access { read: true, write: true, make: true };
+    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+    let mut rules: Vec<_> = (resources.devices.iter())
+        .map(|rule| DeviceRule {
+            allow: rule.allow,
+            block: match rule.kind.as_str() {
+                "b" => Some(true),
+                "c" | "u" => Some(false),
+                _ => None,
+            },
+            major: number(rule.major),
+            minor: number(rule.minor),
+            access: match rule.access.as_str() {
+                "" => all,
+                access => Access {
+                    read: access.contains('r'),
+                    write: access.contains('w'),
+                    make: access.contains('m'),
+                },
+            },
+        })
+        .collect();
+    if allows_all(resources) {
+        return rules;
+    }
+    let allow = |block, major, minor, access| DeviceRule {
+        allow: true,
+        block: Some(block),
+        major,
+        minor,
+        access,
+    };
+    let make = Access { read: false, write: false, make: true };
+    rules.extend([true, false].map(|block| allow(block, None, None, make)));
+    rules.extend(USUAL.map(|(major, minor)| allow(false, major, minor, all)));
+    let denied = DeviceRule { allow: false, block: None, major: None, minor: None, access: all };
+    if !resources.devices.iter().any(|rule| !rule.allow) {
+        rules.insert(0, denied);
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(text: &str) -> Resources {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_of_all_devices_last_counts() {
+        let denied = resources(r#"{"devices": [{"allow": false, "access": "rwm"}]}"#);
+        assert!(!allows_all(&denied));
+        assert!(!allows_all(&Resources::default()), "nothing is said");
+        let privileged = resources(r#"{"devices": [{"allow": false}, {"allow": true}]}"#);
+        assert!(allows_all(&privileged));
+        let one = resources(r#"{"devices": [{"allow": true, "type": "c", "major": 1}]}"#);
+        assert!(!allows_all(&one));
+        assert!(!device_rules(&one)[0].allow, "all others do not work");
+    }
+
+    #[test]
+    fn nothing_is_no_limit() {
+        let limits = limits(&resources(r#"{"memory": {"limit": 0}, "pids": {"limit": 0}}"#));
+        assert_eq!(Limits { devices: Vec::new(), ..limits }, Limits::default());
+    }
+}
