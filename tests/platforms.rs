@@ -172,6 +172,45 @@ fn an_image_of_several_platforms_is_a_base_for_each() {
     }
 }
 
+#[test]
+fn a_layer_that_platforms_share_is_sent_once() {
+    let home = home();
+    let host = home.registry.host();
+    home.write("app/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    home.registry.forget_requests();
+    home.types(&format!("rbuild {} -t {host}/app:1 --push app", platforms())).ok();
+    let elsewhere = Registry::start();
+    let copy = format!("rbuild imagetools create -t {}/app:1 {host}/app:1", elsewhere.host());
+    home.types(&copy).ok();
+    for registry in [&home.registry, &elsewhere] {
+        let requests = registry.requests();
+        let begun = requests.iter().filter(|line| line.ends_with("/blobs/uploads/")).count();
+        assert_eq!(begun, 3, "two configs and one layer: {requests:#?}");
+    }
+}
+
+#[test]
+fn a_cache_has_the_steps_of_all_platforms() {
+    let home = prepared();
+    let host = home.registry.host();
+    for (kind, to) in [
+        ("registry", format!("type=registry,ref={host}/cache:1,mode=max")),
+        ("inline", "type=inline".to_owned()),
+    ] {
+        let image = format!("{host}/{kind}:1");
+        let build = format!("rbuild --root {kind} {} --progress plain -t {image}", platforms());
+        home.types(&format!("{build} --push --cache-to {to} app")).ok();
+        let from = if kind == "inline" { image } else { format!("{host}/cache:1") };
+        let build = format!("rbuild --root {kind}-fresh {} --progress plain", platforms());
+        let again = home.types(&format!("{build} --cache-from {from} -o type=cacheonly app"));
+        let copies = again.stderr.matches("COPY --from=build").count();
+        assert_eq!((again.code, copies), (0, 2), "{again}");
+        let ran = again.stderr.lines().filter(|line| line.contains("miss:")).count();
+        let cached = again.stderr.lines().filter(|line| line.ends_with("CACHED")).count();
+        assert!(ran == 0 && cached >= 5, "{kind}: {again}");
+    }
+}
+
 /// A program of a machine that no kernel runs by itself or by an emulator.
 fn foreign() -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x02\x01".to_vec();

@@ -1,5 +1,6 @@
 //! Pushing an image: its layers at the same time, then its documents, each after what it names.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -83,7 +84,8 @@ pub(crate) async fn push(
     Ok(PushedImage { digest: content.root.digest, size: content.root.size, layers })
 }
 
-/// Pushes the layers, all at the same time, from which follows what the image is.
+/// Pushes the layers, all at the same time and each once though several platforms may have it, from
+/// which follows what the image is.
 async fn layers(
     exporter: &Exporter,
     reference: &Reference,
@@ -91,19 +93,18 @@ async fn layers(
     names: &[String],
     packing: &Packing,
 ) -> Result<(Content, Vec<PushedLayer>)> {
-    let one = async |image: &Finished| {
-        let packed = packed(exporter, image, packing).await?;
-        let Exporter { store, registries, events, step } = exporter;
-        let layers = packed.layers.iter().cloned();
-        let push = |it| self::blob(store, registries, reference, it, events, *step);
-        let pushed = try_join_all(layers.map(push)).await?;
-        let layer =
-            |(blob, how): (Blob, Pushed)| PushedLayer { digest: blob.digest, size: blob.size, how };
-        Ok::<_, Error>((packed, pushed.into_iter().map(layer).collect::<Vec<_>>()))
-    };
-    let all = try_join_all(images.iter().map(one)).await?;
-    let (packed, pushed): (Vec<Packed>, Vec<_>) = all.into_iter().unzip();
-    Ok((Content::new(packed, names, packing.form())?, pushed.concat()))
+    let packed = images.iter().map(|image| packed(exporter, image, packing));
+    let packed: Vec<Packed> = try_join_all(packed).await?;
+    let mut seen = HashSet::new();
+    let layers = packed.iter().flat_map(|image| &image.layers);
+    let layers = layers.filter(|blob| seen.insert(blob.digest)).cloned();
+    let Exporter { store, registries, events, step } = exporter;
+    let push = |it| self::blob(store, registries, reference, it, events, *step);
+    let pushed = try_join_all(layers.map(push)).await?;
+    let layer =
+        |(blob, how): (Blob, Pushed)| PushedLayer { digest: blob.digest, size: blob.size, how };
+    let pushed = pushed.into_iter().map(layer).collect();
+    Ok((Content::new(packed, names, packing.form())?, pushed))
 }
 
 /// Pushes the documents of an image, each after those that it names; the last gets the tag, unless

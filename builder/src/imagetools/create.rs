@@ -7,7 +7,8 @@ use rbuild_registry::{Client, Reference};
 use rbuild_solver::{Events, What};
 use serde_json::{Map, Value, json};
 
-use super::{ABOUT, LONGEST, copy, described, fetch, listed, platform, read, text};
+use super::copy::Copies;
+use super::{ABOUT, LONGEST, described, fetch, listed, platform, read, text};
 use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
 use crate::export::manifest::{INDEX, digest, named};
@@ -309,9 +310,11 @@ impl Merged {
         tag: &Reference,
         tell: &(dyn Fn(String) + Sync),
     ) -> Result<()> {
-        let parts = self.parts.iter();
-        let copies = parts.map(|(from, digest)| copy::manifest(client, from, tag, digest, 0, tell));
-        futures::future::try_join_all(copies).await?;
+        let mut copies = Copies::default();
+        for (from, digest) in &self.parts {
+            copies.add(client, from, tag, digest, 0).await?;
+        }
+        copies.copy(client, tag, tell).await?;
         let bytes = self.bytes.clone().into();
         let pushed = client.push_manifest(tag, &self.media_type, bytes).await;
         pushed.map_err(Error::registry(format!("push `{tag}`")))?;
