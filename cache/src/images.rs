@@ -60,6 +60,7 @@ impl ImageEntry {
     }
 
     /// The entry of the image of one of the platforms alone.
+    #[must_use]
     pub fn only(&self, one: &PlatformEntry) -> Self {
         let PlatformEntry { manifest, config, layers, size, .. } = one.clone();
         Self { manifest, config, layers, size, created: self.created, platforms: Vec::new() }
