@@ -14,7 +14,7 @@ use rbuild_cache::{Blob, Layer, Outputs, Store};
 use rbuild_solver::op::Op;
 use rbuild_solver::{Events, Graph, StepId, Task, VertexId, What, Work};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::place::{Place, Sender};
 use super::{CacheMode, CacheTo};
@@ -68,20 +68,13 @@ struct State {
 }
 
 /// A layer on its way. Dropped, it stops.
-pub(super) struct Sending(JoinHandle<Result<Blob>>);
+pub(super) struct Sending(JoinSet<Result<Blob>>);
 
 impl Sending {
     /// Waits until the layer is there; nothing where that could not be.
     pub(super) async fn end(mut self) -> Option<Blob> {
-        let sent = (&mut self.0).await;
-        let sent = sent.inspect_err(|error| tracing::debug!(%error, "a layer is sent later"));
-        sent.ok()?.inspect_err(|error| tracing::debug!(%error, "a layer is sent later")).ok()
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.0.abort();
+        let sent = self.0.join_next().await?.ok()?;
+        sent.inspect_err(|error| tracing::debug!(%error, "a layer is sent later")).ok()
     }
 }
 
@@ -153,19 +146,18 @@ impl Early {
             let step = *state.step.get_or_insert_with(|| channel.begin());
             let (world, layer) = (self.world.clone(), layer.clone());
             let (place, how) = (channel.place.clone(), channel.cache.compression);
-            let work = {
-                let layer = layer.clone();
-                async move {
-                    let _slot = world.slots.acquire().await;
-                    let World { store, registries, events, .. } = &*world;
-                    let blob = match world.threads() {
-                        Some(threads) => compress::made_aside(store, &layer, how, threads).await?,
-                        None => compress::made(store, &layer, how).await?,
-                    };
-                    place.send(Sender { store, registries, events, step }, blob).await
-                }
-            };
-            state.layers.insert(layer, Sending(tokio::spawn(work)));
+            let sent = layer.clone();
+            let mut sending = JoinSet::new();
+            sending.spawn(async move {
+                let _slot = world.slots.acquire().await;
+                let World { store, registries, events, .. } = &*world;
+                let blob = match world.threads() {
+                    Some(threads) => compress::made_aside(store, &sent, how, threads).await?,
+                    None => compress::made(store, &sent, how).await?,
+                };
+                place.send(Sender { store, registries, events, step }, blob).await
+            });
+            state.layers.insert(layer, Sending(sending));
         }
     }
 
@@ -187,7 +179,9 @@ impl World {
         let make = || {
             let threads = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
             let threads = threads.thread_name(|_| "send a layer".to_owned());
-            let give_way = |_| drop(rustix::process::nice(NICE));
+            let give_way = |_| {
+                let _ = rustix::process::nice(NICE);
+            };
             threads.start_handler(give_way).build().ok()
         };
         self.threads.get_or_init(make).as_ref()

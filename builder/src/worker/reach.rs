@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
 use rbuild_cache::{Layer, Snapshot, Store};
@@ -140,7 +140,11 @@ fn told_by(root: &Path, path: &Path) -> io::Result<Told> {
             _ if is_hidden => return Ok(Told::Doubt),
             kind if kind.is_file() && is_last => return Ok(Told::Whole),
             kind if kind.is_dir() && is_opaque(&at)? => {
-                return if is_last { Ok(Told::Whole) } else { opaque(&at, parts.collect()) };
+                return if is_last {
+                    Ok(Told::Whole)
+                } else {
+                    opaque(&at, &parts.collect::<PathBuf>())
+                };
             }
             kind if kind.is_dir() && !is_last => {}
             _ => return Ok(Told::Doubt),
@@ -150,8 +154,8 @@ fn told_by(root: &Path, path: &Path) -> io::Result<Told> {
 }
 
 /// What a folder that hides all below it tells about a path in it: what it has not is nowhere.
-fn opaque(folder: &Path, path: std::path::PathBuf) -> io::Result<Told> {
-    match told_by(folder, &path)? {
+fn opaque(folder: &Path, path: &Path) -> io::Result<Told> {
+    match told_by(folder, path)? {
         Told::Whole => Ok(Told::Whole),
         Told::Nothing | Told::Doubt => Ok(Told::Doubt),
     }
