@@ -27,6 +27,8 @@ mod containers;
 mod crash;
 /// What differs between images, and between builds of the same.
 mod diff;
+/// What is said of a machine and what it lacks.
+mod doctor;
 /// A build that fails, and what is said of it.
 mod failure;
 /// Images in the store and at registries.

@@ -1,7 +1,7 @@
 //! As much of HTTP/1.1 as a registry and a server of files need.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::io::{BufRead, Read, Result, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +71,16 @@ pub(crate) struct Request {
 
 impl Request {
     /// Reads the next request of a connection; `None` when there is none.
-    pub(crate) fn read(from: &mut BufReader<TcpStream>) -> Result<Option<Self>> {
+    pub(crate) fn read(from: &mut impl BufRead) -> Result<Option<Self>> {
+        let Some(mut request) = Self::read_head(from)? else {
+            return Ok(None);
+        };
+        request.read_body(from, u64::MAX)?;
+        Ok(Some(request))
+    }
+
+    /// The same without its body.
+    pub(crate) fn read_head(from: &mut impl BufRead) -> Result<Option<Self>> {
         let mut line = String::new();
         if from.read_line(&mut line)? == 0 {
             return Ok(None);
@@ -82,8 +91,13 @@ impl Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (path, query) = (path.to_owned(), pairs(query));
         let headers = read_headers(from)?;
-        let body = read_body(from, &headers)?;
-        Ok(Some(Self { method, path, query, headers, body }))
+        Ok(Some(Self { method, path, query, headers, body: Vec::new() }))
+    }
+
+    /// Reads the body, or the first bytes of it.
+    pub(crate) fn read_body(&mut self, from: &mut impl BufRead, most: u64) -> Result<()> {
+        self.body = read_body(from, &self.headers, most)?;
+        Ok(())
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -95,7 +109,7 @@ impl Request {
     }
 }
 
-fn read_headers(from: &mut BufReader<TcpStream>) -> Result<BTreeMap<String, String>> {
+fn read_headers(from: &mut impl BufRead) -> Result<BTreeMap<String, String>> {
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -108,14 +122,15 @@ fn read_headers(from: &mut BufReader<TcpStream>) -> Result<BTreeMap<String, Stri
 }
 
 fn read_body(
-    from: &mut BufReader<TcpStream>,
+    from: &mut impl BufRead,
     headers: &BTreeMap<String, String>,
+    most: u64,
 ) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     if let Some(length) = headers.get("content-length") {
-        from.take(length.parse().unwrap_or(0)).read_to_end(&mut body)?;
+        from.take(most.min(length.parse().unwrap_or(0))).read_to_end(&mut body)?;
     } else if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
-        loop {
+        while (body.len() as u64) < most {
             let mut line = String::new();
             from.read_line(&mut line)?;
             let length = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
@@ -157,9 +172,11 @@ fn decode(text: &str) -> String {
 pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Send half of the body, and no more until the other side closes.
     pub(crate) held: bool,
+    /// Send so many bytes of the body, and end the connection.
+    pub(crate) cut: Option<usize>,
 }
 
 impl Reply {
@@ -177,7 +194,7 @@ impl Reply {
         self
     }
 
-    pub(crate) fn write(&self, to: &mut TcpStream, head_only: bool) -> Result<()> {
+    pub(crate) fn write(&self, to: &mut (impl Read + Write), head_only: bool) -> Result<()> {
         let mut head = Vec::new();
         write!(head, "HTTP/1.1 {} -\r\n", self.status)?;
         for (name, value) in &self.headers {
@@ -185,6 +202,11 @@ impl Reply {
         }
         write!(head, "Content-Length: {}\r\n\r\n", self.body.len())?;
         to.write_all(&head)?;
+        if let Some(length) = self.cut {
+            to.write_all(&self.body[..length])?;
+            to.flush()?;
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
         if self.held {
             to.write_all(&self.body[..self.body.len() / 2])?;
             to.flush()?;

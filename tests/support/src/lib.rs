@@ -15,10 +15,12 @@ mod gate;
 mod home;
 mod http;
 mod kit;
+mod proxy;
 mod ran;
 mod registry;
 mod small_disk;
 mod terminal;
+mod tls;
 mod web;
 
 use std::time::{Duration, Instant};
@@ -28,10 +30,12 @@ pub use base::{BASE, Base, digest};
 pub use gate::Gate;
 pub use home::Home;
 pub use kit::{Server, find_kit, free_ports, skipped};
+pub use proxy::Proxy;
 pub use ran::{Ran, Started};
-pub use registry::Registry;
+pub use registry::{Fault, Registry};
 pub use small_disk::SmallDisk;
 pub use terminal::Terminal;
+pub use tls::Identity;
 pub use web::Web;
 
 /// How long something that must happen may take on a machine that is busy; a guard against hanging

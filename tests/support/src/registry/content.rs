@@ -26,6 +26,14 @@ pub(super) fn repository(rest: &str) -> &str {
     end.map_or("", |end| &rest[..end])
 }
 
+/// The first and the last byte that `bytes=5-9` or `bytes=5-` asks for, of so many.
+fn part(range: &str, length: usize) -> Option<(usize, usize)> {
+    let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let start: usize = start.parse().ok().filter(|start| *start < length)?;
+    let end = if end.is_empty() { length - 1 } else { end.parse().ok()? };
+    (end >= start).then_some((start, end.min(length - 1)))
+}
+
 impl Content {
     /// Holds the base image alone.
     pub(super) fn with_base() -> Self {
@@ -48,17 +56,36 @@ impl Content {
         self.links.remove(&(repository.to_owned(), name.to_owned()));
     }
 
-    fn add_blob(&mut self, repository: &str, bytes: Vec<u8>) -> String {
+    pub(super) fn add_blob(&mut self, repository: &str, bytes: Vec<u8>) -> String {
         let name = digest(&bytes);
         self.links.insert((repository.to_owned(), name.clone()));
         self.blobs.insert(name.clone(), bytes);
         name
     }
 
-    fn add_manifest(&mut self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) {
+    pub(super) fn add_manifest(&mut self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) {
         for reference in [tag.to_owned(), digest(bytes)] {
             let value = (kind.to_owned(), bytes.to_owned());
             self.manifests.insert((repository.to_owned(), reference), value);
+        }
+    }
+
+    /// What is not as it must be: a manifest that names what is not there, bytes of another digest.
+    pub(super) fn damage(&self) -> Vec<String> {
+        let wrong = self.blobs.iter().filter(|(name, bytes)| digest(bytes) != **name);
+        let mut damage: Vec<String> = wrong.map(|(name, _)| name.clone()).collect();
+        for ((repository, reference), (_, bytes)) in &self.manifests {
+            let missing = self.missing(repository, bytes);
+            damage.extend(missing.iter().map(|name| format!("{repository} {reference}: {name}")));
+        }
+        damage
+    }
+
+    /// Keeps what came of an upload whose connection broke.
+    pub(super) fn keep_part(&mut self, request: &Request) {
+        let upload = request.path.rsplit('/').next().unwrap_or_default();
+        if let Some(bytes) = self.uploads.get_mut(upload).filter(|_| request.method == "PATCH") {
+            bytes.extend_from_slice(&request.body);
         }
     }
 
@@ -130,12 +157,10 @@ impl Content {
         }
         let bytes = &self.blobs[name];
         let reply = Reply::new(200).with("Docker-Content-Digest", name);
-        let start = request.header("range").strip_prefix("bytes=");
-        let start = start.and_then(|range| range.trim_end_matches('-').parse::<usize>().ok());
-        match start.filter(|start| *start < bytes.len()) {
-            Some(start) => {
-                let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-                Reply::new(206).with("Content-Range", range).body(&bytes[start..])
+        match part(request.header("range"), bytes.len()) {
+            Some((start, end)) => {
+                let range = format!("bytes {start}-{end}/{}", bytes.len());
+                Reply::new(206).with("Content-Range", range).body(&bytes[start..=end])
             }
             None => reply.body(bytes.as_slice()),
         }
@@ -155,6 +180,13 @@ impl Content {
                 self.uploads.insert(id.clone(), Vec::new());
                 Reply::new(202).with("Location", place(&id))
             }
+            "GET" => match self.uploads.get(upload) {
+                Some(bytes) => {
+                    let range = format!("0-{}", bytes.len().saturating_sub(1));
+                    Reply::new(204).with("Location", place(upload)).with("Range", range)
+                }
+                None => Reply::new(404),
+            },
             "PATCH" => {
                 let Some(bytes) = self.uploads.get_mut(upload) else {
                     return Reply::new(404);
