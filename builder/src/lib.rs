@@ -24,6 +24,7 @@ pub mod container;
 pub mod context;
 pub mod diff;
 pub mod dockerfile;
+pub mod doctor;
 mod emulation;
 mod error;
 mod export;

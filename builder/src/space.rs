@@ -91,6 +91,11 @@ impl Prune {
     }
 }
 
+/// The free bytes of the store's disk; [`u64::MAX`] while the store has no folder.
+pub(crate) fn room(store: &Store) -> Result<u64> {
+    full::disk(store).map(|(free, _)| free)
+}
+
 /// What is in the store, and who uses it.
 ///
 /// # Errors

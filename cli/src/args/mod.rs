@@ -53,7 +53,8 @@ pub(crate) use runtime::{
     RuntimeArgs, RuntimeCli, RuntimeVerb, runtime_words,
 };
 pub(crate) use system::{
-    BuildxArgs, CompletionArgs, DfArgs, FormatArgs, InspectArgs, ManArgs, SystemPruneArgs, WhyArgs,
+    BuildxArgs, CompletionArgs, DfArgs, DoctorArgs, FormatArgs, InspectArgs, ManArgs,
+    SystemPruneArgs, WhyArgs,
 };
 pub(crate) use values::{
     Allow, Pair, Pull, SecretFlag, SecretSource, Size, SshFlag, Swap, Ulimit, csv,
@@ -255,6 +256,8 @@ pub(crate) enum Command {
     /// Verbs on the store
     #[command(subcommand)]
     System(System),
+    /// Say what this machine lacks, and what helps
+    Doctor(DoctorArgs),
     /// Show the version
     Version(FormatArgs),
     /// Show the machine and the store

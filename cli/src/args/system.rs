@@ -30,6 +30,17 @@ pub(crate) struct FormatArgs {
     pub(crate) format: Option<String>,
 }
 
+/// What `rbuild doctor` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// The registry that is asked
+    #[arg(long, value_name = "HOST", default_value = "docker.io")]
+    pub(crate) registry: String,
+    /// `table`, `json` or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+}
+
 /// What `rbuild system df` understands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DfArgs {

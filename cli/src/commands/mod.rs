@@ -11,6 +11,7 @@ mod completion;
 mod cp;
 mod df;
 mod diff;
+mod doctor;
 mod exec;
 mod history;
 mod images;
@@ -129,6 +130,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Inspect(args) => inspect::run(&args, session),
         Command::Login(args) => login::login(&args, session),
         Command::Logout(args) => login::logout(&args, session),
+        Command::Doctor(args) => doctor::run(&args, session),
         Command::Version(args) => version::run(&args),
         Command::Info(args) => info::run(&args, session),
         Command::Completion(args) => completion::run(&args),
