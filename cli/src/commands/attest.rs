@@ -15,7 +15,7 @@ pub(super) fn parse(args: &BuildArgs) -> Result<Attest, Failure> {
         let kind = kind.and_then(|place| fields.remove(place).1);
         match kind.as_deref() {
             Some("provenance") => {
-                attest.provenance = provenance(fields).map_err(|it| wrong(&it))?
+                attest.provenance = provenance(fields).map_err(|it| wrong(&it))?;
             }
             Some("sbom") => attest.sbom = sbom(fields).map_err(|it| wrong(&it))?,
             Some(other) => return Err(wrong(&format!("there is no type `{other}`"))),

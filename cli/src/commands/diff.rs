@@ -1,5 +1,7 @@
 //! `diff`: what differs between two images, or what a container changed.
 
+use std::fmt::Write as _;
+
 use rbuild::diff::{self, Aspect, Change, Difference, FileChange, Touched};
 use serde_json::{Value, json};
 
@@ -91,7 +93,7 @@ pub(super) fn file_lines(files: &[FileChange]) -> String {
             Change::Removed(what) => ('-', what),
             Change::Changed(aspects) => {
                 let aspects: Vec<_> = aspects.iter().map(shown).collect();
-                text += &format!("~ {}  {}\n", clean(&file.path), aspects.join(", "));
+                let _ = writeln!(text, "~ {}  {}", clean(&file.path), aspects.join(", "));
                 continue;
             }
         };
@@ -109,7 +111,7 @@ pub(super) fn file_lines(files: &[FileChange]) -> String {
             more += 1;
         }
         let more = if more == 0 { String::new() } else { format!(", and {more} in it") };
-        text += &format!("{sign} {}  {}{more}\n", clean(&file.path), clean(what));
+        let _ = writeln!(text, "{sign} {}  {}{more}", clean(&file.path), clean(what));
     }
     text
 }

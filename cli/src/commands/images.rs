@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{DONE, Outcome, Session, now, print};
 use crate::args::{ImagesArgs, TagArgs};
-use crate::failure::Failure;
 use crate::format::Format;
 use crate::pattern;
 use crate::table::{ago, short_id, size, time};

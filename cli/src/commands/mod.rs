@@ -109,6 +109,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Rename(args) => status::rename(&args, session),
         Command::Commit(args) => commit::run(&args, session),
         Command::Cp(args) => cp::run(&args, session),
+        Command::Export(args) => cp::export(&args, session),
         Command::Top(args) => top::run(&args, session),
         Command::Stats(args) => stats::run(&args, session),
         Command::Volume(verb) => volume::run(&verb, session),
@@ -140,14 +141,10 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         }
         Command::ImagePrune(args) => prune::images(&args, session),
         Command::ContainerPrune(args) => prune::containers(&args, session),
-        Command::Cache(Cache::Du(args)) => cache::du(&args, session),
-        Command::Cache(Cache::Prune(args)) => prune::cache(&args, session),
-        Command::Cache(Cache::WhyKept(args)) => cache::why_kept(&args, session),
-        Command::Cache(Cache::Verify(args)) => verify::run(&args, session),
+        Command::Cache(verb) => of_cache(verb, session),
         Command::BuildxPrune(args) => prune::buildx(&args, session),
         Command::SystemPrune(args) => prune::system(&args, session),
-        Command::Imagetools(Imagetools::Create(args)) => imagetools::create(&args, session),
-        Command::Imagetools(Imagetools::Inspect(args)) => imagetools::inspect(&args, session),
+        Command::Imagetools(verb) => of_imagetools(verb, session),
         Command::Manifest(Manifest::Inspect(args)) => imagetools::manifest_inspect(&args, session),
         Command::DiskUsage(args) => df::run(&args, session),
         Command::Image(_)
@@ -155,6 +152,22 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         | Command::Builder(_)
         | Command::Buildx(_)
         | Command::System(_) => unreachable!("`plain` has undone the groups"),
+    }
+}
+
+fn of_cache(verb: Cache, session: &Session) -> Outcome {
+    match verb {
+        Cache::Du(args) => cache::du(&args, session),
+        Cache::Prune(args) => prune::cache(&args, session),
+        Cache::WhyKept(args) => cache::why_kept(&args, session),
+        Cache::Verify(args) => verify::run(&args, session),
+    }
+}
+
+fn of_imagetools(verb: Imagetools, session: &Session) -> Outcome {
+    match verb {
+        Imagetools::Create(args) => imagetools::create(&args, session),
+        Imagetools::Inspect(args) => imagetools::inspect(&args, session),
     }
 }
 

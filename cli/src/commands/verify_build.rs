@@ -1,5 +1,7 @@
 //! `verify`: whether a build gives the same image each time.
 
+use std::fmt::Write as _;
+
 use rbuild::diff::{self, Verified};
 use serde_json::json;
 
@@ -55,15 +57,21 @@ fn lines(verified: &Verified, passes: bool) -> String {
     for layer in &verified.layers {
         let platform = if several { format!(" of {}", layer.platform) } else { String::new() };
         let first = if text.is_empty() { "The first layer that differs" } else { "Also" };
-        text += &format!("{first}: layer {}{platform}, {}\n", layer.number, layer.step);
+        let _ = writeln!(text, "{first}: layer {}{platform}, {}", layer.number, layer.step);
         text += &file_lines(&layer.files);
         text.push('\n');
     }
     if !verified.config.is_empty() {
-        text += &format!("The configs differ:\n{}\n", config_lines(&verified.config));
+        let _ = writeln!(text, "The configs differ:\n{}", config_lines(&verified.config));
     }
     text += match (verified.is_same(), verified.is_same_but_for_times()) {
-        (true, _) => "Reproducible: both builds gave the same image.",
+        (true, _) if verified.ids.iter().all(|(first, second)| first == second) => {
+            "Reproducible: both builds gave the same image."
+        }
+        (true, _) => {
+            "Reproducible where `rewrite-timestamp=true` writes the times of files: only these \
+             differ, and all that do are later than SOURCE_DATE_EPOCH."
+        }
         (_, true) if passes => "Reproducible but for times.",
         (_, true) if verified.epoch.is_none() => {
             "Not reproducible: only times differ. SOURCE_DATE_EPOCH sets one for all, and \
