@@ -115,7 +115,7 @@ fn by_handlers(platform: &Platform, handlers: &[Handler]) -> Runs {
     let Some(header) = Header::of(platform.architecture()) else {
         return Runs::Not(Obstacle::NoInterpreter);
     };
-    let fitting = || handlers.iter().filter(|handler| handler.takes(&header));
+    let fitting = || handlers.iter().filter(|handler| handler.takes(header));
     // The kernel asks the one first that was registered last, which cannot be seen; usually there
     // is one.
     let Some(handler) = fitting().find(|handler| handler.enabled) else {

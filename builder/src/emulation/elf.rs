@@ -43,7 +43,7 @@ impl Header {
     }
 
     /// The first bytes of a program at a fixed place, and of one that can be anywhere.
-    pub(super) fn beginnings(&self) -> [[u8; BEGINNING]; 2] {
+    pub(super) fn beginnings(self) -> [[u8; BEGINNING]; 2] {
         [2, 3].map(|kind: u16| {
             let number = |value: u16| match self.order {
                 1 => value.to_le_bytes(),
@@ -60,7 +60,7 @@ impl Header {
 
     /// Whether a program that begins so is one of this architecture; what is too short to tell is
     /// none.
-    pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_of(self, bytes: &[u8]) -> bool {
         let own = self.beginnings()[0];
         let Some(bytes) = bytes.get(..BEGINNING) else { return false };
         bytes[..6] == own[..6] && bytes[18..] == own[18..]

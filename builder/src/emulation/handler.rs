@@ -48,7 +48,7 @@ impl Handler {
     }
 
     /// Whether it takes programs that begin so.
-    pub(super) fn takes(&self, header: &Header) -> bool {
+    pub(super) fn takes(&self, header: Header) -> bool {
         header.beginnings().iter().any(|beginning| {
             let end = self.offset.saturating_add(self.magic.len());
             let Some(there) = beginning.get(self.offset..end) else {
@@ -64,7 +64,7 @@ impl Handler {
 /// Bytes from their hexadecimal digits.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 || !text.is_ascii() {
+    if !digits.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
@@ -83,7 +83,7 @@ mod tests {
         assert!(!handler.enabled && handler.fixed);
         assert_eq!(handler.interpreter, "/usr/bin/q x");
         let takes =
-            |text: &str| Handler::parse("q", text).unwrap().takes(&Header::of("arm64").unwrap());
+            |text: &str| Handler::parse("q", text).unwrap().takes(Header::of("arm64").unwrap());
         assert!(takes(text), "the class and the order of bytes of every such program");
         assert!(!takes(&text.replace("magic 0201", "magic 0101")));
         assert!(takes(&text.replace("mask ffff\n", "")), "without a mask all bits count");
@@ -104,6 +104,6 @@ mod tests {
             assert_eq!(Handler::parse("x", text), None, "{text}");
         }
         let short = Handler::parse("x", "enabled\ninterpreter /x\nmagic 7f45\nmask ff\n").unwrap();
-        assert!(!short.takes(&Header::of("arm64").unwrap()));
+        assert!(!short.takes(Header::of("arm64").unwrap()));
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use rbuild_cache::Digest;
-use rbuild_registry::{Client, Reference};
+use rbuild_registry::{Client, MANIFEST_LIMIT, Reference};
 use rbuild_solver::{Events, What};
 use serde_json::{Map, Value, json};
 
 use super::copy::Copies;
-use super::{ABOUT, LONGEST, described, fetch, listed, platform, read, text};
+use super::{ABOUT, described, fetch, listed, platform, read, text};
 use crate::build::steps::begin;
 use crate::error::{Error, Result, with_causes};
 use crate::export::manifest::{INDEX, digest, named};
@@ -65,9 +65,10 @@ impl Source {
 
     /// The manifests that it stands for.
     fn parts(&self) -> Vec<Value> {
-        match self.is_index() {
-            true => listed(&self.document).to_vec(),
-            false => vec![self.descriptor.clone()],
+        if self.is_index() {
+            listed(&self.document).to_vec()
+        } else {
+            vec![self.descriptor.clone()]
         }
     }
 }
@@ -99,10 +100,10 @@ impl Create {
             }
             sources => {
                 let manifests = self.manifests(sources, &mut parts)?;
-                index(manifests, &self.annotations)
+                index(&manifests, &self.annotations)
             }
         };
-        if bytes.len() > LONGEST {
+        if bytes.len() as u64 > MANIFEST_LIMIT {
             return Err(Error::Usage("an index of so many images is too long".to_owned()));
         }
         Ok(Merged { digest: digest(&bytes), bytes, media_type, tags, parts })
@@ -227,7 +228,7 @@ fn add(known: &mut Value, other: Value) {
 }
 
 /// Writes the index, with Docker's media type where all in it is Docker's.
-fn index(manifests: Vec<Value>, annotations: &[Annotation]) -> (Vec<u8>, String) {
+fn index(manifests: &[Value], annotations: &[Annotation]) -> (Vec<u8>, String) {
     let is_docker = |it: &Value| text(it, "mediaType").starts_with("application/vnd.docker.");
     let own = annotations.iter().filter(|it| it.on == Annotated::Index);
     let own: Map<String, Value> = own.map(|it| (it.key.clone(), it.value.clone().into())).collect();
@@ -392,7 +393,7 @@ mod tests {
         create.check().unwrap();
         let sources = [index_of(&[part('a', "linux/amd64"), part('b', "linux/arm64")])];
         let manifests = create.manifests(&sources, &mut Vec::new()).unwrap();
-        let (bytes, media_type) = index(manifests, &create.annotations);
+        let (bytes, media_type) = index(&manifests, &create.annotations);
         let written: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(written["annotations"], json!({ "k": "v" }));
         assert_eq!(written["manifests"][0]["annotations"], Value::Null);
@@ -406,8 +407,8 @@ mod tests {
     fn what_is_all_docker_s_stays_so() {
         let mut docker = part('a', "linux/amd64");
         docker["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json".into();
-        assert_eq!(index(vec![docker.clone()], &[]).1, named(INDEX, true));
-        assert_eq!(index(vec![docker, part('b', "linux/arm64")], &[]).1, INDEX);
+        assert_eq!(index(&[docker.clone()], &[]).1, named(INDEX, true));
+        assert_eq!(index(&[docker, part('b', "linux/arm64")], &[]).1, INDEX);
     }
 
     #[test]

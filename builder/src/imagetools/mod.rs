@@ -5,7 +5,7 @@ mod copy;
 mod create;
 mod inspect;
 
-use rbuild_registry::{Client, MANIFEST_LIMIT, Manifest, Reference};
+use rbuild_registry::{Client, Manifest, Reference};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -67,6 +67,3 @@ fn is_image(descriptor: &Value) -> bool {
     descriptor["annotations"][KIND].is_null()
         && platform(descriptor).as_deref() != Some("unknown/unknown")
 }
-
-/// The registry takes no longer documents.
-const LONGEST: usize = MANIFEST_LIMIT as usize;
