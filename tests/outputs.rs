@@ -27,7 +27,7 @@ fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// What skopeo says of an image; it verifies all digests on the way.
+/// What skopeo says of an image.
 fn inspect(home: &Home, place: &str) -> Value {
     json_of(&home.types(&format!("skopeo inspect {place}")).ok())
 }
@@ -42,31 +42,29 @@ const COMPRESSIONS: [(&str, &str); 4] = [
 
 #[test]
 fn skopeo_and_umoci_read_every_layout() {
-    let home = prepared();
+    let (home, mut unpacked) = (prepared(), Vec::new());
     for (number, (how, media_type)) in COMPRESSIONS.iter().enumerate() {
         let form = format!("compression={how},force-compression=true");
         home.types(&format!("rbuild -t app -o type=oci,dest=app.tar,{form} app")).ok();
         home.types(&format!("rbuild -t app -o type=oci,dest=l{number},tar=false,{form} app")).ok();
         for place in [format!("oci:l{number}:latest"), "oci-archive:app.tar:latest".to_owned()] {
-            let found = inspect(&home, &place);
-            let layers = found["LayersData"].as_array().unwrap();
-            assert_eq!(layers.len(), 3);
-            assert!(layers.iter().all(|layer| layer["MIMEType"] == *media_type), "{found}");
+            assert_eq!(inspect(&home, &place)["Layers"].as_array().unwrap().len(), 3);
+            let manifest = inspect(&home, &format!("--raw {place}"));
+            let layers = manifest["layers"].as_array().unwrap();
+            assert!(layers.iter().all(|layer| layer["mediaType"] == *media_type), "{manifest}");
         }
-        // Copied to where everything is unpacked and packed again, every diff id is checked.
-        let copy =
-            format!("skopeo copy -q oci-archive:app.tar:latest docker-archive:d{number}.tar");
-        home.types(&copy).ok();
+        home.types(&format!("skopeo copy -q oci:l{number}:latest dir:c{number}")).ok();
+        // Debian's skopeo and umoci know no zstd where they unpack; buildah does, in another test.
         if *how != "zstd" {
-            let unpack = format!("umoci unpack --image l{number}:latest u{number}");
-            home.types(&unpack).ok();
+            let to = format!("docker-archive:d{number}.tar");
+            home.types(&format!("skopeo copy -q oci-archive:app.tar:latest {to}")).ok();
+            unpacked.push(std::fs::read(home.path(&format!("d{number}.tar"))).unwrap());
+            home.types(&format!("umoci unpack --image l{number}:latest u{number}")).ok();
             let files = format!("cat u{number}/rootfs/made u{number}/rootfs/f");
             assert_eq!(home.types(&files).ok(), "made\ncopied");
         }
     }
-    let all: Vec<_> =
-        (0..4).map(|number| std::fs::read(home.path(&format!("d{number}.tar"))).unwrap()).collect();
-    assert!(all.windows(2).all(|two| two[0] == two[1]), "the same image in every compression");
+    assert!(unpacked.windows(2).all(|two| two[0] == two[1]), "the same in every compression");
 }
 
 #[test]
@@ -139,7 +137,7 @@ fn a_push_is_as_it_was_asked_for() {
     };
     // Several names of one output, beside the name of the build in the store.
     let names = format!("\"name={host}/a:1,{host}/b:2\"");
-    home.types(&format!("rbuild -o type=image,{names},push=true,compression=zstd app")).ok();
+    home.types(&format!("rbuild -o 'type=image,{names},push=true,compression=zstd' app")).ok();
     let made = manifest("a", "1").unwrap();
     assert_eq!(manifest("b", "2"), Some(made.clone()));
     let types: Vec<_> =
