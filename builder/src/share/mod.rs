@@ -153,3 +153,15 @@ async fn within<T>(longest: Option<Duration>, work: impl Future<Output = Result<
         Err(Error::Malformed { what: "the cache".to_owned(), reason })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cache_that_takes_too_long_is_given_up() {
+        let error = within(Some(Duration::ZERO), std::future::pending::<Result<()>>()).await;
+        assert!(error.unwrap_err().to_string().contains("it took longer than 0 s"));
+        assert!(within(None, async { Ok(()) }).await.is_ok());
+    }
+}
