@@ -143,8 +143,7 @@ fn prune(args: &PruneArgs, session: &Session) -> Outcome {
         filters.iter().all(|(key, value)| has_label(&one.labels, value) == (*key == "label"))
     })?;
     if !removed.is_empty() {
-        let lines: String = removed.iter().map(|name| format!("{name}\n")).collect();
-        print(&format!("Deleted Networks:\n{lines}\n"))?;
+        print(&format!("Deleted Networks:\n{}\n\n", removed.join("\n")))?;
     }
     Ok(DONE)
 }
@@ -169,20 +168,20 @@ fn disconnect(args: &DisconnectArgs, session: &Session) -> Outcome {
 pub(super) fn port(args: &PortArgs, session: &Session) -> Outcome {
     let published = network::published(&session.store()?, &args.container)?;
     let Some(text) = &args.port else {
-        let lines = published.iter().map(|one| format!("{} -> {}\n", one.port(), one.host));
-        print(&lines.collect::<String>())?;
+        for one in &published {
+            print(&format!("{} -> {}\n", one.port(), one.host))?;
+        }
         return Ok(DONE);
     };
     let port: Port = text.parse()?;
-    let lines: String = published
-        .iter()
-        .filter(|one| one.port() == port)
-        .map(|one| format!("{}\n", one.host))
-        .collect();
-    if lines.is_empty() {
-        let message = format!("no public port '{port}' published for {}", args.container);
-        return Err(Failure::failed(message));
+    let mut is_there = false;
+    for one in published.iter().filter(|one| one.port() == port) {
+        is_there = true;
+        print(&format!("{}\n", one.host))?;
     }
-    print(&lines)?;
-    Ok(DONE)
+    if is_there {
+        return Ok(DONE);
+    }
+    let message = format!("no public port '{port}' published for {}", args.container);
+    Err(Failure::failed(message))
 }

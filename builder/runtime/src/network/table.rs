@@ -94,9 +94,9 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct OwnedTable {
     name: String,
-    /// Its end is that of the table, where the kernel knows of owners.
+    /// Its end is that of the table. Before Linux 5.12 there are no owners, and what a killed
+    /// process leaves redirects ports to nobody.
     socket: Socket,
-    kernel_removes: bool,
 }
 
 const SUBSYSTEM: u16 = 10;
@@ -124,7 +124,14 @@ const VERDICT: u32 = 0;
 impl Table {
     /// Puts the table in force, in place of what has its name.
     pub fn install(&self) -> Result<()> {
-        let installed = open().and_then(|mut socket| socket.act_together(self.batch(0)));
+        let installed = open().and_then(|mut socket| socket.act_together(self.batch(0, true)));
+        installed.doing(|| format!("install the nftables table {}", self.name))
+    }
+
+    /// Puts the table in force where nothing has its name. The kernel has nothing to take away
+    /// then, for which it would wait until no packet is on its way.
+    pub fn install_new(&self) -> Result<()> {
+        let installed = open().and_then(|mut socket| socket.act_together(self.batch(0, false)));
         installed.doing(|| format!("install the nftables table {}", self.name))
     }
 
@@ -132,16 +139,11 @@ impl Table {
     pub fn install_owned(&self) -> Result<OwnedTable> {
         let install = || -> Result<_, Errno> {
             let mut socket = open()?;
-            let kernel_removes = match socket.act_together(self.batch(OWNER)) {
-                Ok(()) => true,
-                // Before Linux 5.12 there are no owners.
-                Err(Errno::OPNOTSUPP | Errno::INVAL) => {
-                    socket.act_together(self.batch(0))?;
-                    false
-                }
-                Err(error) => return Err(error),
-            };
-            Ok(OwnedTable { name: self.name.clone(), socket, kernel_removes })
+            match socket.act_together(self.batch(OWNER, false)) {
+                Err(Errno::OPNOTSUPP | Errno::INVAL) => socket.act_together(self.batch(0, true))?,
+                installed => installed?,
+            }
+            Ok(OwnedTable { name: self.name.clone(), socket })
         };
         install().doing(|| format!("install the nftables table {}", self.name))
     }
@@ -162,12 +164,15 @@ impl Table {
         removed.doing(|| format!("remove the nftables table {name}"))
     }
 
-    fn batch(&self, flags: u32) -> Vec<Message> {
+    fn batch(&self, flags: u32, replace: bool) -> Vec<Message> {
         let table = || Message::new(NEW_TABLE, CREATE, &HEADER).text(TABLE_NAME, &self.name);
-        // Made before it is removed, so that it is no error that it was not there.
-        let remove = Message::new(REMOVE_TABLE, 0, &HEADER).text(TABLE_NAME, &self.name);
-        let made = if flags == 0 { table() } else { table().number(TABLE_FLAGS, flags) };
-        let mut messages = vec![mark(BEGIN), table(), remove, made];
+        let mut messages = vec![mark(BEGIN)];
+        if replace {
+            // Made before it is removed, so that it is no error that it was not there.
+            let remove = Message::new(REMOVE_TABLE, 0, &HEADER).text(TABLE_NAME, &self.name);
+            messages.extend([table(), remove]);
+        }
+        messages.push(if flags == 0 { table() } else { table().number(TABLE_FLAGS, flags) });
         for chain in &self.chains {
             messages.push(chain.message(&self.name));
             messages.extend(chain.rules.iter().map(|rule| rule.message(&self.name, chain.name)));
@@ -179,10 +184,8 @@ impl Table {
 
 impl Drop for OwnedTable {
     fn drop(&mut self) {
-        if !self.kernel_removes {
-            // Nobody is left to be told; what stays redirects ports to nobody.
-            let _ = remove(&mut self.socket, &self.name);
-        }
+        // Twice as fast as leaving it to the kernel, which waits for packets on their way.
+        let _ = remove(&mut self.socket, &self.name);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::container::state::State;
 pub fn inspect(store: &Store, name: &str) -> Result<Value> {
     let listed = list(store)?.into_iter();
     if let Some(plain) = listed.filter(|one| one.driver != "bridge").find(|one| one.name == name) {
-        return Ok(described(&plain, &Value::Array(Vec::new()), Map::new()));
+        return Ok(described(&plain, &Value::Array(Vec::new()), &Map::new()));
     }
     let network = definition::find(store, name)?;
     let (subnet, gateway) = range(&network)?;
@@ -43,7 +43,7 @@ pub fn inspect(store: &Store, name: &str) -> Result<Value> {
     let containers = containers.collect();
     let found = list(store)?.into_iter().find(|one| one.id == network.id);
     let found = found.ok_or_else(|| Error::NoNetwork(name.to_owned()))?;
-    Ok(described(&found, &config, containers))
+    Ok(described(&found, &config, &containers))
 }
 
 /// The addresses of a network; those of the default one are known once its bridge is there.
@@ -60,7 +60,7 @@ fn range(network: &Definition) -> Result<(Option<String>, Option<String>)> {
     ))
 }
 
-fn described(network: &NetworkListed, config: &Value, containers: Map<String, Value>) -> Value {
+fn described(network: &NetworkListed, config: &Value, containers: &Map<String, Value>) -> Value {
     json!({
         "Name": network.name,
         "Id": network.id,

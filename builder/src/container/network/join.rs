@@ -52,7 +52,8 @@ pub(crate) struct Joined {
     devices: usize,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) published: Vec<Published>,
-    _held: HeldPorts,
+    /// The ports are the container's as long as this lives.
+    held: HeldPorts,
     redirects: Option<OwnedTable>,
     names: Option<Server>,
 }
@@ -73,7 +74,7 @@ impl Joined {
             devices: 0,
             endpoints: Vec::new(),
             published: Vec::new(),
-            _held: HeldPorts::default(),
+            held: HeldPorts::default(),
             redirects: None,
             names: None,
         };
@@ -81,7 +82,7 @@ impl Joined {
             joined.connect(connection)?;
         }
         if let Some(to) = joined.way_out().map(|endpoint| endpoint.address) {
-            (joined.published, joined._held) = ports::take(record, to)?;
+            (joined.published, joined.held) = ports::take(record, to)?;
             joined.redirect()?;
         }
         if let Some(sockets) = sockets {

@@ -60,7 +60,7 @@ impl Subnet {
         (first + 1..last).map(Ipv4Addr::from)
     }
 
-    fn ends(&self) -> (u32, u32) {
+    fn ends(self) -> (u32, u32) {
         let first = u32::from(self.first);
         (first, first | !mask(self.prefix))
     }

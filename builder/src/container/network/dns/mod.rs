@@ -69,7 +69,7 @@ impl Sockets {
             rule(Protocol::Tcp, self.tcp.local_addr())?,
         ];
         let chains = vec![Chain { name: "names", hook: Some(Hook::Outgoing), rules }];
-        Table { name: "rbuild".to_owned(), chains }.install().map_err(Error::network)
+        Table { name: "rbuild".to_owned(), chains }.install_new().map_err(Error::network)
     }
 }
 
@@ -151,7 +151,7 @@ fn serve(tcp: &TcpListener, udp: &Arc<UdpSocket>, stopped: &OwnedFd, shared: &Ar
         }
         if called && let Ok((stream, _)) = tcp.accept() {
             let shared = Arc::clone(shared);
-            aside(&Arc::clone(&shared), move || drop(converse(stream, &shared)));
+            aside(&Arc::clone(&shared), move || drop(converse(&stream, &shared)));
         }
     }
 }
@@ -164,10 +164,10 @@ fn send(socket: &Weak<UdpSocket>, answer: &[u8], to: SocketAddr) {
 }
 
 /// One client over TCP: questions and answers, each with its length before it.
-fn converse(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+fn converse(stream: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let question = forward::read_message(&stream)?;
+    let question = forward::read_message(stream)?;
     let mut answered = None;
     match local_answer(&question, shared) {
         Local::Known(answer) => answered = Some(answer),
@@ -177,7 +177,7 @@ fn converse(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
         Local::Nonsense => {}
     }
     match answered.or_else(|| Question::read(&question).map(|question| question.failure())) {
-        Some(answer) => forward::write_message(&stream, &answer),
+        Some(answer) => forward::write_message(stream, &answer),
         None => Ok(()),
     }
 }
@@ -258,14 +258,13 @@ impl Knowledge {
 
     /// The addresses of a container's name, also with its network's name after it.
     fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        let found = self.definitions().find_map(|network| {
+        self.definitions().find_map(|network| {
             let bare = name.strip_suffix(&format!(".{}", network.name));
             [Some(name), bare].into_iter().flatten().find_map(|name| {
                 let found = members::addresses(&self.store, &network, name).unwrap_or_default();
                 (!found.is_empty()).then_some(found)
             })
-        });
-        found
+        })
     }
 
     fn name_of(&self, address: Ipv4Addr) -> Option<String> {
