@@ -149,7 +149,9 @@ fn a_push_is_as_it_was_asked_for() {
     let form = "push-by-digest=true,name-canonical=true,push=true";
     let form = format!("type=image,name={host}/c,{form} --metadata-file m.json");
     home.types(&format!("rbuild -o {form} app")).ok();
-    let digest = json_of(&home.read("m.json"))["containerimage.digest"].clone();
+    let metadata = json_of(&home.read("m.json"));
+    let digest = &metadata["containerimage.digest"];
+    assert_eq!(metadata["image.name"], format!("{host}/c:latest"));
     assert_eq!(manifest("c", "latest"), None);
     assert!(manifest("c", digest.as_str().unwrap()).is_some());
     inspect(&home, &format!("--tls-verify=false docker://{host}/c@{}", digest.as_str().unwrap()));

@@ -48,8 +48,9 @@ impl Run {
             events: self.events.clone(),
             step,
         };
-        let mut exported = None;
+        let (mut exported, mut names) = (None, self.names.clone());
         for output in &outputs {
+            names = output.all_names(&names)?;
             exported = export::export(&exporter, &images, &self.names, output).await?.or(exported);
         }
         self.events.emit(step, What::Finished);
@@ -61,7 +62,7 @@ impl Run {
         Ok(Built {
             id: exported.as_ref().map_or(images[main].id, |exported| exported.ids[main]),
             manifest: exported.map(|exported| exported.root),
-            names: self.names,
+            names,
             config: images[main].config.clone(),
             platforms: images.iter().map(|image| image.platform.clone()).collect(),
             warnings: Vec::new(),
