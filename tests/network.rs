@@ -37,6 +37,7 @@ impl Side {
 
     fn new(kind: &'static str, registry: Registry) -> Self {
         let (home, host) = (home(), registry.host());
+        registry.lends_nothing();
         let login = format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"a2l0OmtpdHBhc3M=\"}}}}}}\n");
         if kind != "plain" {
             home.write(".docker/config.json", login);
@@ -430,4 +431,53 @@ fn a_layer_in_another_compression_is_not_fetched_again() {
         requests.iter().any(|request| request.starts_with("GET") && request.contains(layer))
     };
     assert!(asked(&zstd) && !asked(&gzip));
+}
+
+#[test]
+fn a_layer_is_sent_while_it_is_compressed() {
+    let home = home();
+    let host = home.registry.host();
+    home.write("app/Dockerfile", "FROM scratch\nCOPY big /big\n");
+    home.write("app/big", noise(3 << 20));
+    let built = home.types(&format!("rbuild -t {host}/app --push app"));
+    built.ok();
+    let requests = home.registry.requests();
+    let of = |method: &str| requests.iter().filter(|line| line.starts_with(method)).count();
+    assert_eq!(of("PATCH"), 1, "{requests:?}");
+    let layer = &layers(&home.registry, "app")[0].0;
+    let asked = |line: &&String| line.starts_with("HEAD") && line.contains(layer.as_str());
+    assert_eq!(requests.iter().filter(asked).count(), 0, "its digest was not known before");
+
+    // What the registry is known to have goes from one repository to another.
+    home.registry.forget_requests();
+    home.types(&format!("rbuild -t {host}/other --push app")).ok();
+    let requests = home.registry.requests();
+    assert!(!requests.iter().any(|line| line.starts_with("PATCH")), "{requests:?}");
+    assert_eq!(layers(&home.registry, "other")[0].0, *layer);
+    assert_eq!(home.registry.damage(), [""; 0]);
+}
+
+#[test]
+fn a_failed_push_is_done_again_without_building() {
+    let home = home();
+    let host = home.registry.host();
+    home.write("app/Dockerfile", "FROM scratch\nCOPY big /big\n");
+    home.write("app/big", noise(3 << 20));
+    for times in [1, 2] {
+        home.registry.fails("PUT", "/manifests/", Fault::Status(503), 99);
+        let flags = "--retry 1 --retry-delay 1ms";
+        let line = match times {
+            1 => format!("rbuild {flags} -t {host}/app --push app"),
+            _ => format!("rbuild push {flags} {host}/app"),
+        };
+        let error = home.types(&line).fails(4);
+        assert!(error.contains("the server answers 503"), "{error}");
+        assert!(error.contains(&format!("`rbuild push {host}/app:latest` sends it")), "{error}");
+        assert_eq!(home.registry.mends(), 2);
+        assert_eq!(home.registry.manifest("app", "latest"), None);
+    }
+    home.registry.forget_requests();
+    home.types(&format!("rbuild push {host}/app")).ok();
+    let requests = home.registry.requests();
+    assert!(!requests.iter().any(|line| line.starts_with("PATCH")), "{requests:?}");
 }

@@ -76,6 +76,14 @@ pub enum Error {
         /// Why.
         source: Box<rbuild_registry::Error>,
     },
+    /// An image is in the store, but did not come into its registry.
+    #[error("the image is not pushed")]
+    NotPushed {
+        /// The name under which it can be pushed again.
+        name: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// A git repository could not be used.
     #[error("cannot {doing}: {reason}")]
     Git {
@@ -359,6 +367,8 @@ pub enum ErrorKind {
     Environment,
     /// A registry's or the network's.
     Remote,
+    /// A registry's or the network's, which did not take an image that is here.
+    NotPushed,
     /// Ours.
     Internal,
 }
@@ -392,6 +402,7 @@ impl Error {
             | Self::Daemon { .. }
             | Self::Store { .. }
             | Self::Open(_) => ErrorKind::Environment,
+            Self::NotPushed { .. } => ErrorKind::NotPushed,
             Self::Registry { .. }
             | Self::Git { .. }
             | Self::NoPlatform { .. }
@@ -421,6 +432,10 @@ impl Error {
             },
             Self::InUse { .. } => Some("remove the container first, or use `-f`".to_owned()),
             Self::Registry { source, .. } => source.hint().map(str::to_owned),
+            Self::NotPushed { name, source } => {
+                let again = format!("the image is here: `rbuild push {name}` sends it");
+                Some(source.hint().map_or(again.clone(), |hint| format!("{hint}; {again}")))
+            }
             Self::Git { reason, .. } => git_hint(reason).map(str::to_owned),
             Self::Container(source) => source.hint(),
             error if error.damaged_blob().is_some() => Some(
@@ -480,6 +495,16 @@ impl Error {
     ) -> impl FnOnce(rbuild_registry::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Registry { doing, source: Box::new(source) }
+    }
+
+    /// An image that a registry did not take, but which is in the store under this name.
+    pub(crate) fn not_pushed(name: &str, error: Self) -> Self {
+        match error {
+            error @ Self::Registry { .. } => {
+                Self::NotPushed { name: name.to_owned(), source: Box::new(error) }
+            }
+            other => other,
+        }
     }
 
     /// Makes the function that wraps an error of reading a document.

@@ -17,6 +17,8 @@ const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// The machine or the network.
 const ENVIRONMENT: u8 = 3;
+/// An image is here, but not in its registry.
+const NOT_PUSHED: u8 = 4;
 /// What `docker run` exits with where it could not start a container.
 pub(crate) const ENGINE: u8 = 125;
 /// Stopped by an interrupt: 128 and the number of the signal.
@@ -182,6 +184,7 @@ impl<E: Into<Cause>> From<E> for Failure {
             | Cause::Builder(rbuild::Error::Usage(_) | rbuild::Error::Reference { .. }) => USAGE,
             Cause::Builder(error) => match error.kind() {
                 ErrorKind::Environment | ErrorKind::Remote => ENVIRONMENT,
+                ErrorKind::NotPushed => NOT_PUSHED,
                 _ => FAILED,
             },
             Cause::Config(_) | Cause::Credential(_) | Cause::Io { .. } => ENVIRONMENT,

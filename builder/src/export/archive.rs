@@ -103,7 +103,7 @@ pub(super) async fn entry(
 /// The image of one platform, all of whose layers are in the store.
 async fn here(exporter: &Exporter, image: &Finished, packing: &Packing) -> Result<Packed> {
     let Exporter { store, registries, events, step } = exporter;
-    let packed = packed(exporter, image, packing).await?;
+    let packed = packed(exporter, image, packing, None).await?;
     let fetch = |blob| fetch::blob(store, registries, blob, events, Some(*step));
     try_join_all(packed.layers.iter().map(fetch)).await?;
     Ok(packed)

@@ -5,10 +5,12 @@ mod members;
 use std::io::{self, Write};
 
 use rbuild_cache::{Blob, Digest, Layer, Lock, Store};
+use rbuild_registry::Reference;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, LAYER_GZIP, LAYER_PLAIN, LAYER_ZSTD};
+use super::stream::{self, Tap};
 use super::{Exporter, Packing};
 use crate::error::{Error, Result};
 use crate::worker::fetch::{self, blocking};
@@ -64,18 +66,23 @@ pub(crate) struct Outgoing {
     pub(crate) blob: Blob,
     /// The digest of its tar where that is not the layer's own.
     pub(crate) diff_id: Option<Digest>,
+    /// Whether it is in the registry that it goes to already.
+    #[serde(skip)]
+    pub(crate) is_sent: bool,
 }
 
 /// The compressed form of a layer. What was made here is compressed, if it was not before; what was
 /// pulled stays as it is, and may be elsewhere, unless it has to be compressed otherwise.
 ///
-/// With `newest`, in seconds since 1970, no file of the layer is younger.
+/// With `to`, what must be compressed is sent there at the same time. With `newest`, in seconds since 1970, no file of the layer is younger.
 pub(crate) async fn outgoing(
     exporter: &Exporter,
     layer: &Layer,
     packing: &Packing,
     newest: Option<i64>,
+    to: Option<&Reference>,
 ) -> Result<Outgoing> {
+    let mut is_sent = false;
     let Exporter { store, registries, events, step } = exporter;
     let how = packing.compression.unwrap_or_default();
     let blob = match (layer, newest) {
@@ -94,9 +101,16 @@ pub(crate) async fn outgoing(
             }
             _ => blob.clone(),
         },
-        (Layer::Made(_), None) => made(store, layer, how).await?,
+        (Layer::Made(_), None) => match to {
+            None => made(store, layer, how).await?,
+            Some(to) => {
+                let (blob, sent) = stream::made(exporter, to, layer, how).await?;
+                is_sent = sent;
+                blob
+            }
+        },
     };
-    Ok(Outgoing { blob, diff_id: None })
+    Ok(Outgoing { blob, diff_id: None, is_sent })
 }
 
 /// The layer, where its files are not here.
@@ -108,7 +122,7 @@ fn missing(store: &Store, layer: &Layer) -> Vec<Layer> {
 pub(crate) async fn made(store: &Store, layer: &Layer, how: Compression) -> Result<Blob> {
     let _alone = alone(store, layer, how).await?;
     let (store, layer) = (store.clone(), layer.clone());
-    blocking(move || compress(&store, &layer, how)).await
+    blocking(move || compress(&store, &layer, how, &mut Tap::closed())).await
 }
 
 /// The same on other threads than those that a build needs.
@@ -121,7 +135,7 @@ pub(crate) async fn made_aside(
     let _alone = alone(store, layer, how).await?;
     let (store, layer) = (store.clone(), layer.clone());
     let (give, given) = tokio::sync::oneshot::channel();
-    threads.spawn(move || drop(give.send(compress(&store, &layer, how))));
+    threads.spawn(move || drop(give.send(compress(&store, &layer, how, &mut Tap::closed()))));
     given.await.unwrap_or_else(|_| {
         let reason = "a thread that compresses has ended".to_owned();
         Err(Error::Malformed { what: "a layer".to_owned(), reason })
@@ -129,7 +143,7 @@ pub(crate) async fn made_aside(
 }
 
 /// Waits until nobody compresses the same layer in the same way.
-async fn alone(store: &Store, layer: &Layer, how: Compression) -> Result<Lock> {
+pub(super) async fn alone(store: &Store, layer: &Layer, how: Compression) -> Result<Lock> {
     fetch::lock(store, format!("compress {layer:?} {}", how.note())).await
 }
 
@@ -143,20 +157,34 @@ pub(crate) async fn again(store: &Store, blob: &Blob, how: Compression) -> Resul
         let failed = |source| Error::Write { path: store.root().to_owned(), source };
         let file = store.open_blob(&blob.digest).map_err(Error::store("compress a layer"))?;
         let mut plain = fetch::plain(file, &blob.media_type).map_err(failed)?;
-        let new = written(&store, how, |members| io::copy(&mut plain, members).map_err(failed))?;
+        let mut tap = Tap::closed();
+        let new = written(&store, how, &mut tap, |members| {
+            io::copy(&mut plain, members).map_err(failed)
+        })?;
         Ok(Blob { created: blob.created, ..new })
     })
     .await
 }
 
-fn compress(store: &Store, layer: &Layer, how: Compression) -> Result<Blob> {
-    let (doing, note) = (|| Error::store("compress a layer"), how.note());
-    let known: Option<Blob> = store.layer_note(layer, &note).map_err(doing())?;
-    if let Some(blob) = known.filter(|blob| store.has_blob(&blob.digest)) {
+/// What a layer has become when it was compressed so; its blob may be gone.
+pub(super) fn known(store: &Store, layer: &Layer, how: Compression) -> Result<Option<Blob>> {
+    store.layer_note(layer, &how.note()).map_err(Error::store("compress a layer"))
+}
+
+/// Compresses a layer, unless that was done before; what becomes of it goes to the tap as well.
+pub(super) fn compress(
+    store: &Store,
+    layer: &Layer,
+    how: Compression,
+    tap: &mut Tap,
+) -> Result<Blob> {
+    let doing = || Error::store("compress a layer");
+    if let Some(blob) = known(store, layer, how)?.filter(|blob| store.has_blob(&blob.digest)) {
         return Ok(blob);
     }
-    let blob = written(store, how, |members| store.pack(layer, members).map_err(doing()))?;
-    store.set_layer_note(layer, &note, &blob).map_err(doing())?;
+    let pack = |members: &mut dyn Write| store.pack(layer, members).map_err(doing());
+    let blob = written(store, how, tap, pack)?;
+    store.set_layer_note(layer, &how.note(), &blob).map_err(doing())?;
     Ok(blob)
 }
 
@@ -169,14 +197,32 @@ fn rewrite(store: &Store, layer: &Layer, how: Compression, newest: i64) -> Resul
         return Ok(known);
     }
     let mut diff_id = Sha256::new();
-    let blob = written(store, how, |members| {
+    let blob = written(store, how, &mut Tap::closed(), |members| {
         let both = Hashed { out: members, hash: &mut diff_id };
         store.pack_until(layer, Some(newest), both).map_err(doing())
     })?;
     let diff_id = Some(Digest::from_bytes(diff_id.finalize().into()));
-    let outgoing = Outgoing { blob, diff_id };
+    let outgoing = Outgoing { blob, diff_id, is_sent: false };
     store.set_layer_note(layer, &note, &outgoing).map_err(doing())?;
     Ok(outgoing)
+}
+
+/// Writes to the store, and to whoever sends it at the same time.
+struct Both<'a, W> {
+    kept: &'a mut W,
+    tap: &'a mut Tap,
+}
+
+impl<W: Write> Write for Both<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.kept.write(bytes)?;
+        self.tap.write_all(&bytes[..length])?;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.kept.flush()
+    }
 }
 
 /// Hashes what passes.
@@ -201,11 +247,12 @@ impl Write for Hashed<'_> {
 fn written(
     store: &Store,
     how: Compression,
+    tap: &mut Tap,
     fill: impl FnOnce(&mut dyn Write) -> Result<u64>,
 ) -> Result<Blob> {
     let doing = || Error::store("compress a layer");
     let mut writer = store.blob_writer(None).map_err(doing())?;
-    let mut members = Members::new(&mut writer, how);
+    let mut members = Members::new(Both { kept: &mut writer, tap }, how);
     fill(&mut members)?;
     members.finish().map_err(|source| Error::Write { path: store.root().to_owned(), source })?;
     let (digest, size) = writer.finish().map_err(doing())?;

@@ -22,6 +22,8 @@ pub(crate) struct Packed {
     /// The layers, lowest first.
     pub(crate) layers: Vec<Blob>,
     pub(crate) attestations: Vec<Attestation>,
+    /// The layers that are in the registry already to which the image goes.
+    pub(crate) sent: Vec<Digest>,
 }
 
 impl Packed {

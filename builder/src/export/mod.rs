@@ -11,11 +11,13 @@ pub(crate) mod manifest;
 mod output;
 pub(crate) mod push;
 mod store;
+mod stream;
 
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use rbuild_cache::{Digest, Layer, PlatformEntry, Store};
+use rbuild_registry::Reference;
 use rbuild_solver::{Events, StepId, What};
 
 use crate::attest::Attestation;
@@ -127,7 +129,14 @@ pub(crate) async fn export(
         OutputKind::CacheOnly => Ok(None),
         OutputKind::Registry { by_digest } => {
             let to = push::To { names, by_digest: *by_digest };
-            push::export(exporter, images, to, packing).await.map(Some)
+            match push::export(exporter, images, to, packing).await {
+                Err(error @ Error::Registry { .. }) if !*by_digest => {
+                    // So that it can be pushed again without being built again.
+                    store::export(exporter, images, names)?;
+                    Err(Error::not_pushed(&names[0], error))
+                }
+                pushed => pushed.map(Some),
+            }
         }
         OutputKind::Oci { to, tar } => {
             let archive = Archive { to, tar: *tar, format: Format::Oci };
@@ -151,22 +160,24 @@ pub(crate) async fn export(
 }
 
 /// The image of one platform with its layers in the form that is asked for. Those that were pulled
-/// may still be elsewhere.
+/// may still be elsewhere. With `to`, what must be compressed is sent there at the same time.
 pub(crate) async fn packed(
     exporter: &Exporter,
     image: &Finished,
     packing: &Packing,
+    to: Option<&Reference>,
 ) -> Result<Packed> {
     let epoch = image.epoch.filter(|_| packing.rewrite_timestamp);
     let one = |(number, layer)| {
         // What others made is not ours to rewrite.
         let newest = epoch.filter(|_| number >= image.base);
-        compress::outgoing(exporter, layer, packing, newest)
+        compress::outgoing(exporter, layer, packing, newest, to)
     };
     let layers = try_join_all(image.layers.iter().enumerate().map(one)).await?;
     Ok(Packed {
         platform: image.platform.clone(),
         config: with_diff_ids(&image.config_bytes, &layers)?,
+        sent: layers.iter().filter(|one| one.is_sent).map(|one| one.blob.digest).collect(),
         layers: layers.into_iter().map(|layer| layer.blob).collect(),
         attestations: image.attestations.clone(),
     })

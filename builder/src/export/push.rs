@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::stream::{StreamExt, TryStreamExt, try_unfold};
-use rbuild_cache::{Blob, Digest, Store};
+use rbuild_cache::{Blob, Digest, Part, Store};
 use rbuild_registry::{Pushed, Reference, in_memory};
 use rbuild_solver::{Events, StepId, What};
 
@@ -93,13 +93,22 @@ async fn layers(
     names: &[String],
     packing: &Packing,
 ) -> Result<(Content, Vec<PushedLayer>)> {
-    let packed = images.iter().map(|image| packed(exporter, image, packing));
+    let packed = images.iter().map(|image| packed(exporter, image, packing, Some(reference)));
     let packed: Vec<Packed> = try_join_all(packed).await?;
     let mut seen = HashSet::new();
+    let sent: HashSet<Digest> = packed.iter().flat_map(|image| image.sent.clone()).collect();
     let layers = packed.iter().flat_map(|image| &image.layers);
     let layers = layers.filter(|blob| seen.insert(blob.digest)).cloned();
     let Exporter { store, registries, events, step } = exporter;
-    let push = |it| self::blob(store, registries, reference, it, events, *step);
+    let push = |it: Blob| {
+        let is_sent = sent.contains(&it.digest);
+        async move {
+            if is_sent {
+                return Ok((it, Pushed::Sent));
+            }
+            self::blob(store, registries, reference, it, events, *step).await
+        }
+    };
     let pushed = try_join_all(layers.map(push)).await?;
     let layer =
         |(blob, how): (Blob, Pushed)| PushedLayer { digest: blob.digest, size: blob.size, how };
@@ -152,6 +161,7 @@ pub(crate) async fn blob(
     let failed = || Error::registry(format!("push the layer {digest} to `{reference}`"));
     let origin = blob.from.as_deref().and_then(|from| source::parse(from).ok());
     let origin = origin.filter(|origin| origin.registry() == reference.registry());
+    let origin = origin.or_else(|| lender(store, reference, &digest));
     let here = store.has_blob(&blob.digest);
     if !here && origin.is_none() && !client.has_blob(reference, &digest).await.map_err(failed())? {
         fetch::blob(store, registries, &blob, events, Some(step)).await?;
@@ -165,7 +175,28 @@ pub(crate) async fn blob(
     let body = |from| content(store, registries, &blob, from, events, step);
     let how = client.push_blob(reference, &digest, blob.size, from, body).await.map_err(failed())?;
     tell(blob.size, true);
+    note_lender(store, reference, &digest);
     Ok((blob, how))
+}
+
+/// A repository of the same registry that has a blob, as far as is remembered.
+fn lender(store: &Store, reference: &Reference, digest: &str) -> Option<Reference> {
+    let parts = store.last(&lender_place(reference, digest)).ok()??;
+    let name = &parts.first()?.value;
+    source::parse(&format!("{}/{name}", reference.registry())).ok()
+}
+
+/// Remembers that a repository has a blob, which another one can take over from it.
+pub(super) fn note_lender(store: &Store, reference: &Reference, digest: &str) {
+    let (name, value) = ("repository".to_owned(), reference.repository().to_owned());
+    let place = lender_place(reference, digest);
+    if let Err(error) = store.remember_last(&place, &[Part { name, value }]) {
+        tracing::debug!(%error, "the blob is sent again to other repositories");
+    }
+}
+
+fn lender_place(reference: &Reference, digest: &str) -> String {
+    format!("{digest} at {}", reference.registry())
 }
 
 /// The bytes of a blob, which is fetched only when they are asked for.

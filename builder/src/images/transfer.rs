@@ -113,7 +113,8 @@ pub async fn push(
     let step = events.plan(format!("push {name}"), String::new(), Vec::new());
     events.emit(step, What::Started);
     let exporter = exporter(store, registries, events, step);
-    let pushed = export::push::push(&exporter, &reference, &images, &Packing::default()).await?;
+    let pushed = export::push::push(&exporter, &reference, &images, &Packing::default()).await;
+    let pushed = pushed.map_err(|error| Error::not_pushed(&reference.familiar(), error))?;
     if is_whole {
         let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
         store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;

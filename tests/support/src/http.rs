@@ -146,11 +146,13 @@ fn read_body(
 }
 
 fn pairs(text: &str) -> BTreeMap<String, String> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=')?;
-        Some((decode(name), decode(value)))
-    };
-    text.split('&').filter_map(pair).collect()
+    let mut pairs = BTreeMap::new();
+    for (name, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
+        // What is said more than once is one value, with blanks.
+        let all: &mut String = pairs.entry(decode(name)).or_default();
+        *all = format!("{all} {}", decode(value)).trim_start().to_owned();
+    }
+    pairs
 }
 
 /// Undoes percent encoding.

@@ -41,6 +41,7 @@ struct Shared {
     given: AtomicUsize,
     log: Mutex<Vec<String>>,
     holds: AtomicBool,
+    lends: AtomicBool,
     /// The bytes of blobs that were sent, and the answers that were held.
     sent: AtomicUsize,
     held: AtomicUsize,
@@ -90,6 +91,7 @@ impl Registry {
             given: AtomicUsize::new(0),
             log: Mutex::default(),
             holds: AtomicBool::new(false),
+            lends: AtomicBool::new(true),
             sent: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             faults: Faults::default(),
@@ -161,6 +163,11 @@ impl Registry {
         lock(&self.shared.log).clear();
     }
 
+    /// From now on takes no blob over from another repository.
+    pub fn lends_nothing(&self) {
+        self.shared.lends.store(false, Ordering::Relaxed);
+    }
+
     /// From now on gives half of each blob and then nothing, or all of it again.
     pub fn hold_blobs(&self, holds: bool) {
         self.shared.holds.store(holds, Ordering::Relaxed);
@@ -187,6 +194,9 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
     while let Some(mut request) = Request::read_head(&mut connection)? {
         lock(&shared.log).push(format!("{} {}", request.method, request.path));
         let fault = shared.faults.meet(&request);
+        if !shared.lends.load(Ordering::Relaxed) {
+            request.query.remove("mount");
+        }
         let sends = matches!(request.method.as_str(), "PATCH" | "PUT");
         if let Some(fault @ (Fault::Truncated | Fault::Stalled | Fault::Reset)) = fault
             && sends
@@ -315,12 +325,14 @@ impl Shared {
         }
         let mut tokens = lock(&self.tokens);
         let token = format!("token-{}", self.given.fetch_add(1, Ordering::Relaxed));
-        let mut parts = request.asks("scope").splitn(3, ':').skip(1);
-        let (repository, actions) = (parts.next(), parts.next().unwrap_or_default());
         tokens.insert((token.clone(), String::new(), String::new()));
-        for action in actions.split(',') {
-            let repository = repository.unwrap_or_default().to_owned();
-            tokens.insert((token.clone(), repository, action.to_owned()));
+        for scope in request.asks("scope").split(' ') {
+            let mut parts = scope.splitn(3, ':').skip(1);
+            let (repository, actions) = (parts.next(), parts.next().unwrap_or_default());
+            for action in actions.split(',') {
+                let repository = repository.unwrap_or_default().to_owned();
+                tokens.insert((token.clone(), repository, action.to_owned()));
+            }
         }
         let body = json!({ "token": token, "expires_in": 300 });
         Reply::new(200).with("Content-Type", "application/json").body(body.to_string())

@@ -10,7 +10,8 @@ fn blob(byte: u8) -> Blob {
 fn packed(platform: &str) -> Packed {
     let config = format!(r#"{{"architecture":"{platform}"}}"#).into_bytes();
     let platform = platform.parse().unwrap();
-    Packed { platform, config, layers: vec![blob(1), blob(2)], attestations: Vec::new() }
+    let layers = vec![blob(1), blob(2)];
+    Packed { platform, config, layers, attestations: Vec::new(), sent: Vec::new() }
 }
 
 fn attested(platform: &str) -> Packed {
