@@ -154,8 +154,7 @@ impl<W: Write + Send> RawJson<W> {
                 Status { logs: vec![log], ..Status::default() }
             }
             What::Note { text } => {
-                let (data, timestamp) =
-                    (STANDARD.encode(format!("{text}\n")), self.time(event.at));
+                let (data, timestamp) = (STANDARD.encode(format!("{text}\n")), self.time(event.at));
                 let log = Log { vertex: vertex(), stream: 2, data, timestamp };
                 Status { logs: vec![log], ..Status::default() }
             }

@@ -1,6 +1,6 @@
 //! The lines of recorded builds.
 
-use super::super::recorded::{Screen, draw, failing};
+use super::super::recorded::{Screen, at, draw, failing, planned};
 use super::*;
 
 #[test]
@@ -22,4 +22,19 @@ fn a_build_that_fails() {
     {"logs":[{"vertex":"sha256:3","stream":1,"data":"bmcKbGFzdCB3b3Jkcw==","timestamp":"2023-11-14T22:13:20.424Z"}]}
     {"vertexes":[{"digest":"sha256:4","inputs":["sha256:1"],"name":"[other 2/2] RUN sleep 9","started":"2023-11-14T22:13:20.124Z","completed":"2023-11-14T22:13:21.73Z","error":"context canceled"}]}
     "#);
+}
+
+#[test]
+fn how_a_step_runs_is_a_line_of_its_log() {
+    let screen = Screen::default();
+    let events = [
+        planned(0, "RUN b", &[]),
+        at(1, 0, What::Started),
+        at(2, 0, What::Note { text: "emulated".to_owned() }),
+    ];
+    draw(&mut RawJson::new(screen.clone(), Timestamp::UNIX_EPOCH), &events, &[], 3);
+    let text = screen.text();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["logs"][0]["data"], STANDARD.encode("emulated\n"));
+    assert_eq!(last["logs"][0]["stream"], 2);
 }

@@ -200,3 +200,20 @@ fn a_silent_step_gives_its_place_up() {
     plain.draw(Duration::from_millis(600)).unwrap();
     assert!(screen.text().ends_with("#2 0.090 hello\n"), "{}", screen.text());
 }
+
+#[test]
+fn how_a_step_runs_is_told_beside_what_it_writes() {
+    let text = "this step runs emulated (qemu-aarch64)".to_owned();
+    let events = [
+        planned(0, "[linux/arm64 2/2] RUN b", &[]),
+        at(10, 0, What::Started),
+        at(12, 0, What::Note { text }),
+        log(100, 0, "hello\n"),
+        at(120, 0, What::Finished),
+    ];
+    assert_eq!(
+        shown(&events, &[], 130),
+        "#1 [linux/arm64 2/2] RUN b\n#1 0.002 this step runs emulated (qemu-aarch64)\n\
+         #1 0.090 hello\n#1 DONE 0.1s\n"
+    );
+}
