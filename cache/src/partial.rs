@@ -332,7 +332,7 @@ mod tests {
         assert!(!store.has_blob(&digest));
         assert_eq!(store.partial(digest, size).unwrap().bytes(), 0);
         // Of another size it is another blob.
-        assert_eq!(store.partial(digest, 5).unwrap().missing(), [0..5]);
+        assert_eq!(store.partial(digest, 5).unwrap().missing(), vec![0..5_u64; 1]);
     }
 
     #[test]

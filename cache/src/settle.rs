@@ -95,9 +95,8 @@ impl Store {
     fn is_lasting(&self) -> bool {
         const TMPFS: i64 = 0x0102_1994;
         const RAMFS: i64 = 0x8584_58f6;
-        let disk = rustix::fs::statfs(self.root());
-        let kind = disk.ok().and_then(|disk| i64::try_from(disk.f_type).ok());
-        kind.is_some_and(|kind| kind != TMPFS && kind != RAMFS)
+        rustix::fs::statfs(self.root())
+            .is_ok_and(|disk| disk.f_type != TMPFS && disk.f_type != RAMFS)
     }
 
     /// Waits until the disk has all layers, and marks them; returns how many were marked.

@@ -27,7 +27,7 @@ fn tear(store: &Store, layer: &Layer) {
 fn sample() -> (Store, [Layer; 3]) {
     let store = Store::temporary().unwrap();
     let one = top(&make(&store, 1, 100, &[]));
-    let two = top(&make(&store, 2, 100, &[one.clone()]));
+    let two = top(&make(&store, 2, 100, std::slice::from_ref(&one)));
     let three = top(&make(&store, 3, 100, &[one.clone(), two.clone()]));
     let layers = [one, two, three];
     for layer in &layers {
@@ -38,12 +38,13 @@ fn sample() -> (Store, [Layer; 3]) {
 
 #[test]
 fn a_layer_without_a_mark_stays_only_where_its_digest_is_known() {
-    let digest = Some(Digest::from_bytes([1; 32]));
+    let known = Digest::from_bytes([1; 32]);
+    let digest = Some(known);
     let fate = |is_settled, is_made, digest| Left { is_settled, is_made, digest }.fate();
     for (is_made, digest) in [(false, None), (false, digest), (true, None), (true, digest)] {
         assert_eq!(fate(true, is_made, digest), Fate::Stays);
     }
-    assert_eq!(fate(false, true, digest), Fate::Compared(digest.unwrap()));
+    assert_eq!(fate(false, true, digest), Fate::Compared(known));
     assert_eq!(fate(false, true, None), Fate::Goes);
     assert_eq!(fate(false, false, digest), Fate::Goes);
     assert_eq!(fate(false, false, None), Fate::Goes);
