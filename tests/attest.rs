@@ -215,3 +215,19 @@ fn what_came_from_elsewhere_is_told_by_its_digest() {
     assert_eq!(metadata["buildkit_hermetic"], true);
     assert_eq!(metadata["buildkit_completeness"]["resolvedDependencies"], true);
 }
+
+#[test]
+fn the_metadata_file_tells_how_the_image_was_made() {
+    let home = prepared();
+    let told = |environment: &str| -> Value {
+        home.types(&format!("{environment} {BUILD} --metadata-file meta.json app")).ok();
+        let whole: Value = serde_json::from_str(&home.read("meta.json")).unwrap();
+        whole["buildx.build.provenance"].clone()
+    };
+    let args =
+        |told: &Value| told["buildDefinition"]["externalParameters"]["request"]["args"].clone();
+    assert_eq!(args(&told("")), json!({}));
+    let all = json!({ "build-arg:TOKEN": "told", "label:a": "b" });
+    assert_eq!(args(&told("BUILDX_METADATA_PROVENANCE=max")), all);
+    assert_eq!(told("BUILDX_METADATA_PROVENANCE=disabled"), Value::Null);
+}
