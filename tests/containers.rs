@@ -178,3 +178,16 @@ fn a_container_becomes_an_image() {
     home.types("rbuild commit nobody").fails(1);
     assert_eq!(home.types("rbuild cache verify").code, 0);
 }
+
+#[test]
+fn the_files_of_a_container_become_an_archive() {
+    let home = with_image();
+    home.types("rbuild run --name odd app sh -c 'rm /data/inner/file; echo x >/data/x'").ok();
+    home.types("rbuild export -o all.tar odd").ok();
+    let listed = home.types("tar -tf all.tar").ok();
+    let lines: Vec<_> = listed.lines().collect();
+    assert!(lines.contains(&"data/x") && lines.contains(&"data/inner/"), "{listed}");
+    assert!(!lines.contains(&"data/inner/file"), "what was removed is not in it: {listed}");
+    home.types("rbuild import all.tar flat && rbuild run --rm flat cat /data/x").ok();
+    assert_eq!(home.types("rbuild export odd | cmp - all.tar").ok(), "");
+}

@@ -1,4 +1,4 @@
-//! A file or folder as a tar, as `cp` writes it to a pipe.
+//! A file or folder as a tar, as `cp` and `export` write it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,6 +18,13 @@ const DEEPEST: usize = 200;
 pub(crate) fn write(node: BorrowedFd<'_>, name: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut tar = Builder::new(out);
     append(&mut tar, node, Path::new(name), DEEPEST)?;
+    tar.into_inner()?.flush()
+}
+
+/// Writes what an open folder holds, in the order of names.
+pub(crate) fn write_inside(folder: BorrowedFd<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let mut tar = Builder::new(out);
+    append_inside(&mut tar, folder, Path::new(""), DEEPEST)?;
     tar.into_inner()?.flush()
 }
 
@@ -47,24 +54,33 @@ fn append(
             tar.append_link(&mut header, path, link)
         }
         FileType::Directory => {
-            if depth == 0 {
-                return Err(io::Error::other("the folders are nested too deeply"));
-            }
-            tar.append_data(&mut header, path, io::empty())?;
-            let folder = reopen(node, OFlags::RDONLY | OFlags::DIRECTORY)?;
-            for name in names(folder.as_fd())? {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let inner: OwnedFd = match openat(&folder, &name, flags, Mode::empty()) {
-                    // A container that runs may remove files meanwhile.
-                    Err(rustix::io::Errno::NOENT) => continue,
-                    opened => opened?,
-                };
-                append(tar, inner.as_fd(), &path.join(&name), depth - 1)?;
-            }
-            Ok(())
+            tar.append_data(&mut header, path.join(""), io::empty())?;
+            append_inside(tar, node, path, depth)
         }
         _ => tar.append_data(&mut header, path, io::empty()),
     }
+}
+
+fn append_inside(
+    tar: &mut Builder<&mut dyn Write>,
+    node: BorrowedFd<'_>,
+    path: &Path,
+    depth: usize,
+) -> io::Result<()> {
+    if depth == 0 {
+        return Err(io::Error::other("the folders are nested too deeply"));
+    }
+    let folder = reopen(node, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    for name in names(folder.as_fd())? {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let inner: OwnedFd = match openat(&folder, &name, flags, Mode::empty()) {
+            // A container that runs may remove files meanwhile.
+            Err(rustix::io::Errno::NOENT) => continue,
+            opened => opened?,
+        };
+        append(tar, inner.as_fd(), &path.join(&name), depth - 1)?;
+    }
+    Ok(())
 }
 
 fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<PathBuf>> {
@@ -134,7 +150,7 @@ mod tests {
             .collect();
         assert_eq!(
             entries,
-            ["top 0 None", "top/a 0 Some(\"b/file\")", "top/b 0 None", "top/b/file 4 None"]
+            ["top/ 0 None", "top/a 0 Some(\"b/file\")", "top/b/ 0 None", "top/b/file 4 None"]
         );
     }
 }

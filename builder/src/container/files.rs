@@ -82,6 +82,16 @@ pub fn copy_to_tar(
     archive::write(source.node.as_fd(), name, out).map_err(Error::file("read", &side.path))
 }
 
+/// Writes all files of a container as a tar: `export`. What is mounted in one that runs is in it.
+///
+/// # Errors
+/// A container that is not there, and what cannot be read or written.
+pub fn export(store: &Store, name: &str, out: &mut dyn Write) -> Result<()> {
+    let folder = names::find(store, name)?;
+    let tree = Tree::open(store, &folder)?;
+    archive::write_inside(tree.as_fd(), out).map_err(Error::system("write the container's files"))
+}
+
 /// Unpacks a tar into a folder.
 ///
 /// # Errors

@@ -56,7 +56,7 @@ pub use control::{kill, rename, restart, stop, wait};
 pub use create::{Created, create};
 pub use error::{Error, Result};
 pub use exec::{ExecOptions, exec};
-pub use files::{CopyOptions, Place, copy, copy_from_tar, copy_to_tar};
+pub use files::{CopyOptions, Place, copy, copy_from_tar, copy_to_tar, export};
 pub use inspect::inspect;
 pub use limits::Resources;
 pub(crate) use list::layers_in_use;

@@ -229,6 +229,16 @@ pub(crate) struct CommitArgs {
     pub(crate) pause: Option<Option<bool>>,
 }
 
+/// What `rbuild export` understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The container
+    pub(crate) container: String,
+    /// Write to this file in place of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
 /// What `rbuild top` understands.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "rbuild top CONTAINER [OPTIONS OF ps]")]

@@ -4,9 +4,9 @@ use clap::Subcommand;
 
 use super::{
     AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CommitArgs, CpArgs, CreateArgs, DfArgs,
-    DuArgs, ExecArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs, InspectArgs,
-    KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs, PsArgs, PullArgs, PushArgs,
-    RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs,
+    DuArgs, ExecArgs, ExportArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs,
+    InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs, PsArgs, PullArgs,
+    PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs,
     SystemPruneArgs, TagArgs, TopArgs,
 };
 
@@ -61,6 +61,8 @@ pub(crate) enum Container {
     Cp(CpArgs),
     /// Make an image of a container
     Commit(CommitArgs),
+    /// Write the files of a container to an archive
+    Export(ExportArgs),
     /// List the processes of a container
     Top(TopArgs),
     /// Show what running containers use
@@ -156,6 +158,7 @@ impl Container {
             Self::Exec(args) => Command::Exec(args),
             Self::Attach(args) => Command::Attach(args),
             Self::Cp(args) => Command::Cp(args),
+            Self::Export(args) => Command::Export(args),
             Self::Commit(args) => Command::Commit(args),
             Self::Top(args) => Command::Top(args),
             Self::Stats(args) => Command::Stats(args),

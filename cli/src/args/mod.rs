@@ -34,8 +34,8 @@ pub(crate) use build::{BuildArgs, VerifyBuildArgs};
 pub(crate) use cache::{Cache, CachePruneArgs, DuArgs, VerifyArgs, WhyKeptArgs};
 pub(crate) use call::{Call, Format, Method};
 pub(crate) use container::{
-    AttachArgs, CommitArgs, CpArgs, ExecArgs, KillArgs, LogsArgs, NamesArgs, PsArgs, RenameArgs,
-    RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
+    AttachArgs, CommitArgs, CpArgs, ExecArgs, ExportArgs, KillArgs, LogsArgs, NamesArgs, PsArgs,
+    RenameArgs, RmArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
 };
 pub(crate) use group::{Builder, Buildx, Container, Image, System};
 pub(crate) use image::{
@@ -181,6 +181,8 @@ pub(crate) enum Command {
     Cp(CpArgs),
     /// Make an image of a container
     Commit(CommitArgs),
+    /// Write the files of a container to an archive
+    Export(ExportArgs),
     /// List the processes of a container
     Top(TopArgs),
     /// Show what running containers use

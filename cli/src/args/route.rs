@@ -33,7 +33,6 @@ const ABSENT: &[&str] = &[
     "config",
     "context",
     "events",
-    "export",
     "model",
     "node",
     "pause",

@@ -1,11 +1,12 @@
-//! `cp`: files between a container and the host.
+//! `cp` and `export`: files between a container and the host.
 
-use std::io::{self, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 
 use rbuild::container::{self, CopyOptions, Place};
 
 use super::{DONE, Outcome, Session};
-use crate::args::CpArgs;
+use crate::args::{CpArgs, ExportArgs};
 use crate::failure::Failure;
 
 /// What stands for a tar on a stream.
@@ -38,6 +39,25 @@ pub(super) fn run(args: &CpArgs, session: &Session) -> Outcome {
             return Err(Failure::usage("neither place is in a container").hint(hint));
         }
     }
+    Ok(DONE)
+}
+
+pub(super) fn export(args: &ExportArgs, session: &Session) -> Outcome {
+    let store = session.store()?;
+    let Some(path) = &args.output else {
+        if io::stdout().is_terminal() {
+            let message = "an archive is not for a terminal";
+            return Err(Failure::usage(message).hint("name a file with `-o`, or a pipe"));
+        }
+        let mut out = BufWriter::new(io::stdout().lock());
+        container::export(&store, &args.container, &mut out)?;
+        out.flush().map_err(Failure::io("write the archive"))?;
+        return Ok(DONE);
+    };
+    let failed = || Failure::io(format!("write `{}`", path.display()));
+    let mut out = BufWriter::new(File::create(path).map_err(failed())?);
+    container::export(&store, &args.container, &mut out)?;
+    out.flush().map_err(failed())?;
     Ok(DONE)
 }
 
