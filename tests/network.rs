@@ -1,6 +1,8 @@
 //! Registries on a bad network: every kind of registry, every way that an image or a cache goes, and
 //! everything that goes wrong on it.
 
+mod kit;
+
 use std::fmt::Write;
 
 use crate::home;
