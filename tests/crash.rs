@@ -175,7 +175,9 @@ fn what_the_disk_did_not_have_when_the_machine_went_down_is_made_again() {
         assert_eq!(layers.len(), 1, "{file}");
         fs::File::create(layers[0].join("files").join(file)).unwrap();
     };
-    ["bin/busybox", "two", "other"].iter().for_each(|file| tear(file));
+    for file in ["bin/busybox", "two", "other"] {
+        tear(file);
+    }
     fs::write(home.store().join("boot"), "an earlier start").unwrap();
     let verified = home.types("rbuild cache verify");
     assert!(verified.code != 0 && verified.stdout.contains("before the disk had it"), "{verified}");
