@@ -4,6 +4,7 @@
 //! that is not what its name says gives no packages, and none gives more than a bound.
 
 mod apk;
+mod berkeley;
 mod cargo;
 mod dpkg;
 mod elf;

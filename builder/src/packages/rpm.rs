@@ -1,6 +1,7 @@
-//! Red Hat's packages: rpm's headers in `rpmdb.sqlite`, or in SUSE's `Packages.db`.
+//! Red Hat's packages: rpm's headers in `rpmdb.sqlite`, in SUSE's `Packages.db`, or in the `Packages` of
+//! older systems.
 
-use super::{Kind, LONGEST, MOST, Package, sqlite, text};
+use super::{Kind, LONGEST, MOST, Package, berkeley, sqlite, text};
 
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
@@ -18,6 +19,12 @@ const MOST_ENTRIES: usize = 4_096;
 /// Reads `rpmdb.sqlite`.
 pub(super) fn database(bytes: &[u8]) -> Vec<Package> {
     let headers = sqlite::blobs(bytes, "Packages");
+    headers.iter().filter_map(|header| package(header)).take(MOST).collect()
+}
+
+/// Reads `Packages`.
+pub(super) fn table(bytes: &[u8]) -> Vec<Package> {
+    let headers = berkeley::values(bytes);
     headers.iter().filter_map(|header| package(header)).take(MOST).collect()
 }
 

@@ -19,6 +19,8 @@ const LARGEST_DATABASE: u64 = 256 << 20;
 const LARGEST_NOTE: u64 = 8 << 20;
 /// The most packages of one tree.
 const MOST: usize = 1_000_000;
+/// Where rpm keeps its database.
+const RPM: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
 /// Any of the bits that let a file be run.
 const MAY_RUN: Mode = Mode::XUSR.union(Mode::XGRP).union(Mode::XOTH);
 
@@ -109,15 +111,17 @@ fn reader(path: &Path) -> Option<(Reader, u64)> {
         ("lib/apk/db" | "usr/lib/apk/db", "installed") => apk::read,
         ("var/lib/dpkg", "status") => dpkg::read,
         ("var/lib/dpkg/status.d", name) if !name.ends_with(".md5sums") => dpkg::read,
-        ("var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm", "rpmdb.sqlite") => rpm::database,
-        ("var/lib/rpm" | "usr/lib/sysimage/rpm" | "usr/share/rpm", "Packages.db") => rpm::slots,
+        (folder, "rpmdb.sqlite") if RPM.contains(&folder) => rpm::database,
+        (folder, "Packages.db") if RPM.contains(&folder) => rpm::slots,
+        (folder, "Packages") if RPM.contains(&folder) => rpm::table,
         (_, "METADATA") if last.ends_with(".dist-info") => python::read,
         (_, "PKG-INFO") if last.ends_with(".egg-info") => python::read,
         (_, "package.json") if is_module(folder) => npm::read,
         (_, "Cargo.lock") => cargo::lock,
         _ => return None,
     };
-    let is_database = matches!(name, "installed" | "status" | "rpmdb.sqlite" | "Packages.db");
+    let is_database =
+        ["installed", "status", "rpmdb.sqlite", "Packages.db", "Packages"].contains(&name);
     Some((reader, if is_database { LARGEST_DATABASE } else { LARGEST_NOTE }))
 }
 

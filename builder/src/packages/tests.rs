@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 
 const RPM: &[u8] = include_bytes!("../../../fixtures/packages/rpmdb.sqlite");
+const OLD: &[u8] = include_bytes!("../../../fixtures/packages/Packages");
 const SUSE: &[u8] = include_bytes!("../../../fixtures/packages/Packages.db");
 
 const APK: &str = "C:Q1abc=\nP:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\nD:so:x\np:so:y\n\n\
@@ -103,6 +104,8 @@ fn headers_of_rpm_are_found_on_all_pages() {
     assert!(found.contains(&spread), "a row on several pages: {found:?}");
     assert_eq!(told(&rpm::slots(SUSE)).last(), Some(&spread));
     assert_eq!(rpm::slots(SUSE).len(), 2);
+    let old = told(&rpm::table(OLD));
+    assert!(old.len() == 2 && old.contains(&spread) && found.contains(&old[0]), "{old:?}");
 }
 
 #[test]
@@ -177,7 +180,7 @@ fn what_is_no_name_is_no_package() {
 /// All readers, on the same bytes.
 fn read_all(bytes: &[u8]) {
     type Reader = fn(&[u8]) -> Vec<Package>;
-    let readers: [Reader; 8] = [
+    let readers: [Reader; 9] = [
         apk::read,
         dpkg::read,
         python::read,
@@ -186,6 +189,7 @@ fn read_all(bytes: &[u8]) {
         cargo::audit,
         rpm::database,
         rpm::slots,
+        rpm::table,
     ];
     for reader in readers {
         reader(bytes);
@@ -198,11 +202,11 @@ fn read_all(bytes: &[u8]) {
 proptest! {
     #[test]
     fn readers_take_anything(
-        whole in prop::sample::select(vec![0_usize, 1, 2, 3]),
+        whole in prop::sample::select(vec![0_usize, 1, 2, 3, 4]),
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut bytes = [RPM.to_vec(), SUSE.to_vec(), program(), audit()][whole].clone();
+        let mut bytes = [RPM.to_vec(), SUSE.to_vec(), OLD.to_vec(), program(), audit()][whole].clone();
         for (place, value) in flips {
             // Most of what matters is at the front.
             let place = place.index(bytes.len().min(2048));
