@@ -44,7 +44,7 @@ const HOUSE: [Room; 7] = [
             ("home_dir", &[]),
             ("env::var", &[]),
             ("env::home_dir", &[]),
-            ("env::args", &["spawn.rs"]),
+            ("env::args", &["spawn.rs", "settle.rs"]),
             ("env::set_var", &[]),
         ],
     },
