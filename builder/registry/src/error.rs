@@ -210,9 +210,9 @@ impl Error {
     /// Whether trying the same again may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Status { status: 408 | 429 | 500 | 502..=599, .. } => true,
             // What the registry got is not what was sent to it.
             Self::Status { status: 400, said, .. } => said.contains("DIGEST_INVALID"),
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=599),
             Self::Connection { transient, .. } => *transient,
             Self::Stalled { .. } | Self::Truncated { .. } | Self::Corrupt { .. } => true,
             _ => false,

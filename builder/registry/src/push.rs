@@ -179,10 +179,11 @@ impl Upload<'_> {
 
     /// Does what is left to be done.
     async fn go_on(&self, place: &mut Option<Session>) -> Result<Pushed> {
-        if let Some(session) = place {
-            if session.is_lost && !self.resume(session).await? {
-                *place = None;
-            }
+        if let Some(session) = place
+            && session.is_lost
+            && !self.resume(session).await?
+        {
+            *place = None;
         }
         if place.is_none() {
             let known = (self.known)();

@@ -150,7 +150,10 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
     for (name, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
         // What is said more than once is one value, with blanks.
         let all: &mut String = pairs.entry(decode(name)).or_default();
-        *all = format!("{all} {}", decode(value)).trim_start().to_owned();
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        all.push_str(&decode(value));
     }
     pairs
 }

@@ -39,7 +39,9 @@ impl Client {
                 if first.begin().await? {
                     // A mirror that does not have the blob is not asked for each part.
                     let sources = first.sources.clone();
-                    downloads.iter_mut().for_each(|download| download.sources.clone_from(&sources));
+                    for download in &mut downloads {
+                        download.sources.clone_from(&sources);
+                    }
                 } else {
                     first.end = size;
                     downloads.truncate(1);
