@@ -257,6 +257,11 @@ fn indexes_are_made_of_images_in_registries() {
         );
         home.types(&build).ok();
     }
+    // One platform is a plain manifest, unless an argument asks for an index.
+    assert!(index(&home.registry, "one", own).0["manifests"].is_null());
+    let flag = "--build-arg BUILDKIT_MULTI_PLATFORM=1";
+    home.types(&format!("rbuild {flag} -t {host}/alone:1 --push app")).ok();
+    assert_eq!(listed(&index(&home.registry, "alone", "1").0), [own]);
     home.registry.forget_requests();
     let create = format!("rbuild imagetools create -t {host}/all:1 {host}/one:{own}");
     home.types(&create).ok();

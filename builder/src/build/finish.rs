@@ -14,6 +14,9 @@ use crate::lower::Target;
 use crate::platform;
 use crate::share::{CachePlace, Exports, Solved, inline};
 
+/// The argument that makes an index of one platform too, as docker's builder does.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
 impl Run {
     /// Makes the images of what was solved, and sends them where they are wanted.
     pub(super) async fn export(
@@ -36,10 +39,14 @@ impl Run {
         }
         let part = "exporting layers".to_owned();
         self.events.emit(step, What::Progress { part, current: 0, total: None, done: true });
-        let outputs = match self.build.outputs.as_slice() {
+        let mut outputs = match self.build.outputs.as_slice() {
             [] => vec![OutputKind::Store.into()],
             outputs => outputs.to_vec(),
         };
+        let wants_index = self.build.is_on(MULTI_PLATFORM);
+        for output in &mut outputs {
+            output.packing.index |= wants_index;
+        }
         let made = Lineage { graph: &solved.graph, roots: &roots, story };
         let provenance = self.attest(&mut images, &made, &outputs).await?;
         let exporter = Exporter {

@@ -7,6 +7,7 @@ use rbuild_solver::StepId;
 use super::steps::{begin, transferred};
 use super::{Build, DockerfileSource};
 use crate::context::{Folder, read_file};
+use crate::dockerfile::value::boolean;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Span, Spanned};
 use crate::error::{Error, Result, Source};
 use crate::lower::CONTEXT;
@@ -14,6 +15,12 @@ use crate::remote::Remotes;
 use crate::source;
 
 impl Build {
+    /// Whether an argument of the builder's own is switched on.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        let value = self.request.arguments.get(name);
+        value.is_some_and(|value| boolean(value) == Some(true))
+    }
+
     /// The full names that the image gets.
     pub(super) fn names(&self) -> Result<Vec<String>> {
         self.tags.iter().map(|tag| Ok(source::parse(tag)?.to_string())).collect()
@@ -22,8 +29,7 @@ impl Build {
     /// Opens the context, reads the Dockerfile, and parses it.
     pub(super) async fn prepare(&self, remotes: &Remotes) -> Result<Prepared> {
         let events = &remotes.events;
-        let keep_git_dir =
-            self.request.arguments.get(KEEP_GIT_DIR).is_some_and(|value| is_on(value));
+        let keep_git_dir = self.is_on(KEEP_GIT_DIR);
         let context = remotes.locate(&self.context, keep_git_dir).await?;
         let mut folder = Folder::open(CONTEXT, &context.path, &remotes.store)?;
         let (name, path, text) = self.read_dockerfile(&folder, context.dockerfile)?;
@@ -122,7 +128,3 @@ const SYNTAX: &str = "BUILDKIT_SYNTAX";
 
 /// The argument that keeps `.git` in a context that comes from a repository.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
-
-fn is_on(value: &str) -> bool {
-    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
-}

@@ -64,9 +64,7 @@ impl Run {
     /// The caches that are made, that in the image among them if an argument asks for it.
     pub(super) fn exports(&self) -> Vec<CacheTo> {
         let mut caches = self.build.cache_to.clone();
-        let is_on =
-            |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
-        if self.build.request.arguments.get(INLINE).is_some_and(is_on) {
+        if self.build.is_on(INLINE) {
             caches.push(CacheTo::new(CachePlace::Inline));
         }
         caches

@@ -63,6 +63,8 @@ pub(crate) struct Form<'a> {
     pub(crate) annotations: &'a [Annotation],
     /// With Docker's media types in place of OCI's.
     pub(crate) docker: bool,
+    /// With an index though there is one platform only.
+    pub(crate) index: bool,
 }
 
 impl Form<'_> {
@@ -79,7 +81,7 @@ impl Content {
     /// No image, or what this form has no place for.
     pub(crate) fn new(images: Vec<Packed>, names: &[String], form: Form<'_>) -> Result<Self> {
         let is_attested = images.iter().any(|image| !image.attestations.is_empty());
-        let is_index = images.len() > 1 || is_attested;
+        let is_index = images.len() > 1 || is_attested || form.index;
         check(form, is_index, is_attested)?;
         let mut documents = Vec::new();
         let (mut manifests, mut attested) = (Vec::new(), Vec::new());

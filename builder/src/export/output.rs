@@ -102,6 +102,8 @@ pub struct Packing {
     pub rewrite_timestamp: bool,
     /// Whether the documents have Docker's media types in place of OCI's.
     pub docker_types: bool,
+    /// Whether an image for one platform is an index of one too.
+    pub index: bool,
     /// What manifests and indexes say besides.
     pub annotations: Vec<Annotation>,
 }
@@ -109,7 +111,7 @@ pub struct Packing {
 impl Packing {
     /// How the documents are written.
     pub(crate) fn form(&self) -> Form<'_> {
-        Form { annotations: &self.annotations, docker: self.docker_types }
+        Form { annotations: &self.annotations, docker: self.docker_types, index: self.index }
     }
 }
 

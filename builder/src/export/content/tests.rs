@@ -23,7 +23,7 @@ fn attested(platform: &str) -> Packed {
     Packed { attestations: vec![attestation], ..packed(platform) }
 }
 
-const PLAIN: Form<'static> = Form { annotations: &[], docker: false };
+const PLAIN: Form<'static> = Form { annotations: &[], docker: false, index: false };
 
 fn content(images: Vec<Packed>) -> Content {
     Content::new(images, &["docker.io/library/app:1".to_owned()], PLAIN).unwrap()
@@ -105,7 +105,7 @@ fn annotations_are_where_they_belong() {
         note(Annotated::Index, None, "index"),
         note(Annotated::IndexDescriptor, None, "index descriptor"),
     ];
-    let form = Form { annotations: &annotations, docker: false };
+    let form = Form { annotations: &annotations, docker: false, index: false };
     let images = vec![packed("linux/amd64"), packed("linux/arm64")];
     let content = Content::new(images, &[], form).unwrap();
     let index = root(&content);
@@ -117,14 +117,14 @@ fn annotations_are_where_they_belong() {
     assert_eq!(read(&content, &arm["digest"])["annotations"]["key"], "arm");
     let alone = Content::new(vec![packed("linux/amd64")], &[], form);
     assert!(matches!(alone, Err(Error::Usage(_))), "there is no index");
-    let alone = Form { annotations: &annotations[1..3], docker: false };
+    let alone = Form { annotations: &annotations[1..3], docker: false, index: false };
     let alone = Content::new(vec![packed("linux/amd64")], &[], alone).unwrap();
     assert_eq!(alone.root.annotations["key"], "descriptor");
 }
 
 #[test]
 fn docker_s_media_types_have_no_place_for_all() {
-    let docker = Form { annotations: &[], docker: true };
+    let docker = Form { annotations: &[], docker: true, index: false };
     let content = Content::new(vec![packed("linux/amd64")], &[], docker).unwrap();
     let manifest = root(&content);
     let of_docker = |value: &Value| value.as_str().unwrap().contains(".docker.");
@@ -133,7 +133,7 @@ fn docker_s_media_types_have_no_place_for_all() {
     assert!(content.root.is_manifest() && !content.documents[0].descriptor.is_manifest());
     assert!(Content::new(vec![attested("linux/amd64")], &[], docker).is_err());
     let annotations = &[note(Annotated::Manifest, None, "x")][..];
-    let annotated = Form { annotations, docker: true };
+    let annotated = Form { annotations, docker: true, index: false };
     assert!(Content::new(vec![packed("linux/amd64")], &[], annotated).is_err());
     assert!(Content::new(Vec::new(), &[], PLAIN).is_err());
 }
