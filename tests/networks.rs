@@ -445,3 +445,16 @@ fn many_start_at_once_with_an_address_each() {
         vanish(id);
     }
 }
+
+#[test]
+fn where_no_network_can_be_made_it_is_said_what_can() {
+    let home = Networked::new();
+    let without = "setpriv --bounding-set -net_admin rbuild";
+    for line in ["run --rm app true", "run -d app true", "network create shop"] {
+        let ran = home.0.types(&format!("{without} {line}"));
+        assert_ne!(ran.code, 0, "{ran}");
+        assert!(ran.stderr.contains("hint:") && ran.stderr.contains("`--network host`"), "{ran}");
+    }
+    assert_eq!(home.says(&format!("{without} run --rm --network host app echo well")), "well");
+    assert_eq!(home.says("rbuild network ls -q -f type=custom"), "", "nothing half made");
+}

@@ -179,7 +179,9 @@ impl Attached<'_> {
                 let reply = serde_json::from_slice(json).map_err(io::Error::from);
                 self.ended = match reply.map_err(Error::monitor("hear from"))? {
                     Reply::Exited(code) => Some(Ok(Ended::Exited(code))),
-                    Reply::Failed { message, code } => Some(Err(Error::Start { message, code })),
+                    Reply::Failed { message, code, hint } => {
+                        Some(Err(Error::Start { message, code, hint }))
+                    }
                     Reply::Started | Reply::Done => None,
                 };
                 return Ok(true);

@@ -118,6 +118,8 @@ pub enum Error {
         message: String,
         /// 125, 126 or 127, as `docker run` would exit.
         code: i32,
+        /// What the user can do about it.
+        hint: Option<String>,
     },
     /// The process that watches the container could not be started or spoken to.
     #[error("cannot {doing} the process that watches the container")]
@@ -148,6 +150,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] rbuild_cache::Error),
+    /// A device cannot be had.
+    #[error(transparent)]
+    Device(#[from] crate::cdi::Error),
     /// The runtime failed.
     #[error(transparent)]
     Runtime(#[from] rbuild_runtime::Error),
@@ -167,6 +172,7 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Start { hint, .. } => hint.clone(),
             Self::NameTaken { name, .. } => Some(format!(
                 "`rbuild rm {name}` removes it, `rbuild rename` gives it another name"
             )),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::attach::{Ended, Peer, Terminal, attach, check};
 use super::clients::Clients;
 use super::control::connect;
-use super::error::{Error, Result, chain};
+use super::error::{Error, Result};
 use super::folder::Folder;
 use super::message::{Reply, Request, control, first_request};
 use super::names;
@@ -86,7 +86,9 @@ fn started(mut stream: UnixStream) -> Result<Ended> {
     let request = Request::Attach { output: false, input: false, size: None };
     stream.write_all(&control(&request)).map_err(Error::monitor("speak to"))?;
     match super::message::Frames::default().reply(&mut stream) {
-        Ok(Some(Reply::Failed { message, code })) => Err(Error::Start { message, code }),
+        Ok(Some(Reply::Failed { message, code, hint })) => {
+            Err(Error::Start { message, code, hint })
+        }
         Ok(Some(_)) => Ok(Ended::Detached),
         Ok(None) => {
             let source = std::io::ErrorKind::UnexpectedEof.into();
@@ -118,7 +120,7 @@ pub(crate) fn serve_exec(folder: &Folder, mut client: UnixStream) {
         }
         Err(error) => {
             let error: Error = error;
-            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
+            let reply = Reply::failed(&error);
             let _ = client.write_all(&control(&reply));
         }
     }
@@ -137,7 +139,7 @@ fn serve(running: &Running, streams: Streams, mut clients: Clients) {
     };
     let reply = match session.run() {
         Ok(exit) => Reply::Exited(exit.code()),
-        Err(error) => Reply::Failed { message: chain(&error), code: error.exit_code() },
+        Err(error) => Reply::failed(&error),
     };
     clients.tell_all(&reply);
     clients.finish();

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use rbuild_runtime::WindowSize;
 use serde::{Deserialize, Serialize};
 
+use super::error::{Error, chain};
 use super::exec::ExecOptions;
 use super::network::Change;
 
@@ -45,11 +46,18 @@ pub(crate) enum Reply {
     /// The process runs.
     Started,
     /// It could not be started.
-    Failed { message: String, code: i32 },
+    Failed { message: String, code: i32, hint: Option<String> },
     /// What was asked is done.
     Done,
     /// The process has ended, and the monitor with it.
     Exited(i32),
+}
+
+impl Reply {
+    /// What tells of an error, with all its causes.
+    pub(crate) fn failed(error: &Error) -> Self {
+        Self::Failed { message: chain(error), code: error.exit_code(), hint: error.hint() }
+    }
 }
 
 /// One frame of either direction.

@@ -50,7 +50,7 @@ pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
             Monitor { log, ..Monitor::new(store, folder, record, clients, size) }.live(held);
         }
         Err(error) => {
-            let reply = Reply::Failed { message: chain(&error), code: error.exit_code() };
+            let reply = Reply::failed(&error);
             let _ = std::io::Write::write_all(&mut first, &control(&reply));
         }
     }
@@ -227,7 +227,7 @@ impl<'a> Monitor<'a> {
                     }
                     Wish::Network(client, _) => {
                         let message = "the container is restarting".to_owned();
-                        self.clients.tell(client, &Reply::Failed { message, code: 1 });
+                        self.clients.tell(client, &Reply::Failed { message, code: 1, hint: None });
                     }
                     _ => {}
                 }
@@ -238,18 +238,18 @@ impl<'a> Monitor<'a> {
     }
 
     fn note_failure(&mut self, error: &Error) -> Reply {
-        let (message, code) = (chain(error), error.exit_code());
+        let code = error.exit_code();
         let never = self.state.started.is_none();
         self.state = State {
             status: if never { Status::Created } else { Status::Exited },
             pid: 0,
             exit_code: code,
-            error: message.clone(),
+            error: chain(error),
             endpoints: Vec::new(),
             published: Vec::new(),
             ..self.state.clone()
         };
-        Reply::Failed { message, code }
+        Reply::failed(error)
     }
 
     /// Writes how it ended, and gives the container free, or removes it.

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::clients::{Clients, Token, Wish};
-use super::error::{Error, Result, chain};
+use super::error::{Error, Result};
 use super::log::{Log, LogStream};
 use super::message::Reply;
 use super::network::Change;
@@ -120,7 +120,7 @@ impl Session<'_> {
             Wish::Network(client, change) => {
                 let reply = match (self.change)(&change) {
                     Ok(()) => Reply::Done,
-                    Err(error) => Reply::Failed { message: chain(&error), code: 1 },
+                    Err(error) => Reply::failed(&error),
                 };
                 self.clients.tell(client, &reply);
             }

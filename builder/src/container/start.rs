@@ -51,7 +51,7 @@ pub fn start(store: &Store, name: &str) -> Result<String> {
     let request = Request::Attach { output: false, input: false, size: None };
     stream.write_all(&frame(&request)).map_err(Error::monitor("speak to"))?;
     match Frames::default().reply(&mut stream).map_err(Error::monitor("hear from"))? {
-        Some(Reply::Failed { message, code }) => Err(Error::Start { message, code }),
+        Some(Reply::Failed { message, code, hint }) => Err(Error::Start { message, code, hint }),
         Some(_) => Ok(folder.id),
         None => Err(Error::monitor("hear from")(std::io::Error::from(
             std::io::ErrorKind::UnexpectedEof,

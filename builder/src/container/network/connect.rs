@@ -65,7 +65,9 @@ fn change(store: &Store, container: &str, change: &Change) -> Result<()> {
             stream.write_all(&request).map_err(Error::monitor("speak to"))?;
             match Frames::default().reply(&mut stream).map_err(Error::monitor("hear from"))? {
                 Some(Reply::Done) => Ok(()),
-                Some(Reply::Failed { message, code }) => Err(Error::Start { message, code }),
+                Some(Reply::Failed { message, code, hint }) => {
+                    Err(Error::Start { message, code, hint })
+                }
                 _ => Err(Error::NotRunning(container.to_owned())),
             }
         }
