@@ -32,21 +32,24 @@ fn manifests(home: &Home, repository: &str) -> usize {
 fn layers_are_sent_while_a_later_step_runs() {
     let gate = Gate::new();
     let (first, second) = two(&gated(&gate));
-    let host = first.registry.host();
+    // Each in a registry of its own: one lends what it has to its other repositories.
+    let third = home();
+    let [min, max, plain] = [&first, &second, &third].map(|home| home.registry.host());
     let flags = format!(
-        "--cache-to {host}/min --cache-to type=registry,ref={host}/max,mode=max \
-         --cache-to type=registry,ref={host}/plain,compression=uncompressed"
+        "--cache-to {min}/min --cache-to type=registry,ref={max}/max,mode=max \
+         --cache-to type=registry,ref={plain}/plain,compression=uncompressed"
     );
     let line = format!("rbuild -t app --progress plain {flags} app");
     let building = first.starts(&line);
     gate.until(1);
     // The gate is shut until they have come: the step at it runs all that time.
     eventually("the layers below the step are sent", || {
-        (sent(&first, "min") == 2 && sent(&first, "plain") == 2 && sent(&first, "max") == 3)
+        (sent(&first, "min") == 2 && sent(&third, "plain") == 2 && sent(&second, "max") == 3)
             .then_some(())
     });
-    for repository in ["min", "max", "plain"] {
-        assert_eq!(manifests(&first, repository), 0, "{repository}");
+    let caches = [(&first, "min", 4), (&second, "max", 5), (&third, "plain", 4)];
+    for (home, repository, _) in caches {
+        assert_eq!(manifests(home, repository), 0, "{repository}");
     }
     gate.open();
     let built = building.wait();
@@ -54,10 +57,14 @@ fn layers_are_sent_while_a_later_step_runs() {
     assert_eq!(shown.collect::<BTreeSet<_>>().len(), 3, "each is one step: {built}");
     built.ok();
     // Nothing is sent twice, and nothing that is not named: the layers and the document.
-    for (repository, count) in [("min", 4), ("max", 5), ("plain", 4)] {
-        assert_eq!(layers(&first.registry, repository).len(), count, "{repository}");
-        assert_eq!((sent(&first, repository), manifests(&first, repository)), (count + 1, 1));
-        assert_eq!(build(&second, &format!("--cache-from {host}/{repository}")).ran, [""; 0]);
+    for (at, repository, count) in caches {
+        assert_eq!(layers(&at.registry, repository).len(), count, "{repository}");
+        assert_eq!((sent(at, repository), manifests(at, repository)), (count + 1, 1));
+        let from = format!("--cache-from {}/{repository}", at.registry.host());
+        let other = home();
+        other.write("app/Dockerfile", gated(&gate));
+        let ran = build(&other, &from).ran;
+        assert_eq!(ran, [""; 0], "{repository}");
     }
 }
 
