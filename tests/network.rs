@@ -284,7 +284,7 @@ fn what_a_killed_pull_got_is_not_fetched_again() {
             (is_held && kept(&store, &layers) + config_size(&home) >= there).then_some(())
         });
         pull.kill();
-        pull.wait();
+        pull.wait().fails(137);
     }
     home.registry.mends();
     home.types(&format!("rbuild {flags} pull {name}")).ok();

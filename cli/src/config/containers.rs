@@ -44,7 +44,7 @@ struct Mirror {
     location: String,
     insecure: bool,
     #[serde(rename = "pull-from-mirror")]
-    pull_from_mirror: String,
+    serves: String,
 }
 
 /// The folders and the file in which rules are looked for.
@@ -106,7 +106,7 @@ impl Entry {
             serves: Serves::All,
         });
         let mirrors = self.mirror.into_iter().map(|mirror| Location {
-            serves: match mirror.pull_from_mirror.as_str() {
+            serves: match mirror.serves.as_str() {
                 "digest-only" => Serves::Digests,
                 "tag-only" => Serves::Tags,
                 _ if self.by_digest_only => Serves::Digests,

@@ -31,8 +31,13 @@ pub(super) fn apply(
     let in_files = |pick: fn(&super::file::Network) -> &Option<String>| {
         network().find_map(|network| pick(network).clone())
     };
-    let delay = span(&typed.retry_delay, RETRY_DELAY, in_files(|network| &network.retry_delay))?;
-    let idle = span(&typed.idle_timeout, IDLE_TIMEOUT, in_files(|network| &network.idle_timeout))?;
+    let delay =
+        span(typed.retry_delay.as_deref(), RETRY_DELAY, in_files(|network| &network.retry_delay))?;
+    let idle = span(
+        typed.idle_timeout.as_deref(),
+        IDLE_TIMEOUT,
+        in_files(|network| &network.idle_timeout),
+    )?;
     let retry =
         Retry { count: count.unwrap_or(usual.count), delay: delay.unwrap_or(usual.delay), ..usual };
     let registries = registries.retry(retry);
@@ -40,10 +45,10 @@ pub(super) fn apply(
 }
 
 fn span(
-    typed: &Option<String>,
+    typed: Option<&str>,
     name: &'static str,
     in_files: Option<String>,
 ) -> Result<Option<Duration>, ConfigError> {
-    let value = typed.clone().or_else(|| variable(name)).or(in_files);
+    let value = typed.map(str::to_owned).or_else(|| variable(name)).or(in_files);
     value.map(|value| duration(name, &value)).transpose()
 }
