@@ -92,6 +92,10 @@ pub enum Destination {
 /// How an image is written where it leaves the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that a caller may want or not"
+)]
 pub struct Packing {
     /// How layers are compressed; the usual way where nothing is said.
     pub compression: Option<Compression>,
