@@ -13,7 +13,7 @@ fn with_image() -> Home {
 }
 
 /// The folders of this name in the trees of the machine, wherever they are mounted.
-fn groups(name: &str) -> Vec<PathBuf> {
+pub(crate) fn groups(name: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let trees = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

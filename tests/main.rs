@@ -59,6 +59,8 @@ mod remote;
 mod road;
 /// Containers.
 mod run;
+/// Containers of OCI bundles, made by us and by podman.
+mod runtime;
 /// Caches that travel between machines.
 mod share;
 /// What the store takes on the disk.

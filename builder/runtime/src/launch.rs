@@ -46,7 +46,10 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
     let process = process_order(container.process, root_fd.as_fd())?;
     let mut mounts = container.mounts;
     if matches!(container.ipc, Namespace::Host) && !container.bare {
-        mounts.extend(["/dev/shm", "/dev/mqueue"].map(|path| Mount::bind(path, path)));
+        // A host need not have mounted its queues; the container's own mount shows them too.
+        let shared =
+            ["/dev/shm", "/dev/mqueue"].into_iter().filter(|path| Path::new(path).is_dir());
+        mounts.extend(shared.map(|path| Mount::bind(path, path)));
     }
     // The outer of two places first, as it would hide the inner one.
     if !container.bare {
@@ -163,6 +166,8 @@ fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder>
     }
     let mut user = user::resolve(root, &process.user)?;
     user.groups.extend(user::resolve_groups(root, &process.groups)?);
+    user.groups.sort_unstable();
+    user.groups.dedup();
     let mut env = process.env;
     if !env.iter().any(|variable| variable.starts_with("HOME=") && variable != "HOME=") {
         env.retain(|variable| variable != "HOME=");

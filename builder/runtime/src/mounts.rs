@@ -207,6 +207,14 @@ impl<'a> Mounts<'a> {
         for path in paths {
             let doing = || format!("make {path:?} read-only");
             if let Some(target) = self.existing(path).doing(doing)? {
+                // What is mounted there already needs no copy.
+                match sys::change_mount(&target, libc::MOUNT_ATTR_RDONLY, 0, true) {
+                    Err(Errno::INVAL) => {}
+                    done => {
+                        done.doing(doing)?;
+                        continue;
+                    }
+                }
                 let copy = clone_mount(&target, true).doing(doing)?;
                 sys::set_mount_attributes(&copy, libc::MOUNT_ATTR_RDONLY, true).doing(doing)?;
                 attach(copy, target).doing(doing)?;

@@ -56,7 +56,7 @@ impl Spec {
         container.masked_paths.clone_from(&linux.masked_paths);
         container.read_only_paths.clone_from(&linux.readonly_paths);
         for mount in &self.mounts {
-            let (made, later) = mounts::mounts(mount, bundle, group)?;
+            let (made, later) = mounts::mounts(mount, (bundle, &path), group)?;
             container.mounts.extend(made);
             container.read_only_paths.extend(later);
         }

@@ -61,7 +61,7 @@ impl Bundles {
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
         let limits = resources.map_or_else(Limits::default, limits::limits);
         let group = Cgroup::create_everywhere(&path, &limits)?;
-        let begun = self.begin(id, spec, bundle, &group, fifo, options);
+        let begun = begin(id, spec, bundle, &group, fifo, options);
         let made = begun.and_then(|running| {
             let saved = saved(spec, bundle, path, &running)?;
             self.save(id, &saved)?;
@@ -75,35 +75,33 @@ impl Bundles {
         }
         made
     }
+}
 
-    fn begin(
-        &self,
-        id: &str,
-        spec: &Spec,
-        bundle: &Path,
-        group: &Cgroup,
-        fifo: fs::File,
-        options: &CreateOptions,
-    ) -> Result<Running> {
-        let mut container = spec.container(bundle, Some(group))?;
-        container.start = Some(fifo.into());
-        container.outlives = true;
-        container.hooks.state = json!({
-            "ociVersion": spec.oci_version,
-            "id": id,
-            "bundle": bundle,
-            "annotations": spec.annotations,
-        })
-        .to_string();
-        let wanted =
-            spec.process.as_ref().map(|process| (process.terminal, process::stdio(process)));
-        let (terminal, stdio) =
-            wanted.ok_or_else(|| Error::Config("there is no process".into()))?;
-        if terminal && options.console_socket.is_none() {
-            return Err(Error::Config("a terminal takes a console socket".into()));
-        }
-        Ok(launch(container, stdio)?)
+/// Starts the first process, which waits.
+fn begin(
+    id: &str,
+    spec: &Spec,
+    bundle: &Path,
+    group: &Cgroup,
+    fifo: fs::File,
+    options: &CreateOptions,
+) -> Result<Running> {
+    let mut container = spec.container(bundle, Some(group))?;
+    container.start = Some(fifo.into());
+    container.outlives = true;
+    container.hooks.state = json!({
+        "ociVersion": spec.oci_version,
+        "id": id,
+        "bundle": bundle,
+        "annotations": spec.annotations,
+    })
+    .to_string();
+    let wanted = spec.process.as_ref().map(|process| (process.terminal, process::stdio(process)));
+    let (terminal, stdio) = wanted.ok_or_else(|| Error::Config("there is no process".into()))?;
+    if terminal && options.console_socket.is_none() {
+        return Err(Error::Config("a terminal takes a console socket".into()));
     }
+    Ok(launch(container, stdio)?)
 }
 
 fn saved(spec: &Spec, bundle: &Path, group: String, running: &Running) -> Result<Saved> {

@@ -72,10 +72,10 @@ fn block_rates(resources: &Resources) -> Vec<BlockRate> {
 /// Whether the container may use every device: the last rule about all of them says so.
 pub(super) fn allows_all(resources: &Resources) -> bool {
     let number = |number: Option<i64>| number.is_none_or(|number| number < 0);
-    let about_all = resources.devices.iter().filter(|rule| {
+    let mut about_all = resources.devices.iter().filter(|rule| {
         matches!(rule.kind.as_str(), "" | "a") && number(rule.major) && number(rule.minor)
     });
-    about_all.last().is_some_and(|rule| rule.allow)
+    about_all.next_back().is_some_and(|rule| rule.allow)
 }
 
 fn device_rules(resources: &Resources) -> Vec<DeviceRule> {

@@ -75,6 +75,7 @@ pub(super) const OPTIONS: [&str; 32] = [
 
 /// What the options of a mount come to.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 struct Words {
     bind: bool,
     recursive: bool,
@@ -147,16 +148,15 @@ impl Words {
 }
 
 /// What a mount of the bundle becomes, and the paths that are made read-only once all is mounted.
+///
+/// Engines write some destinations as the host sees them, below the path of the root.
 pub(super) fn mounts(
     spec: &spec::Mount,
-    bundle: &Path,
+    (bundle, root): (&Path, &Path),
     group: Option<&Cgroup>,
 ) -> Result<(Vec<Mount>, Option<String>)> {
-    let target = if spec.destination.starts_with('/') {
-        spec.destination.clone()
-    } else {
-        format!("/{}", spec.destination)
-    };
+    let below = Path::new(&spec.destination).strip_prefix(root).ok().and_then(Path::to_str);
+    let target = format!("/{}", below.unwrap_or(&spec.destination).trim_start_matches('/'));
     if !spec.uid_mappings.is_empty() {
         return Err(Error::Unsupported("a mount with owners of its own".into()));
     }
@@ -231,6 +231,9 @@ pub(super) fn propagation(text: &str) -> Result<Option<Propagation>> {
 mod tests {
     use super::*;
 
+    /// A bundle and its root.
+    const PLACES: [&str; 2] = ["/bundle", "/bundle//rootfs"];
+
     fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> (Mount, Option<String>) {
         let spec = spec::Mount {
             destination: target.to_owned(),
@@ -239,7 +242,7 @@ mod tests {
             options: options.iter().map(ToString::to_string).collect(),
             uid_mappings: Vec::new(),
         };
-        let (mut mounts, later) = mounts(&spec, Path::new("/bundle"), None).unwrap();
+        let (mut mounts, later) = mounts(&spec, PLACES.map(Path::new).into(), None).unwrap();
         (mounts.remove(0), later)
     }
 
@@ -265,6 +268,15 @@ mod tests {
         let expected =
             [pair("mode", Some("755")), pair("noswap", None), pair("source", Some("shm"))];
         assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn a_destination_may_be_as_the_host_sees_it() {
+        for (destination, target) in
+            [("/bundle/rootfs/t", "/t"), ("/bundle/rootfs2", "/bundle/rootfs2"), ("x", "/x")]
+        {
+            assert_eq!(mount("tmpfs", "", destination, &[]).0.target, target);
+        }
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(crate) fn run(words: Vec<OsString>) -> u8 {
     match act(&cli) {
         Ok(code) => code,
         Err(failure) => {
-            tell(&failure.render());
+            // One line: that is what others show of it.
+            tell(&format!("rbuild: {}\n", failure.line()));
             log(&cli, &failure.line());
             // What could not be run has the code of a shell, whoever asked.
             match &cli.verb {
