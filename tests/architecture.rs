@@ -178,7 +178,9 @@ fn no_arrow_points_up() {
             assert!(!refused, "{} must do without the crate {name}", room.folder);
             let network = NETWORK.contains(&name.as_str());
             let silent = ["cache", "builder/runtime", "tests/support"].contains(&room.folder);
-            assert!(!(network && silent), "{} must do without {name}", room.folder);
+            // The registries of the tests show certificates.
+            let shows = room.folder == "tests/support" && name == "rustls";
+            assert!(!(network && silent) || shows, "{} must do without {name}", room.folder);
         }
     }
 }
