@@ -6,7 +6,11 @@
 
 mod apply;
 mod grant;
+mod hook;
+mod jetson;
 mod name;
+mod nvidia;
+mod request;
 mod spec;
 
 #[cfg(test)]
@@ -19,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use grant::DeviceAccess;
 pub use grant::Grants;
+pub use request::{DeviceRequest, Gpus};
 
 use name::Selection;
 use spec::{Edits, Spec};
@@ -60,6 +65,17 @@ pub enum Error {
     /// The build was not given leave to use a device.
     #[error("device {0} is requested by the build but not allowed")]
     NotAllowed(String),
+    /// NVIDIA's devices are asked for on a machine without them.
+    #[error("{0}")]
+    NoDriver(String),
+    /// More devices are asked for than there are.
+    #[error("{asked} GPUs are asked for, and there are {found}")]
+    TooFew {
+        /// How many are wanted.
+        asked: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// A device needs something that rbuild does not do.
     #[error("the device `{name}` needs {what}, which is not supported")]
     Unsupported {

@@ -23,6 +23,33 @@ impl Devices {
         container: &mut Container,
         owner: (u32, u32),
     ) -> Result<(), Error> {
+        self.apply_with_hooks(names, container, owner)?;
+        let hooks = &container.hooks;
+        let stages = [
+            ("prestart", &hooks.before),
+            ("createRuntime", &hooks.outside),
+            ("createContainer", &hooks.inside),
+        ];
+        let hook = stages.iter().find_map(|(stage, list)| Some((stage, list.first()?)));
+        match (hook, names.first()) {
+            (Some((stage, hook)), Some(name)) => {
+                let what = format!("the {stage} hook `{}` of the host", hook.path.display());
+                Err(Error::Unsupported { name: name.clone(), what })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same; programs of the host that a device needs become hooks of the container.
+    ///
+    /// # Errors
+    /// As for [`apply`](Self::apply).
+    pub fn apply_with_hooks(
+        &self,
+        names: &[String],
+        container: &mut Container,
+        owner: (u32, u32),
+    ) -> Result<(), Error> {
         for (name, edits) in self.edits(names)? {
             edits
                 .apply(container, owner)
@@ -35,9 +62,6 @@ impl Devices {
 impl Edits {
     /// Does what the edits say; the error is what they need that is not to be had.
     fn apply(&self, container: &mut Container, owner: (u32, u32)) -> Result<(), String> {
-        if let Some(hook) = self.hooks.first() {
-            return Err(format!("the {} hook `{}` of the host", hook.hook_name, hook.path));
-        }
         if let Some(what) = self.beyond() {
             return Err(what.to_owned());
         }
@@ -57,6 +81,9 @@ impl Edits {
             let mount = bind(mount)?;
             container.mounts.retain(|known| known.target != mount.target);
             container.mounts.push(mount);
+        }
+        for hook in &self.hooks {
+            hook.apply(container)?;
         }
         // Group 0 says nothing: it is what a writer that has no group in mind leaves behind.
         let groups = self.groups.iter().filter(|group| **group != 0);

@@ -84,8 +84,14 @@ pub(super) struct BindMount {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Hook {
-    pub(super) hook_name: String,
+    #[serde(rename = "hookName")]
+    pub(super) stage: String,
     pub(super) path: String,
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    #[serde(default)]
+    pub(super) env: Vec<String>,
+    pub(super) timeout: Option<u64>,
 }
 
 impl Spec {

@@ -20,6 +20,7 @@ mod error;
 mod exec;
 mod files;
 mod folder;
+mod gpu;
 mod host_files;
 mod inspect;
 mod keys;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Resources;
 use super::network::{Connection, DEFAULT, Mac};
+use crate::cdi::DeviceRequest;
 use crate::image::ImageConfig;
 
 /// An image whose layers are all unpacked in the store.
@@ -97,6 +98,8 @@ pub struct RunOptions {
     pub read_only: bool,
     /// Device nodes.
     pub devices: Vec<Device>,
+    /// Devices by their descriptions, and GPUs.
+    pub device_request: DeviceRequest,
     /// The size of `/dev/shm` in bytes; none is 64 MiB.
     pub shm_size: Option<u64>,
     /// Whether nearly all walls are taken away.

@@ -11,6 +11,7 @@ use rbuild_runtime::{
 use super::environment::environment;
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
+use super::gpu;
 use super::host_files;
 use super::names;
 use super::network::{self, Attached};
@@ -82,6 +83,7 @@ pub(crate) fn container(
     container.init = options.init && options.pid == Share::Private;
     container.mounts = host_files::mounts(store, folder, record, network.endpoints())?;
     container.mounts.extend(volumes::mounts(store, record)?);
+    gpu::apply(folder, record, &mut container)?;
     Ok(container)
 }
 

@@ -47,7 +47,7 @@ pub(crate) use network::{
     ConnectArgs, DisconnectArgs, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
     NetworkRmArgs, Networks, PortArgs,
 };
-pub(crate) use run::{CreateArgs, Network, RunArgs, Sandbox};
+pub(crate) use run::{CreateArgs, Files, Network, RunArgs, Sandbox};
 pub(crate) use runtime::{
     BundleArgs, ExecBundleArgs, ListArgs, ListFormat, LogFormat, PsBundleArgs, RunBundleArgs,
     RuntimeArgs, RuntimeCli, RuntimeVerb, runtime_words,

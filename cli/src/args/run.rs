@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use rbuild::cdi::Gpus;
+
 use super::foreign::{Flag, Flags, Foreign, ignored, refused};
 use super::{Pair, Pull, Size, Swap, Ulimit};
 
@@ -33,7 +35,6 @@ impl Flags for RunFlags {
         refused("device-write-bps"),
         refused("device-write-iops"),
         ignored("disable-content-trust").switch(),
-        refused("gpus"),
         refused("health-cmd"),
         refused("health-interval"),
         refused("health-retries"),
@@ -50,7 +51,6 @@ impl Flags for RunFlags {
         ignored("memory-swappiness"),
         ignored("no-healthcheck").switch(),
         refused("oom-kill-disable").switch(),
-        refused("runtime"),
         refused("storage-opt"),
         refused("use-api-socket").switch(),
         refused("userns"),
@@ -193,9 +193,21 @@ pub(crate) struct Files {
     /// Let nothing be written to the image's files
     #[arg(long)]
     pub(crate) read_only: bool,
-    /// Show a device
+    /// Show a device, by its path or by the name of its description, `vendor/class=name`
     #[arg(long, value_name = "DEVICE[:TARGET[:rwm]]")]
     pub(crate) device: Vec<String>,
+    /// Show GPUs: `all`, a number, `device=0,2`
+    #[arg(long, value_name = "GPUS")]
+    pub(crate) gpus: Option<Gpus>,
+    /// `nvidia`: show the GPUs that the image or `-e` names in `NVIDIA_VISIBLE_DEVICES`
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<String>,
+    /// Where descriptions of devices are
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) cdi_spec_dir: Vec<PathBuf>,
+    /// Where the driver's files are looked for
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) driver_root: Option<PathBuf>,
     /// The size of `/dev/shm`
     #[arg(long, value_name = "BYTES")]
     pub(crate) shm_size: Option<Size>,

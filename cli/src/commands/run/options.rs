@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use rbuild::cdi::DeviceRequest;
 use rbuild::container::network::Connection;
 use rbuild::container::{self, Mount, Resources, RunOptions};
 
-use crate::args::{CreateArgs, Network, Pair, Sandbox, Ulimit, csv};
+use crate::args::{CreateArgs, Files, Network, Pair, Sandbox, Ulimit, csv};
 use crate::commands::signals::{environment, lines, signal};
 use crate::failure::Failure;
 
@@ -33,7 +34,10 @@ pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOption
         stop_timeout: args.stop_timeout,
         mounts: mounts(args)?,
         read_only: args.files.read_only,
-        devices: args.files.device.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+        devices: (args.files.device.iter().filter(|text| !is_described(text)))
+            .map(|text| text.parse())
+            .collect::<Result<_, _>>()?,
+        device_request: device_request(&args.files)?,
         shm_size: args.files.shm_size.map(|size| size.0),
         ..RunOptions::default()
     };
@@ -140,6 +144,29 @@ fn connection(text: &str) -> Result<Connection, Failure> {
         return Err(wrong("`name` is missing".to_owned()));
     }
     Ok(connection)
+}
+
+/// Whether a device is asked for by the name of its description and not by its path.
+fn is_described(device: &str) -> bool {
+    !device.starts_with('/') && device.contains('=')
+}
+
+fn device_request(typed: &Files) -> Result<DeviceRequest, Failure> {
+    let by_variables = match typed.runtime.as_deref() {
+        None | Some("rbuild") => false,
+        Some("nvidia") => true,
+        Some(other) => {
+            let message = format!("the runtime `{other}` is not supported");
+            return Err(Failure::usage(message).hint("`rbuild` and `nvidia` are there"));
+        }
+    };
+    Ok(DeviceRequest {
+        names: typed.device.iter().filter(|text| is_described(text)).cloned().collect(),
+        gpus: typed.gpus.clone(),
+        by_variables,
+        folders: typed.cdi_spec_dir.clone(),
+        machine: typed.driver_root.clone(),
+    })
 }
 
 /// A value in the library's own words; none is the usual one.
