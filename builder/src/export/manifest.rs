@@ -78,6 +78,7 @@ impl Descriptor {
     }
 }
 
+#[expect(clippy::ref_option, reason = "serde gives fields so")]
 fn platform<S: Serializer>(platform: &Option<Platform>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut fields = BTreeMap::new();
     if let Some(platform) = platform {
