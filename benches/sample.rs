@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Copies files into `context/files`, and writes a Dockerfile that copies them; gives their bytes.
-pub fn fill(context: &Path, most: u64) -> u64 {
+pub(crate) fn fill(context: &Path, most: u64) -> u64 {
     let said = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc runs");
     let toolchain = PathBuf::from(String::from_utf8(said.stdout).expect("a path").trim());
     let files = context.join("files");
@@ -17,7 +17,8 @@ pub fn fill(context: &Path, most: u64) -> u64 {
 }
 
 fn copy(from: &Path, to: &Path, left: &mut u64) {
-    let mut entries: Vec<_> = fs::read_dir(from).expect("read").map(Result::unwrap).collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(from).expect("read").map(|entry| entry.expect("read")).collect();
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (kind, to) = (entry.file_type().expect("read"), to.join(entry.file_name()));
