@@ -50,7 +50,7 @@ fn place(text: &str) -> Result<(Annotated, Option<Platform>), String> {
         "index-descriptor" => Annotated::IndexDescriptor,
         other => return Err(format!("nothing is annotated that is called `{other}`")),
     };
-    let platform = platform.map(|text| text.parse::<Platform>()).transpose();
+    let platform = platform.map(str::parse::<Platform>).transpose();
     let platform = platform.map_err(|error| error.to_string())?;
     if platform.is_some() && matches!(on, Annotated::Index | Annotated::IndexDescriptor) {
         return Err("an index is for all platforms".to_owned());

@@ -17,6 +17,7 @@ const ZSTD_LEVELS: std::ops::RangeInclusive<u32> = 0..=22;
 
 /// What one `-o` says.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "so many of them are true or false")]
 pub(super) struct Attributes {
     kind: Option<String>,
     place: Option<String>,
@@ -168,7 +169,8 @@ impl Attributes {
         let by_digest = self.by_digest;
         let pushed = (self.push || push).then_some(OutputKind::Registry { by_digest });
         // What is to be found by its digest gets no name here either.
-        let stored = !self.storeless && !(by_digest && pushed.is_some());
+        let nameless = by_digest && pushed.is_some();
+        let stored = !self.storeless && !nameless;
         let kinds: Vec<_> = stored.then_some(OutputKind::Store).into_iter().chain(pushed).collect();
         if kinds.is_empty() { vec![OutputKind::CacheOnly] } else { kinds }
     }
