@@ -262,9 +262,10 @@ fn smoke(runtime: &str) {
     let limit = memory[usize::from(!Path::new("/sys/fs/cgroup/memory").exists())];
     let run = |line: &str| {
         let line = line.replace("OPTIONS", OPTIONS).replace("LIMIT", limit);
-        let line = match line.contains("ROOT") {
-            true => line.replace("ROOT", "--rootfs $HOME/rootfs"),
-            false => format!("{OPTIONS} --rootfs $HOME/rootfs {line}"),
+        let line = if line.contains("ROOT") {
+            line.replace("ROOT", "--rootfs $HOME/rootfs")
+        } else {
+            format!("{OPTIONS} --rootfs $HOME/rootfs {line}")
         };
         // What a container writes is in the log for certain; podman may hang up before it hears it.
         let _ = fs::remove_file(home.path("log"));
@@ -277,7 +278,7 @@ fn smoke(runtime: &str) {
         let log = fs::read_to_string(home.path("log")).unwrap_or_default();
         let lines =
             log.lines().filter_map(|line| line.split_once(" stdout F ").map(|(_, text)| text));
-        let said = lines.map(|line| format!("{line}\n")).collect::<String>() + &ran.stderr;
+        let said = lines.flat_map(|line| [line, "\n"]).collect::<String>() + &ran.stderr;
         assert!(said.contains(part), "{line}: {ran}");
     }
     life(&home, runtime);

@@ -129,8 +129,8 @@ fn ps(bundles: &Bundles, args: &PsBundleArgs) -> Outcome {
         return show(&json!(found));
     }
     let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let lines = found.iter().map(|pid| format!("{pid:<8}{}\n", name(pid).trim_end()));
-    print(&format!("PID     COMMAND\n{}", lines.collect::<String>()))?;
+    let rows = found.iter().map(|pid| format!("{pid:<8}{}", name(pid).trim_end()));
+    print_lines(std::iter::once("PID     COMMAND".to_owned()).chain(rows))?;
     Ok(DONE)
 }
 
@@ -141,19 +141,23 @@ fn list(bundles: &Bundles, args: &ListArgs) -> Outcome {
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     };
     if args.quiet {
-        print(&states.iter().map(|state| field(state, "id") + "\n").collect::<String>())?;
+        print_lines(states.iter().map(|state| field(state, "id")))?;
     } else if args.format == ListFormat::Json {
         return show(&json!(states));
     } else {
         let row = |state: &serde_json::Value| {
             let [id, pid, status, bundle] =
                 ["id", "pid", "status", "bundle"].map(|name| field(state, name));
-            format!("{id:<24}{pid:<8}{status:<10}{bundle}\n")
+            format!("{id:<24}{pid:<8}{status:<10}{bundle}")
         };
-        let rows: String = states.iter().map(row).collect();
-        print(&format!("{:<24}{:<8}{:<10}{}\n{rows}", "ID", "PID", "STATUS", "BUNDLE"))?;
+        let titles = format!("{:<24}{:<8}{:<10}{}", "ID", "PID", "STATUS", "BUNDLE");
+        print_lines(std::iter::once(titles).chain(states.iter().map(row)))?;
     }
     Ok(DONE)
+}
+
+fn print_lines(lines: impl Iterator<Item = String>) -> Result<(), Failure> {
+    print(&lines.flat_map(|line| [line, "\n".to_owned()]).collect::<String>())
 }
 
 fn show(value: &serde_json::Value) -> Outcome {
