@@ -144,7 +144,7 @@ mod tests {
             .unwrap()
             .map(|entry| {
                 let entry = entry.unwrap();
-                let link = entry.link_name().unwrap().map(|link| link.into_owned());
+                let link = entry.link_name().unwrap().map(std::borrow::Cow::into_owned);
                 format!("{} {} {link:?}", entry.path().unwrap().display(), entry.size())
             })
             .collect();

@@ -225,8 +225,9 @@ pub(crate) struct CommitArgs {
     #[arg(short, long, default_value = "")]
     pub(crate) message: String,
     /// Accepted for docker's sake
-    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true)]
-    pub(crate) pause: Option<Option<bool>>,
+    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) pause: Option<bool>,
 }
 
 /// What `rbuild export` understands.

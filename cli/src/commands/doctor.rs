@@ -1,5 +1,7 @@
 //! `doctor`: what this machine lacks, and the fix of each lack.
 
+use std::fmt::Write as _;
+
 use rbuild::doctor::{self, Finding, Health};
 use serde_json::{Value, json};
 
@@ -29,9 +31,9 @@ fn told(findings: &[Finding]) -> String {
     let mut text = String::new();
     for Finding { part, health, seen, fix } in findings {
         let word = word(*health);
-        text += &format!("{word:<7}  {part:<width$}  {seen}\n");
+        let _ = writeln!(text, "{word:<7}  {part:<width$}  {seen}");
         if let Some(fix) = fix {
-            text += &format!("{:9}{:width$}  hint: {fix}\n", "", "");
+            let _ = writeln!(text, "{:9}{:width$}  hint: {fix}", "", "");
         }
     }
     text

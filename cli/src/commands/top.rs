@@ -93,7 +93,7 @@ fn with_ps(processes: &[ContainerProcess], options: &[String]) -> Result<String,
         processes.iter().any(|process| Some(process.pid) == pid)
     };
     let inside = lines.filter(is_inside);
-    Ok(std::iter::once(titles).chain(inside).map(|line| format!("{line}\n")).collect())
+    Ok(std::iter::once(titles).chain(inside).flat_map(|line| [line, "\n"]).collect())
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn ls(args: &VolumeLsArgs, session: &Session) -> Outcome {
         }
     }
     if args.quiet && args.format.is_none() {
-        print(&volumes.iter().map(|volume| format!("{}\n", volume.name)).collect::<String>())?;
+        print(&volumes.iter().flat_map(|volume| [&*volume.name, "\n"]).collect::<String>())?;
         return Ok(DONE);
     }
     let rows: Vec<Value> = volumes.iter().map(row).collect();
@@ -118,7 +118,7 @@ fn prune(args: &VolumePruneArgs, session: &Session) -> Outcome {
         }
         bytes += container::volume_size(&volume)?;
         container::remove_volume(&store, &volume.name)?;
-        removed += &format!("{}\n", volume.name);
+        removed.extend([&*volume.name, "\n"]);
     }
     if !removed.is_empty() {
         print(&format!("Deleted Volumes:\n{removed}\n"))?;
