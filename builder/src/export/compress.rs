@@ -28,12 +28,12 @@ pub enum Compression {
     None,
 }
 
-/// The level of gzip where nothing is said. That of libdeflate takes less work for the same size
-/// than zlib's 6.
-const USUAL: u32 = 4;
+/// The level of gzip where nothing is said. Libdeflate's 1 makes layers about 3 % larger than
+/// zlib's 6 does, in less than half of its time.
+const USUAL: u32 = 1;
 
 impl Default for Compression {
-    /// With gzip, as small as gzip itself makes it where nothing is said.
+    /// With gzip, in the time that fits a push.
     fn default() -> Self {
         Self::Gzip(USUAL)
     }
