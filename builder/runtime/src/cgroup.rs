@@ -292,7 +292,14 @@ fn open_procs(folder: &Path) -> Result<OwnedFd> {
 }
 
 fn write(folder: &Path, file: &str, value: &str) -> io::Result<()> {
-    let mut opened: File = OpenOptions::new().write(true).open(folder.join(file))?;
+    let open = |file| OpenOptions::new().write(true).open(folder.join(file));
+    let mut opened: File = match open(file) {
+        // Where the scheduler of disks is BFQ, it has the weights.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && file == "blkio.weight" => {
+            open("blkio.bfq.weight")?
+        }
+        opened => opened?,
+    };
     io::Write::write_all(&mut opened, value.as_bytes())
 }
 
@@ -306,6 +313,19 @@ mod tests {
             assert!(checked(path).is_err(), "{path:?}");
         }
         assert_eq!(checked("/a//b").unwrap(), Path::new("a/b"));
+    }
+
+    #[test]
+    fn the_weight_of_disks_goes_to_the_scheduler_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(write(folder.path(), "blkio.weight", "300").is_err());
+        let of_bfq = folder.path().join("blkio.bfq.weight");
+        fs::write(&of_bfq, "").unwrap();
+        write(folder.path(), "blkio.weight", "300").unwrap();
+        assert_eq!(fs::read_to_string(&of_bfq).unwrap(), "300");
+        fs::write(folder.path().join("blkio.weight"), "").unwrap();
+        write(folder.path(), "blkio.weight", "400").unwrap();
+        assert_eq!(fs::read_to_string(&of_bfq).unwrap(), "300");
     }
 
     #[test]

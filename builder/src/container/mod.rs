@@ -55,6 +55,7 @@ pub(crate) use changes::changes;
 pub(crate) use committed::committed;
 pub use control::{kill, rename, restart, stop, wait};
 pub use create::{Created, create};
+pub(crate) use error::chain;
 pub use error::{Error, Result};
 pub use exec::{ExecOptions, exec};
 pub use files::{CopyOptions, Place, copy, copy_from_tar, copy_to_tar, export};

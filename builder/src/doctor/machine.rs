@@ -8,8 +8,9 @@ use rbuild_cache::Store;
 use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
 use rbuild_runtime::network::{Links, Table, new_namespace};
 
-use super::{Finding, chain};
+use super::Finding;
 use crate::cdi;
+use crate::container::chain;
 use crate::emulation::{self, Runs};
 use crate::platform::{self, Platform};
 

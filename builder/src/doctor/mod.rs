@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rbuild_cache::Store;
 
+use crate::container::chain;
 use crate::registries::{Registries, Retry};
 use crate::space;
 use crate::worker::fetch::blocking;
@@ -111,17 +112,6 @@ async fn reach(registries: &Registries, registry: &str) -> Finding {
             Finding::missing(part, chain(&error), fix)
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line = format!("{line}: {cause}");
-        next = cause.source();
-    }
-    line
 }
 
 #[cfg(test)]
