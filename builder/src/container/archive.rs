@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, StatxFlags, fstat, major, minor, openat,
+    readlinkat, statx,
+};
 use tar::{Builder, EntryType, Header};
 
 use super::copy::reopen;
@@ -14,17 +17,37 @@ use super::copy::reopen;
 /// Folders in folders; each level holds a descriptor open.
 const DEEPEST: usize = 200;
 
+/// How far an archive reaches.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    /// How many folders may still be in one another.
+    depth: usize,
+    /// The only mount whose files are read, where there is one; the places of others stay empty.
+    mount: Option<u64>,
+}
+
+/// The number of the mount that an open file is on, where the kernel tells.
+fn mount(node: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let told = statx(node, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok((told.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(told.stx_mnt_id))
+}
+
 /// Writes an open file, folder or link by a name, and what it holds in the order of names.
 pub(crate) fn write(node: BorrowedFd<'_>, name: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut tar = Builder::new(out);
-    append(&mut tar, node, Path::new(name), DEEPEST)?;
+    append(&mut tar, node, Path::new(name), Limit { depth: DEEPEST, mount: None })?;
     tar.into_inner()?.flush()
 }
 
 /// Writes what an open folder holds, in the order of names.
 pub(crate) fn write_inside(folder: BorrowedFd<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut tar = Builder::new(out);
-    append_inside(&mut tar, folder, Path::new(""), DEEPEST)?;
+    append_inside(
+        &mut tar,
+        folder,
+        Path::new(""),
+        Limit { depth: DEEPEST, mount: mount(folder)? },
+    )?;
     tar.into_inner()?.flush()
 }
 
@@ -32,13 +55,18 @@ fn append(
     tar: &mut Builder<&mut dyn Write>,
     node: BorrowedFd<'_>,
     path: &Path,
-    depth: usize,
+    limit: Limit,
 ) -> io::Result<()> {
     let stat = fstat(node)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let Some(mut header) = header(&stat, kind)? else {
         return Ok(());
     };
+    if limit.mount.is_some() && mount(node)? != limit.mount {
+        header.set_size(0);
+        let path = if kind == FileType::Directory { path.join("") } else { path.to_owned() };
+        return tar.append_data(&mut header, path, io::empty());
+    }
     match kind {
         FileType::RegularFile => {
             // A file that grows or shrinks meanwhile must not shift what comes after it.
@@ -55,7 +83,7 @@ fn append(
         }
         FileType::Directory => {
             tar.append_data(&mut header, path.join(""), io::empty())?;
-            append_inside(tar, node, path, depth)
+            append_inside(tar, node, path, limit)
         }
         _ => tar.append_data(&mut header, path, io::empty()),
     }
@@ -65,9 +93,9 @@ fn append_inside(
     tar: &mut Builder<&mut dyn Write>,
     node: BorrowedFd<'_>,
     path: &Path,
-    depth: usize,
+    limit: Limit,
 ) -> io::Result<()> {
-    if depth == 0 {
+    if limit.depth == 0 {
         return Err(io::Error::other("the folders are nested too deeply"));
     }
     let folder = reopen(node, OFlags::RDONLY | OFlags::DIRECTORY)?;
@@ -78,7 +106,8 @@ fn append_inside(
             Err(rustix::io::Errno::NOENT) => continue,
             opened => opened?,
         };
-        append(tar, inner.as_fd(), &path.join(&name), depth - 1)?;
+        let limit = Limit { depth: limit.depth - 1, ..limit };
+        append(tar, inner.as_fd(), &path.join(&name), limit)?;
     }
     Ok(())
 }

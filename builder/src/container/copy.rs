@@ -22,6 +22,8 @@ pub(crate) struct How {
     pub(crate) owner: Option<(u32, u32)>,
     /// Whether files take the place of those that are there, and folders join theirs.
     pub(crate) replace: bool,
+    /// Whether devices are refused: what a container makes must not work outside of it.
+    pub(crate) no_devices: bool,
 }
 
 /// Copies what is in a folder, and the owner and the mode of the folder itself.
@@ -58,12 +60,7 @@ fn copy_inside(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How, depth: usize)
         let node = open(from, name, OFlags::PATH)?;
         copy_node(node.as_fd(), to, name, how, depth)?;
     }
-    let stat = fstat(from)?;
-    let (user, group) = owner(&stat, how);
-    fchown(to, Some(user), Some(group))?;
-    fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
-    futimens(to, &times(&stat))?;
-    Ok(())
+    finish(to, &fstat(from)?, how)
 }
 
 fn copy_node(
@@ -91,18 +88,60 @@ fn copy_node(
         FileType::RegularFile => {
             let mut source = File::from(reopen(from, OFlags::RDONLY)?);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-            io::copy(&mut source, &mut File::from(open(to, name, flags)?))?;
+            let mut copy = File::from(open(to, name, flags)?);
+            io::copy(&mut source, &mut copy)?;
+            // By what was opened: a container that runs may put a link in its place meanwhile.
+            finish(copy.as_fd(), &stat, how)
         }
-        FileType::Symlink => symlinkat(readlinkat(from, c"", Vec::new())?, to, name)?,
-        _ => mknodat(to, name, kind, Mode::from_raw_mode(stat.st_mode), stat.st_rdev)?,
+        FileType::Symlink => {
+            symlinkat(readlinkat(from, c"", Vec::new())?, to, name)?;
+            let (user, group) = owner(&stat, how);
+            chownat(to, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(utimensat(to, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?)
+        }
+        FileType::CharacterDevice | FileType::BlockDevice if how.no_devices => {
+            Err(io::Error::other("a device of a container is not copied out of it"))
+        }
+        _ => copy_special(to, name, kind, &stat, how),
     }
-    let (user, group) = owner(&stat, how);
-    chownat(to, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
-    if kind != FileType::Symlink {
-        chmodat(to, name, Mode::from_raw_mode(stat.st_mode), AtFlags::empty())?;
+}
+
+/// Makes a device, a fifo or a socket.
+fn copy_special(
+    to: BorrowedFd<'_>,
+    name: &CStr,
+    kind: FileType,
+    stat: &Stat,
+    how: How,
+) -> io::Result<()> {
+    mknodat(to, name, kind, Mode::empty(), stat.st_rdev)?;
+    let made = open(to, name, OFlags::PATH)?;
+    let found = fstat(&made)?;
+    if FileType::from_raw_mode(found.st_mode) != kind || found.st_rdev != stat.st_rdev {
+        return Err(io::Error::other("something else was put into the place of the copy"));
     }
-    utimensat(to, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(())
+    let (user, group) = owner(stat, how);
+    chownat(&made, c"", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+    chmodat(CWD, &*path, mode(stat, how), AtFlags::empty())?;
+    Ok(utimensat(CWD, &*path, &times(stat), AtFlags::empty())?)
+}
+
+/// Gives an open copy the owner, the mode and the times that it is to have.
+fn finish(copy: BorrowedFd<'_>, stat: &Stat, how: How) -> io::Result<()> {
+    let (user, group) = owner(stat, how);
+    fchown(copy, Some(user), Some(group))?;
+    fchmod(copy, mode(stat, how))?;
+    Ok(futimens(copy, &times(stat))?)
+}
+
+/// The mode of a copy. What runs as its owner does not become what runs as another.
+fn mode(stat: &Stat, how: How) -> Mode {
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let (user, group) = owner(stat, how);
+    let stays = (user.as_raw(), group.as_raw()) == (stat.st_uid, stat.st_gid);
+    if stays || is_folder { mode } else { mode - (Mode::SUID | Mode::SGID) }
 }
 
 /// Removes the file that a copy is to replace; a folder is none.
@@ -165,6 +204,33 @@ mod tests {
     }
 
     #[test]
+    fn nothing_gains_power_by_being_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        fs::create_dir(&to).unwrap();
+        for (name, owner) in [("own", 7), ("other", 9)] {
+            fs::write(from.join(name), "").unwrap();
+            std::os::unix::fs::chown(from.join(name), Some(owner), Some(owner)).unwrap();
+            fs::set_permissions(from.join(name), fs::Permissions::from_mode(0o6755)).unwrap();
+        }
+        let how = How { owner: Some((7, 7)), replace: true, no_devices: true };
+        copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), how).unwrap();
+        let mode = |name: &str| fs::metadata(to.join(name)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("own"), mode("other")), (0o6755, 0o755));
+        let device = from.join("null");
+        let access = Mode::from_raw_mode(0o600);
+        let null = rustix::fs::makedev(1, 3);
+        mknodat(CWD, &device, FileType::CharacterDevice, access, null).unwrap();
+        let refused = copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), how);
+        assert!(refused.unwrap_err().to_string().contains("a device of a container"));
+        let kept = How { no_devices: false, ..how };
+        copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), kept).unwrap();
+        let copy = fs::metadata(to.join("null")).unwrap();
+        assert_eq!((copy.rdev(), copy.mode() & 0o7777, copy.uid()), (null, 0o600, 7));
+    }
+
+    #[test]
     fn what_is_there_stays_or_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
@@ -175,7 +241,7 @@ mod tests {
         symlink("/etc/passwd", to.join("inner/file")).unwrap();
         fs::write(to.join("inner/other"), "stays").unwrap();
         let copy = |replace| {
-            let how = How { owner: Some((7, 8)), replace };
+            let how = How { owner: Some((7, 8)), replace, no_devices: false };
             copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), how)
         };
         assert_eq!(copy(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);

@@ -49,7 +49,8 @@ pub fn copy(store: &Store, from: &Place, to: &Place, options: CopyOptions) -> Re
     let (source_side, target_side) = (Side::open(store, from)?, Side::open(store, to)?);
     let source = source_side.source(options.follow)?;
     let target = target_side.target()?;
-    let how = How { owner: owner(options), replace: true };
+    let no_devices = matches!(to, Place::Host(_));
+    let how = How { owner: owner(options), replace: true, no_devices };
     let failed = |error| Error::file("copy to", &target_side.path)(error);
     let Landing { folder, name } = land(&source, target).map_err(|reason| Error::Invalid {
         option: "destination",
@@ -82,7 +83,8 @@ pub fn copy_to_tar(
     archive::write(source.node.as_fd(), name, out).map_err(Error::file("read", &side.path))
 }
 
-/// Writes all files of a container as a tar: `export`. What is mounted in one that runs is in it.
+/// Writes all files of a container as a tar: `export`. Of what is mounted in one that runs there is
+/// the place alone.
 ///
 /// # Errors
 /// A container that is not there, and what cannot be read or written.

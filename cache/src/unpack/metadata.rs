@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::archive::{Entry, Kind, Time};
@@ -49,9 +51,7 @@ pub(super) fn finish_unopened(
     let (user, group) = owner(entry);
     rustix::fs::chownat(parent, name, user, group, nofollow).map_err(cannot("set the owner"))?;
     if entry.kind != Kind::Symlink {
-        // It is no link: this thread has just made it, in a folder that nobody else knows.
-        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
-            .map_err(cannot("set the mode"))?;
+        set_mode(parent, name, entry.mode).map_err(cannot("set the mode"))?;
     }
     for (attribute, value) in attributes(entry) {
         rustix::fs::lsetxattr(through_proc(parent, name), attribute, value, XattrFlags::empty())
@@ -59,6 +59,18 @@ pub(super) fn finish_unopened(
     }
     rustix::fs::utimensat(parent, name, &times(entry.modified), nofollow)
         .map_err(cannot("set the time"))
+}
+
+/// Sets the mode of what is no link. A container that runs in the folder may have put one there.
+fn set_mode(parent: BorrowedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&node)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+        return Err(Errno::LOOP);
+    }
+    let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+    rustix::fs::chmodat(rustix::fs::CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
 }
 
 /// Lets a folder hide all that lower layers have at its place.
