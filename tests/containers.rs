@@ -191,7 +191,8 @@ fn the_files_of_a_container_become_an_archive() {
     home.types("rbuild import all.tar flat && rbuild run --rm flat cat /data/x").ok();
     assert_eq!(home.types("rbuild export odd | cmp - all.tar").ok(), "");
     // Of one that runs, what is mounted is not in it.
-    home.types("rbuild run -d --name live -v data:/vol app sh -c 'echo x >/vol/x; sleep 1000'").ok();
+    home.types("rbuild run -d --name live -v data:/vol app sh -c 'echo x >/vol/x; sleep 1000'")
+        .ok();
     let listed = home.types("rbuild export live | tar -t").ok();
     let lines: Vec<_> = listed.lines().collect();
     assert!(lines.contains(&"data/inner/file") && lines.contains(&"proc/"), "{listed}");

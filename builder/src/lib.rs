@@ -74,7 +74,8 @@ pub use ssh::SshSource;
 ///
 /// It exists for one reason: a RUN step, and a container, start as a copy of this program, which
 /// must be noticed before any thread starts. So this is the first thing in `main`; a program that
-/// has a runtime of its own calls [`init_if_asked`] there instead.
+/// has a runtime of its own calls [`init_if_asked`], [`container::monitor_if_asked`] and
+/// [`settle_if_asked`] there instead.
 ///
 /// # Panics
 /// When the system gives no threads.

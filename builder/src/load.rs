@@ -60,7 +60,8 @@ pub(crate) fn load(store: &Store, archive: impl Read + Send) -> Result<Vec<Strin
 /// An archive, unpacked where the hostile paths and links of it can do no harm.
 struct Archive<'a> {
     store: &'a Store,
-    staged: StagedLayer,
+    // Dropped, its files go.
+    _staged: StagedLayer,
     root: File,
 }
 
@@ -74,14 +75,14 @@ impl<'a> Archive<'a> {
             .map_err(|source| Error::Read { path: PathBuf::from("the archive"), source })?;
         rbuild_cache::unpack_into(root.as_fd(), tar, Some((0, 0)))
             .map_err(Error::store("unpack the archive"))?;
-        Ok(Self { store, staged, root })
+        Ok(Self { store, root, _staged: staged })
     }
 
     /// Opens a file of the archive; `None` when it is not there.
     fn file(&self, name: &str) -> Result<Option<File>> {
         let failed = |source| Error::Read { path: PathBuf::from(name), source };
-        match select::resolve(self.root.as_fd(), Path::new(name)) {
-            Ok(real) => File::open(self.staged.files().join(real)).map(Some).map_err(failed),
+        match select::open_file(self.root.as_fd(), Path::new(name)) {
+            Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
         }

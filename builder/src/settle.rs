@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio, exit};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -52,8 +53,14 @@ fn warnings(lost: &Lost) -> Vec<String> {
     warnings
 }
 
+/// Whether this program would notice that it was started to wait for the disk.
+static NOTICES: AtomicBool = AtomicBool::new(false);
+
 impl Drop for Stay {
     fn drop(&mut self) {
+        if !NOTICES.load(Ordering::Relaxed) {
+            return;
+        }
         let turn = self.store.turn_to_settle();
         let started = match turn {
             Ok(None) => return,
@@ -87,6 +94,7 @@ fn start(root: &Path, turn: &Lock) -> io::Result<()> {
 /// nothing. Comes in `main` right after [`init_if_asked`](rbuild_runtime::init_if_asked), before
 /// any thread starts.
 pub fn settle_if_asked() {
+    NOTICES.store(true, Ordering::Relaxed);
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_none_or(|first| first != SETTLE) {
         return;

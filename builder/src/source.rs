@@ -301,6 +301,10 @@ pub(crate) fn layers(
     }
     let join = |(descriptor, diff_id): (&oci_spec::image::Descriptor, &Digest)| {
         let digest = descriptor.digest().to_string();
+        if descriptor.size() > LARGEST_LAYER {
+            let reason = format!("it says that a layer has {} bytes", descriptor.size());
+            return Err(malformed(reason));
+        }
         let blob = Blob {
             digest: digest
                 .parse()
@@ -314,6 +318,9 @@ pub(crate) fn layers(
     };
     image.layers().iter().zip(&config.rootfs.diff_ids).map(join).collect()
 }
+
+/// More bytes than any layer has: room is made ready for as many as a manifest says.
+const LARGEST_LAYER: u64 = 1 << 40;
 
 /// Where a layer is that registries may not hand out ("foreign" for docker), and from where it says
 /// itself that it can be had.

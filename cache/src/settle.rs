@@ -30,7 +30,7 @@ use crate::item::Item;
 use crate::layers::{DIFF_ID, RECORD};
 use crate::lock::Lock;
 use crate::snapshot::{Layer, Record};
-use crate::store::{Store, make_folder, read_json};
+use crate::store::{Store, read_json};
 
 /// Marks, beside its files, a layer of which the disk has everything.
 pub(crate) const SETTLED: &str = "settled";
@@ -169,17 +169,13 @@ impl Store {
         if self.was_used_since(boot) {
             return Ok(None);
         }
-        let mut lost = None;
-        if !self.layer_ids()?.is_empty() {
-            let _alone = self.lock_wait(COLLECTING, |_| {})?;
-            if self.was_used_since(boot) {
-                return Ok(None);
-            }
-            lost = self.remove_doubtful()?;
+        let _alone = self.lock_wait(COLLECTING, |_| {})?;
+        if self.was_used_since(boot) {
+            return Ok(None);
         }
-        make_folder(self.root())?;
-        let path = self.root().join(BOOT);
-        fs::write(&path, boot).map_err(Error::file("write", &path))?;
+        let lost = self.remove_doubtful()?;
+        // Whole or not at all: half of it would look like another start of the machine.
+        self.replace(&self.root().join(BOOT), boot.as_bytes(), false)?;
         Ok(lost)
     }
 

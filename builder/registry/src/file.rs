@@ -112,7 +112,9 @@ impl Endpoint {
         let response = self.send(&call).await?;
         let etag = text(&response, ETAG);
         let known = etag.is_some() && etag == request.etag;
-        if response.status() == StatusCode::NOT_MODIFIED
+        // Without a condition there is nothing that could have stayed as it was.
+        let was_asked = request.etag.is_some() || request.last_modified.is_some();
+        if (response.status() == StatusCode::NOT_MODIFIED && was_asked)
             || (response.status().is_success() && known)
         {
             return Ok(FileAnswer::Unchanged);

@@ -8,6 +8,7 @@ use futures::stream::{BoxStream, StreamExt};
 use reqwest::Method;
 
 use crate::auth::Scopes;
+use crate::blob::HEADWAY;
 use crate::client::Client;
 use crate::digest;
 use crate::endpoint::{Call, Endpoint, Payload, Place};
@@ -164,8 +165,12 @@ impl Upload<'_> {
                 session = None;
                 continue;
             }
-            failures = if at > reached { 1 } else { failures + 1 };
-            reached = reached.max(at);
+            // As for downloads, a few bytes are no reason to go on for ever.
+            let goes_on = at >= reached + HEADWAY;
+            failures = if goes_on { 1 } else { failures + 1 };
+            if goes_on {
+                reached = at;
+            }
             let Some(pause) = self.client.pause(failures, &error) else {
                 return Err(error);
             };

@@ -115,7 +115,12 @@ pub async fn push(
     let exporter = exporter(store, registries, events, step);
     let pushed = export::push::push(&exporter, &reference, &images, &Packing::default()).await;
     let pushed = pushed.map_err(|error| Error::not_pushed(&reference.familiar(), error))?;
-    if is_whole {
+    // Meanwhile the name may have gone to another image, which keeps it.
+    let now = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
+    let is_same = |now: &ImageEntry| {
+        (now.config, &now.layers, &now.platforms) == (entry.config, &entry.layers, &entry.platforms)
+    };
+    if is_whole && now.as_ref().is_some_and(is_same) {
         let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
         store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
     }

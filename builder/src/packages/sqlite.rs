@@ -9,7 +9,8 @@ const DEEPEST: usize = 16;
 /// A database in memory.
 struct Database<'a> {
     bytes: &'a [u8],
-    /// How many bytes of rows may still be read: no byte of a sound database is in two rows.
+    /// How many bytes of rows may still be read, their own weight in memory counted as well: no byte
+    /// of a sound database is in two rows.
     left: Cell<usize>,
     page: usize,
     /// The bytes of a page that are used.
@@ -32,7 +33,7 @@ impl<'a> Database<'a> {
         let usable = page.checked_sub(usize::from(*bytes.get(20)?))?;
         (is_database && page.is_power_of_two() && usable >= 480).then_some(Self {
             bytes,
-            left: Cell::new(bytes.len()),
+            left: Cell::new(bytes.len() / 4 * 5),
             page,
             usable,
         })
@@ -109,7 +110,7 @@ impl<'a> Database<'a> {
         let mut rest = page.get(at..)?;
         let length = usize::try_from(varint(&mut rest)?).ok()?;
         varint(&mut rest)?;
-        self.left.set(self.left.get().checked_sub(length)?);
+        self.left.set(self.left.get().checked_sub(length.checked_add(size_of::<Vec<u8>>())?)?);
         let most = self.usable - 35;
         if length <= most {
             return Some(rest.get(..length)?.to_vec());

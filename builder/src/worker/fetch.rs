@@ -282,7 +282,10 @@ async fn from_url(store: &Store, client: &Client, url: &str, blob: &Blob) -> Res
     };
     client.file(&request, sink).await.map_err(Error::registry(fetching(blob)))?;
     let what = fetching(blob);
-    let writer = writer.expect("a file that came has begun");
+    let Some(writer) = writer else {
+        let reason = "the server says that it has not changed, and it was never here".to_owned();
+        return Err(Error::Malformed { what, reason });
+    };
     blocking(move || writer.finish().map(drop).map_err(Error::store(what))).await
 }
 
