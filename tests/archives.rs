@@ -123,3 +123,17 @@ fn an_archive_that_is_damaged_is_refused() {
     home.write("short.tar", b"no archive");
     assert_ne!(home.types("rbuild load -i short.tar").code, 0);
 }
+
+/// A pipe would be waited for, and a device may never end.
+#[test]
+fn what_is_no_file_is_not_read_out_of_an_archive() {
+    let home = home();
+    for make in ["mkfifo manifest.json", "mknod manifest.json c 1 5"] {
+        home.types(&format!("mkdir hostile && cd hostile && {make} && tar -cf ../hostile.tar ."))
+            .ok();
+        let told = home.types("rbuild load -i hostile.tar").fails(3);
+        assert!(told.contains("manifest.json"), "{make}: {told}");
+        home.types("rm -r hostile").ok();
+    }
+    assert_eq!(home.types("rbuild images -q").ok(), "");
+}
