@@ -4,41 +4,21 @@
 //! which are gone when a container is, whatever became of the process that watched it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::net::Ipv4Addr;
 
 use rbuild_cache::Store;
 use rbuild_runtime::network::{Link, Links, Table};
-use rustix::fs::{FlockOperation, flock};
 
 use super::definition::{self, Definition};
 use super::rules;
 use super::subnet::{self, Subnet};
+use super::turn::Turn;
 use crate::container::error::{Error, Result};
 use crate::container::host_files;
 
 /// The longest packet where no route says otherwise, in bytes.
 const USUAL_MTU: u32 = 1500;
-
-/// The only process that changes networks of this machine at the moment.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    pub(crate) links: Links,
-    /// The lock is on the host's network namespace itself: it is the same for all stores, and the
-    /// kernel frees it with the process.
-    _lock: File,
-}
-
-impl Turn {
-    /// Waits for the turn.
-    pub(crate) fn take() -> Result<Self> {
-        let path = "/proc/thread-self/ns/net";
-        let lock = File::open(path).map_err(Error::file("open", path))?;
-        let locked = rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive));
-        locked.map_err(Error::file("lock", path))?;
-        Ok(Self { links: Links::open().map_err(Error::network)?, _lock: lock })
-    }
-}
 
 /// A bridge that works.
 #[derive(Debug)]

@@ -13,13 +13,14 @@ use rbuild_cache::Store;
 use rbuild_runtime::network::{Links, OwnedTable, Pair, new_namespace};
 use serde::{Deserialize, Serialize};
 
-use super::bridge::{self, Bridge, Turn};
+use super::bridge::{self, Bridge};
 use super::definition::{self, DEFAULT};
 use super::dns::{Knowledge, Server, Sockets};
 use super::mac::Mac;
 use super::members::{self, Endpoint};
 use super::ports::{self, HeldPorts, Published};
 use super::rules;
+use super::turn::Turn;
 use crate::container::error::{Error, Result};
 use crate::container::folder::{Folder, Record};
 use crate::container::host_files;

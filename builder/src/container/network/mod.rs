@@ -2,7 +2,8 @@
 //!
 //! There is no daemon here either. A network is a file of the store, a bridge and a table of
 //! nftables; what belongs to one container is held by that container's monitor and goes with it.
-//! Processes take turns by a lock on the host's network namespace.
+//! Processes take turns by a lock in `/run` that only root can open, one for each network
+//! namespace.
 
 mod bridge;
 mod connect;
@@ -15,6 +16,7 @@ mod members;
 mod ports;
 mod rules;
 mod subnet;
+mod turn;
 mod verbs;
 
 use std::os::fd::OwnedFd;

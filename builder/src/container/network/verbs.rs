@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use rbuild_cache::Store;
 
-use super::bridge::{self, Bridge, Turn};
+use super::bridge::{self, Bridge};
 use super::definition::{self, Definition};
 use super::ports::Published;
 use super::subnet::Subnet;
+use super::turn::Turn;
 use crate::container::error::{Error, Result};
 use crate::container::folder::Folder;
 use crate::container::names::{self, new_id};
