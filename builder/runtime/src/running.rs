@@ -46,22 +46,23 @@ impl Running {
         hooks: &Hooks,
     ) -> Result<Self> {
         let (mut process, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
-        let (mut roots, mut hooked) = (Vec::new(), Ok(()));
+        let (mut roots, mut hooked, mut waits) = (Vec::new(), Ok(()), false);
         let answer = || receive_report(answers.as_fd());
         while let Some((report, fd)) = answer().doing(|| "hear from the container helper")? {
             match report {
                 Report::Started { pid } => process = fd.map(|fd| (pid.cast_unsigned(), fd)),
                 Report::Terminal => terminal = fd,
                 Report::Root => roots.extend(fd),
-                Report::Ready => {
-                    if let Some((pid, pidfd)) = &process {
-                        hooked = hooks.run(*pid, pidfd.as_fd(), std::mem::take(&mut roots));
-                    }
-                    // One that has ended meanwhile says so by what it answers.
-                    let _ = send_go(answers.as_fd(), hooked.is_ok());
-                }
+                Report::Ready => waits = true,
                 Report::Stubs(made) => stubs = made,
                 Report::Failed(reason) => failure = Some(reason),
+            }
+            // That it waits may be heard before the helper tells that it was started.
+            if let (true, Some((pid, pidfd))) = (waits, &process) {
+                waits = false;
+                hooked = hooks.run(*pid, pidfd.as_fd(), std::mem::take(&mut roots));
+                // One that has ended meanwhile says so by what it answers.
+                let _ = send_go(answers.as_fd(), hooked.is_ok());
             }
         }
         let root = (!stubs.is_empty()).then_some(root);
@@ -184,5 +185,37 @@ fn error_of(failure: Failure, program: String) -> Error {
         Failure::NotExecutable { errno } => Error::NotExecutable { program, source: source(errno) },
         Failure::Invalid { reason } => Error::Invalid(reason),
         Failure::Step { doing, errno } => Error::Sandbox { doing, source: source(errno) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::process::Command;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+    use crate::hook::Hook;
+    use crate::wire::{receive_go, send_report};
+
+    #[test]
+    fn hooks_run_for_one_that_waits_before_it_is_told_of() {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (answers, helper) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        send_report(helper.as_fd(), &Report::Ready, None).unwrap();
+        let started = Report::Started { pid: pid.as_raw_nonzero().get() };
+        send_report(helper.as_fd(), &started, Some(pidfd.as_fd())).unwrap();
+        let told = std::thread::spawn(move || receive_go(helper.as_fd()).unwrap());
+        let fails = Hook { path: "/bin/false".into(), ..Hook::default() };
+        let hooks = Hooks { before: vec![fails], ..Hooks::default() };
+        let root = OwnedFd::from(std::fs::File::open("/").unwrap());
+        let started = Running::from_answers(&answers, root, "sleep".into(), false, &hooks);
+        assert!(started.is_err(), "{started:?}");
+        assert!(!told.join().unwrap(), "it must not go on");
     }
 }
