@@ -139,7 +139,11 @@ impl<'a> Monitor<'a> {
         let ended = launched.map_err(Error::from).and_then(watch);
         if let Some(group) = group {
             self.state.oom_killed = group.memory_kills() > 0;
-            group.remove()?;
+            // In the host's processes, children live on when the first one has ended.
+            group.kill();
+            if let Err(error) = group.remove() {
+                tracing::warn!(id = self.folder.id, %error, "a control group could not be removed");
+            }
         }
         ended
     }
