@@ -30,7 +30,7 @@ use crate::item::Item;
 use crate::layers::{DIFF_ID, RECORD};
 use crate::lock::Lock;
 use crate::snapshot::{Layer, Record};
-use crate::store::{Store, read_json};
+use crate::store::{Store, make_folder, read_json};
 
 /// Marks, beside its files, a layer of which the disk has everything.
 pub(crate) const SETTLED: &str = "settled";
@@ -169,11 +169,15 @@ impl Store {
         if self.was_used_since(boot) {
             return Ok(None);
         }
-        let _alone = self.lock_wait(COLLECTING, |_| {})?;
-        if self.was_used_since(boot) {
-            return Ok(None);
+        let mut lost = None;
+        if !self.layer_ids()?.is_empty() {
+            let _alone = self.lock_wait(COLLECTING, |_| {})?;
+            if self.was_used_since(boot) {
+                return Ok(None);
+            }
+            lost = self.remove_doubtful()?;
         }
-        let lost = self.remove_doubtful()?;
+        make_folder(self.root())?;
         // Whole or not at all: half of it would look like another start of the machine.
         self.replace(&self.root().join(BOOT), boot.as_bytes(), false)?;
         Ok(lost)
