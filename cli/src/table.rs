@@ -32,52 +32,34 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 
 /// `7.8MB`: powers of 1000, three significant digits, no zeros at the end.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let mut amount = bytes as f64;
-    let mut unit = 0;
     // 999.5 would be shown as 1000 of the smaller unit.
-    while amount >= 999.5 && unit + 1 < UNITS.len() {
-        amount /= 1000.0;
-        unit += 1;
-    }
-    let decimals = match amount {
-        a if a >= 99.95 => 0,
-        a if a >= 9.995 => 1,
-        _ => 2,
-    };
-    let digits = format!("{amount:.decimals$}");
-    let digits = if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &digits
-    };
-    format!("{digits}{}", UNITS[unit])
+    scaled(bytes, 1000.0, 999.5, ["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
 }
 
 /// `1.952MiB`: powers of 1024, four significant digits, no zeros at the end.
 pub(crate) fn binary_size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+    scaled(bytes, 1024.0, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], 4)
+}
+
+/// A number in the first unit in which it is less than `most`, with so many significant digits.
+fn scaled(bytes: u64, step: f64, most: f64, units: [&str; 7], digits: usize) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
     let mut amount = bytes as f64;
     let mut unit = 0;
-    while amount >= 1024.0 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
+    while amount >= most && unit + 1 < units.len() {
+        amount /= step;
         unit += 1;
     }
-    let decimals = match amount {
-        a if a >= 999.95 => 0,
-        a if a >= 99.995 => 1,
-        a if a >= 9.9995 => 2,
-        _ => 3,
+    // As many decimals as leave that many digits once the number is rounded.
+    let whole = |decimals: &usize| {
+        let text = format!("{amount:.decimals$}");
+        text.split('.').next().map_or(0, str::len) + decimals <= digits
     };
-    let digits = format!("{amount:.decimals$}");
-    let digits = if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &digits
-    };
-    format!("{digits}{}", UNITS[unit])
+    let decimals = (0..digits).rev().find(whole).unwrap_or(0);
+    let text = format!("{amount:.decimals$}");
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", units[unit])
 }
 
 /// `About a minute`, `3 weeks`: a span of seconds in one unit.

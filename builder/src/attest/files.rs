@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rbuild_cache::tree::{Options, Tree};
 use serde_json::{Value, json};
 
-use super::{Attestation, STATEMENT, provenance, spdx};
+use super::{Attestation, provenance, spdx};
 use crate::diff::sha256;
 use crate::error::{Error, Result};
 
@@ -31,22 +31,14 @@ pub(crate) fn statements(
     subjects: &[Value],
 ) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let mut files = Vec::new();
-    for Attestation { predicate_type, predicate, inline_only } in attestations {
-        let name = match predicate_type.as_str() {
-            _ if *inline_only => continue,
+    for attestation in attestations {
+        let name = match attestation.predicate_type.as_str() {
+            _ if attestation.inline_only => continue,
             provenance::PREDICATE => "provenance.json",
             spdx::PREDICATE => "sbom.spdx.json",
             _ => continue,
         };
-        let predicate: Value = serde_json::from_slice(predicate)
-            .map_err(Error::malformed(format!("the attestation `{predicate_type}`")))?;
-        let statement = json!({
-            "_type": STATEMENT,
-            "predicateType": predicate_type,
-            "subject": subjects,
-            "predicate": predicate,
-        });
-        files.push((name, statement.to_string().into_bytes()));
+        files.push((name, attestation.statement(subjects)?));
     }
     Ok(files)
 }

@@ -6,8 +6,12 @@ pub(crate) mod provenance;
 pub(crate) mod purl;
 pub(crate) mod spdx;
 
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
 /// What every statement says that it is.
-pub(crate) const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 
 /// A statement on the image of one platform, as in-toto has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,22 @@ pub(crate) struct Attestation {
     pub(crate) predicate: Vec<u8>,
     /// Whether it goes with images only, and not with files.
     pub(crate) inline_only: bool,
+}
+
+impl Attestation {
+    /// The JSON of the statement on these subjects.
+    pub(crate) fn statement(&self, subjects: &[Value]) -> Result<Vec<u8>> {
+        let Self { predicate_type, predicate, .. } = self;
+        let predicate: Value = serde_json::from_slice(predicate)
+            .map_err(Error::malformed(format!("the attestation `{predicate_type}`")))?;
+        let statement = json!({
+            "_type": STATEMENT,
+            "predicateType": predicate_type,
+            "subject": subjects,
+            "predicate": predicate,
+        });
+        Ok(statement.to_string().into_bytes())
+    }
 }
 
 /// What a build attests of its images; nothing where nothing is said, so that an image for one

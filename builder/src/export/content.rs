@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 
 use super::annotation::{self, Annotated, Annotation};
 use super::manifest::{self, Annotations, CONFIG, Descriptor, IN_TOTO, INDEX, MANIFEST, named};
-use crate::attest::{Attestation, STATEMENT};
+use crate::attest::{Attestation, purl};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
-use crate::source;
 
 /// The image of one platform whose layers are compressed.
 #[derive(Debug, Clone)]
@@ -155,17 +154,10 @@ fn attestation_documents(
     }
     let subjects = subjects(names, &image.platform, &described.digest);
     let mut layers = Vec::with_capacity(image.attestations.len());
-    for Attestation { predicate_type, predicate, .. } in &image.attestations {
-        let predicate: Value = serde_json::from_slice(predicate)
-            .map_err(Error::malformed(format!("the attestation `{predicate_type}`")))?;
-        let statement = json!({
-            "_type": STATEMENT,
-            "predicateType": predicate_type,
-            "subject": subjects,
-            "predicate": predicate,
-        });
-        let statement = Document::new(IN_TOTO, statement.to_string().into_bytes());
-        let about = ("in-toto.io/predicate-type".to_owned(), predicate_type.clone());
+    for attestation in &image.attestations {
+        let statement = Document::new(IN_TOTO, attestation.statement(&subjects)?);
+        let kind = attestation.predicate_type.clone();
+        let about = ("in-toto.io/predicate-type".to_owned(), kind);
         layers.push(Descriptor { annotations: [about].into(), ..statement.descriptor.clone() });
         documents.push(statement);
     }
@@ -198,18 +190,7 @@ fn subjects(names: &[String], platform: &Platform, manifest: &Digest) -> Vec<Val
     if names.is_empty() {
         return vec![subject("_".to_owned())];
     }
-    names.iter().map(|name| subject(package_url(name, platform))).collect()
-}
-
-fn package_url(name: &str, platform: &Platform) -> String {
-    let familiar = source::parse(name).map_or(name.to_owned(), |reference| reference.familiar());
-    let repository = familiar.rfind('/').map_or(0, |slash| slash + 1);
-    let (name, version) = match familiar[repository..].find(':') {
-        Some(colon) => familiar.split_at(repository + colon),
-        None => (familiar.as_str(), ":latest"),
-    };
-    let platform = platform.to_string().replace('/', "%2F");
-    format!("pkg:docker/{name}@{}?platform={platform}", &version[1..])
+    names.iter().map(|name| subject(purl::image(name, platform))).collect()
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ fn names_become_package_urls() {
     ];
     for (name, expected) in table {
         let expected = format!("pkg:docker/{expected}?platform=linux%2Famd64");
-        assert_eq!(package_url(name, &platform), expected);
+        assert_eq!(purl::image(name, &platform), expected);
     }
     assert_eq!(subjects(&[], &platform, &blob(1).digest)[0]["name"], "_");
 }
