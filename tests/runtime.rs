@@ -328,3 +328,31 @@ fn podman_runs_with_crun_all_the_same() {
     }
     smoke("/usr/bin/crun");
 }
+
+/// What ends a container kills all that is in its group, so that must be the container's own.
+#[test]
+fn the_group_of_others_is_neither_joined_nor_killed() {
+    let home = with_root();
+    home.builds("app", "FROM busybox\n").ok();
+    let other = home.types("rbuild run -d -m 64m app sleep 1000").ok();
+    let mut config = config("true");
+    config["linux"]["cgroupsPath"] = json!(format!("/rbuild/{other}"));
+    let ran = types(&home, &config, "run odd").fails(1);
+    assert!(ran.contains("has processes"), "{ran}");
+    assert_eq!(home.types("rbuild ps -q --no-trunc").ok(), other, "it runs on");
+}
+
+#[test]
+fn what_is_frozen_can_be_killed_with_all_that_it_has() {
+    let home = with_root();
+    let id = format!("frozen-{}", std::process::id());
+    let line = |words: &str| {
+        home.types(&format!("./rbuild-runtime --root $HOME/state {}", words.replace("ID", &id)))
+    };
+    // Its streams are those of the line that is typed, which would be waited for.
+    types(&home, &config("sleep 1000"), &format!("run --detach {id} >/dev/null 2>&1")).ok();
+    line("pause ID").ok();
+    line("kill --all ID KILL").ok();
+    rbuild_testkit::eventually("it has ended", || (status(&home, &id) == "stopped").then_some(()));
+    line("delete ID").ok();
+}

@@ -39,6 +39,10 @@ impl Bundles {
     pub fn create(&self, id: &str, options: &CreateOptions) -> Result<Running> {
         let bundle = &options.bundle;
         let bundle = fs::canonicalize(bundle).map_err(Error::file("find the bundle", bundle))?;
+        if bundle.to_str().is_none() {
+            // The state that others read has it as text.
+            return Err(Error::Config("the path of the bundle is no text".into()));
+        }
         let spec = Spec::of(&bundle)?;
         let fifo = self.make(id)?;
         let made = self.launch(id, &spec, &bundle, fifo, options);
@@ -60,6 +64,10 @@ impl Bundles {
         let path = group_path(spec, id, options.systemd_cgroup)?;
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
         let limits = resources.map_or_else(Limits::default, limits::limits);
+        // Whatever ends the container kills all that is in its group.
+        if !Cgroup::find(&path)?.processes().is_empty() {
+            return Err(Error::Config(format!("the control group `{path}` has processes")));
+        }
         let group = Cgroup::create_everywhere(&path, &limits)?;
         let begun = begin(id, spec, bundle, &group, fifo, options);
         let made = begun.and_then(|running| {

@@ -40,7 +40,12 @@ impl Bundles {
     pub fn kill(&self, id: &str, signal: Signal, all: bool) -> Result<()> {
         let state = self.state(id)?;
         if all && signal == Signal::KILL {
-            state.group().iter().for_each(rbuild_runtime::cgroup::Cgroup::kill);
+            let Some(group) = state.group() else { return Ok(()) };
+            group.kill();
+            if state.status == Status::Paused {
+                // What is frozen does not even die.
+                group.freeze(false)?;
+            }
             return Ok(());
         }
         let (verb, status) = ("signal", state.status);
