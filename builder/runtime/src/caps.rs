@@ -10,6 +10,8 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Doing, Error};
+
 /// The names without `CAP_`, each at the place of its number in `<linux/capability.h>`.
 const NAMES: [&str; 41] = [
     "CHOWN",
@@ -98,6 +100,13 @@ impl Capabilities {
     /// The names of all that the kernel knew when this was written, as `CAP_CHOWN`.
     pub fn names() -> Vec<String> {
         NAMES.iter().map(|name| format!("CAP_{name}")).collect()
+    }
+
+    /// The names of those that this process has itself, as `CAP_CHOWN`.
+    pub fn names_of_own(self) -> Result<Vec<String>, Error> {
+        let own = self.within_own().doing(|| "read own capabilities")?;
+        let held = NAMES.iter().enumerate().filter(|(bit, _)| own.0 >> bit & 1 == 1);
+        Ok(held.map(|(_, name)| format!("CAP_{name}")).collect())
     }
 
     /// The set with those of `other` as well.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::container::WindowSize;
 use crate::error::{Doing, Error, Result};
@@ -84,6 +84,17 @@ impl Running {
                 Err(failure.map_or_else(no_answer, told))
             }
         }
+    }
+
+    /// A process that another program has started, and that is this process's child since that
+    /// program ended: see [`adopts`](crate::adopts()).
+    pub fn adopt(pid: u32, terminal: Option<OwnedFd>) -> Result<Self> {
+        let doing = || format!("find process {pid}");
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
+        let pidfd = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()));
+        let pidfd = pidfd.doing(doing)?;
+        let end = Mutex::new(End::Open { root: None });
+        Ok(Self { pid, pidfd, terminal, stubs: Vec::new(), outlives: false, end })
     }
 
     /// The number of the first process, as this process sees it.
@@ -194,7 +205,6 @@ mod tests {
     use std::process::Command;
 
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     use super::*;
     use crate::hook::Hook;

@@ -3,6 +3,7 @@
 //! The kernel runs a new filter once for each call number while it is installed, so a binary
 //! search over ranges of numbers installs much faster than a list of comparisons.
 
+mod default;
 mod filter;
 mod profile;
 #[cfg(test)]

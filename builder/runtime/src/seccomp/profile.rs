@@ -88,6 +88,15 @@ pub(super) fn listed(abi: Abi, held: Capabilities) -> Vec<(u32, Verdict)> {
     calls
 }
 
+/// The verdict on every listed call by its name.
+pub(super) fn verdicts(held: Capabilities) -> impl Iterator<Item = (&'static str, Verdict)> {
+    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(move |line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?, judge(columns.next()?, held)))
+    })
+}
+
 /// The verdict on a number that is not listed.
 pub(super) fn unlisted(number: u32) -> Verdict {
     Verdict::Refuse(if number > HIGHEST { ENOSYS } else { EPERM })
