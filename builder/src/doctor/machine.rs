@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rbuild_cache::Store;
 use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
-use rbuild_runtime::network::{Links, Table, new_namespace};
+use rbuild_runtime::network::{Family, Links, Table, new_namespace};
 
 use super::Finding;
 use crate::cdi;
@@ -102,7 +102,7 @@ pub(super) fn cgroups() -> Finding {
 /// Makes a bridge and a table of rules in a network of its own, which is gone afterwards.
 pub(super) fn networks() -> Finding {
     let part = "networks";
-    let table = Table { name: "doctor".to_owned(), chains: Vec::new() };
+    let table = Table { family: Family::V4, name: "doctor".to_owned(), chains: Vec::new() };
     let tried = new_namespace(|| {
         Links::open()?.add_bridge("doctor0", 1500)?;
         table.install()

@@ -1,6 +1,6 @@
 //! Devices of a network namespace, their addresses and routes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
@@ -74,7 +74,7 @@ pub struct Pair<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The first of the addresses.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// How many of its bits count; 0 is everywhere.
     pub prefix: u8,
     /// The device that they leave by, if it is one.
@@ -186,24 +186,38 @@ impl Links {
         self.0.act(message).doing(|| format!("remove {}", link.name))
     }
 
-    /// Gives a device an address, if it has not got it.
-    pub fn add_address(&mut self, link: &Link, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    /// Gives a device an address, if it has not got it. It can be used at once: nobody else on the
+    /// way is asked whether he has it.
+    pub fn add_address(
+        &mut self,
+        link: &Link,
+        address: impl Into<IpAddr>,
+        prefix: u8,
+    ) -> Result<()> {
         const LOCAL: u16 = 2;
         const ADDRESS: u16 = 1;
         const BROADCAST: u16 = 4;
+        const UNDISPUTED: u8 = 2;
+        let address = address.into();
         let mut header = [0; ADDRESS_HEADER];
-        header[0] = INTERNET;
+        header[0] = family(address);
         header[1] = prefix;
         header[4..].copy_from_slice(&link.index.to_ne_bytes());
-        let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or_default();
-        let message = Message::new(NEW_ADDRESS, CREATE | REPLACE, &header)
-            .with(LOCAL, &address.octets())
-            .with(ADDRESS, &address.octets())
-            .with(BROADCAST, &(u32::from(address) | hosts).to_be_bytes());
+        if address.is_ipv6() {
+            header[2] = UNDISPUTED;
+        }
+        let bytes = octets(address);
+        let mut message = Message::new(NEW_ADDRESS, CREATE | REPLACE, &header)
+            .with(LOCAL, &bytes)
+            .with(ADDRESS, &bytes);
+        if let IpAddr::V4(address) = address {
+            let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or_default();
+            message = message.with(BROADCAST, &(u32::from(address) | hosts).to_be_bytes());
+        }
         self.0.act(message).doing(|| format!("give {} the address {address}", link.name))
     }
 
-    /// The first address of a device, and how many of its bits are the network's.
+    /// The first IPv4 address of a device, and how many of its bits are the network's.
     pub fn address(&mut self, link: &Link) -> Result<Option<(Ipv4Addr, u8)>> {
         const LOCAL: u16 = 2;
         let mut header = [0; ADDRESS_HEADER];
@@ -219,40 +233,46 @@ impl Links {
     }
 
     /// Sends what goes nowhere else to a gateway.
-    pub fn add_default_route(&mut self, gateway: Ipv4Addr) -> Result<()> {
+    pub fn add_default_route(&mut self, gateway: impl Into<IpAddr>) -> Result<()> {
         const GATEWAY: u16 = 5;
+        let gateway = gateway.into();
         // The main table, made at boot, everywhere, unicast.
-        let header = [INTERNET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+        let header = [family(gateway), 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
         let message =
-            Message::new(NEW_ROUTE, CREATE | EXCLUSIVE, &header).with(GATEWAY, &gateway.octets());
+            Message::new(NEW_ROUTE, CREATE | EXCLUSIVE, &header).with(GATEWAY, &octets(gateway));
         self.0.act(message).doing(|| format!("route to {gateway}"))
     }
 
-    /// All routes, the kernel's own for each address included.
+    /// All routes, those of IPv4 first, the kernel's own for each address included.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
-        const TO: u16 = 1;
-        const LINK: u16 = 4;
-        let mut header = [0; ROUTE_HEADER];
-        header[0] = INTERNET;
-        let message = Message::new(GET_ROUTE, DUMP, &header);
-        let answers = self.0.ask(message).doing(|| "list routes")?;
-        let read = |answer: &Vec<u8>| {
-            let mut route =
-                Route { to: Ipv4Addr::UNSPECIFIED, prefix: *answer.get(1)?, link: None };
-            for (kind, value) in attributes(answer, ROUTE_HEADER) {
-                match (kind, value.first_chunk::<4>()) {
-                    (TO, Some(to)) => route.to = Ipv4Addr::from(*to),
-                    (LINK, Some(link)) => route.link = Some(u32::from_ne_bytes(*link)),
-                    _ => {}
-                }
-            }
-            Some(route)
-        };
-        Ok(answers.iter().filter_map(read).collect())
+        let mut routes = Vec::new();
+        for family in [INTERNET, INTERNET_6] {
+            let mut header = [0; ROUTE_HEADER];
+            header[0] = family;
+            let message = Message::new(GET_ROUTE, DUMP, &header);
+            let answers = self.0.ask(message).doing(|| "list routes")?;
+            // A kernel without a family lists another one in its place.
+            let is_its = |answer: &&Vec<u8>| answer.first() == Some(&family);
+            routes.extend(answers.iter().filter(is_its).filter_map(|answer| read_route(answer)));
+        }
+        Ok(routes)
     }
 }
 
 const INTERNET: u8 = 2;
+const INTERNET_6: u8 = 10;
+
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { INTERNET } else { INTERNET_6 }
+}
+
+/// The bytes of an address as they are in packets.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().into(),
+        IpAddr::V6(address) => address.octets().into(),
+    }
+}
 
 /// The header of a message on a device; `up` also lets it work.
 fn link_header(index: u32, up: bool) -> [u8; LINK_HEADER] {
@@ -262,6 +282,25 @@ fn link_header(index: u32, up: bool) -> [u8; LINK_HEADER] {
         header[place..place + 4].copy_from_slice(&u32::from(up).to_ne_bytes());
     }
     header
+}
+
+fn read_route(answer: &[u8]) -> Option<Route> {
+    const TO: u16 = 1;
+    const LINK: u16 = 4;
+    let everywhere = match *answer.first()? {
+        INTERNET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let mut route = Route { to: everywhere, prefix: *answer.get(1)?, link: None };
+    for (kind, value) in attributes(answer, ROUTE_HEADER) {
+        match (kind, value) {
+            (TO, &[a, b, c, d]) => route.to = [a, b, c, d].into(),
+            (TO, value) => route.to = value.first_chunk::<16>().map_or(route.to, |to| (*to).into()),
+            (LINK, value) => route.link = value.first_chunk().map(|link| u32::from_ne_bytes(*link)),
+            _ => {}
+        }
+    }
+    Some(route)
 }
 
 fn read_link(answer: &[u8]) -> Option<Link> {

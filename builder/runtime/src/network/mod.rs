@@ -16,7 +16,7 @@ use crate::error::{Doing, Error, Result};
 use crate::sys;
 
 pub use links::{Link, Links, Pair, Route};
-pub use table::{Chain, Hook, Match, OwnedTable, Rule, Table, Verdict};
+pub use table::{Chain, Family, Hook, Match, OwnedTable, Rule, Table, Verdict};
 
 /// Brings the loopback device of this thread's namespace up.
 pub(crate) fn bring_loopback_up() -> Result<(), Errno> {

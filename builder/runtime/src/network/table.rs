@@ -1,16 +1,28 @@
-//! Tables of nftables: which packets of IPv4 pass, and which go elsewhere.
+//! Tables of nftables: which packets pass, and which go elsewhere.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use rustix::net::netlink::NETFILTER;
 
+use super::links::octets;
 use super::netlink::{CREATE, Message, Socket};
 use crate::error::{Doing, Result};
+
+/// Which packets a table is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Those of IPv4.
+    V4,
+    /// Those of IPv6.
+    V6,
+}
 
 /// A table of rules, which is in force as a whole or not at all.
 #[derive(Debug, Clone)]
 pub struct Table {
+    /// Its packets; tables of different families may have one name.
+    pub family: Family,
     /// Its name.
     pub name: String,
     /// Its chains; one comes after those that it jumps to.
@@ -62,9 +74,9 @@ pub enum Match {
     /// It does not leave by this device.
     NotTo(String),
     /// Its source is one of the addresses of which so many bits are these.
-    Source(Ipv4Addr, u8),
+    Source(IpAddr, u8),
     /// Its destination is one of the addresses of which so many bits are these.
-    Destination(Ipv4Addr, u8),
+    Destination(IpAddr, u8),
     /// Its destination is an address of this machine.
     ToThisMachine,
     /// It goes to a port of a protocol by its number: 6 is TCP, 17 is UDP.
@@ -87,12 +99,13 @@ pub enum Verdict {
     /// Its source becomes this machine's address where it leaves.
     Masquerade,
     /// Its destination becomes this one.
-    Redirect(SocketAddrV4),
+    Redirect(SocketAddr),
 }
 
 /// A table that is in force as long as this lives: the kernel removes it with the process.
 #[derive(Debug)]
 pub struct OwnedTable {
+    family: Family,
     name: String,
     /// Its end is that of the table. Before Linux 5.12 there are no owners, and what a killed
     /// process leaves redirects ports to nobody.
@@ -108,8 +121,7 @@ const NEW_RULE: u16 = NEW_TABLE | 6;
 const BEGIN: u16 = 0x10;
 const END: u16 = 0x11;
 const APPEND: u16 = 0x800;
-/// Family IPv4, version 0, and no subsystem; of a batch's marks it is that of nftables.
-const HEADER: [u8; 4] = [2, 0, 0, 0];
+/// No family, version 0, and the subsystem of nftables.
 const MARK: [u8; 4] = [0, 0, 0, 10];
 
 const TABLE_NAME: u16 = 1;
@@ -120,6 +132,20 @@ const OWNER: u32 = 2;
 const FIRST: u32 = 1;
 const SECOND: u32 = 2;
 const VERDICT: u32 = 0;
+
+impl Family {
+    /// The header of a message on tables of the family: its number, version 0, no subsystem.
+    fn header(self) -> [u8; 4] {
+        [self.number(), 0, 0, 0]
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
+}
 
 impl Table {
     /// Puts the table in force, in place of what has its name.
@@ -143,14 +169,14 @@ impl Table {
                 Err(Errno::OPNOTSUPP | Errno::INVAL) => socket.act_together(self.batch(0, true))?,
                 installed => installed?,
             }
-            Ok(OwnedTable { name: self.name.clone(), socket })
+            Ok(OwnedTable { family: self.family, name: self.name.clone(), socket })
         };
         install().doing(|| format!("install the nftables table {}", self.name))
     }
 
     /// Whether a table of this name is in force.
-    pub fn is_there(name: &str) -> Result<bool> {
-        let message = Message::new(GET_TABLE, 0, &HEADER).text(TABLE_NAME, name);
+    pub fn is_there(family: Family, name: &str) -> Result<bool> {
+        let message = Message::new(GET_TABLE, 0, &family.header()).text(TABLE_NAME, name);
         match open().and_then(|mut socket| socket.ask(message)) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
@@ -159,23 +185,24 @@ impl Table {
     }
 
     /// Removes a table; one that is not there is none.
-    pub fn remove(name: &str) -> Result<()> {
-        let removed = open().and_then(|mut socket| remove(&mut socket, name));
+    pub fn remove(family: Family, name: &str) -> Result<()> {
+        let removed = open().and_then(|mut socket| remove(&mut socket, family, name));
         removed.doing(|| format!("remove the nftables table {name}"))
     }
 
     fn batch(&self, flags: u32, replace: bool) -> Vec<Message> {
-        let table = || Message::new(NEW_TABLE, CREATE, &HEADER).text(TABLE_NAME, &self.name);
+        let header = self.family.header();
+        let table = || Message::new(NEW_TABLE, CREATE, &header).text(TABLE_NAME, &self.name);
         let mut messages = vec![mark(BEGIN)];
         if replace {
             // Made before it is removed, so that it is no error that it was not there.
-            let remove = Message::new(REMOVE_TABLE, 0, &HEADER).text(TABLE_NAME, &self.name);
+            let remove = Message::new(REMOVE_TABLE, 0, &header).text(TABLE_NAME, &self.name);
             messages.extend([table(), remove]);
         }
         messages.push(if flags == 0 { table() } else { table().number(TABLE_FLAGS, flags) });
         for chain in &self.chains {
-            messages.push(chain.message(&self.name));
-            messages.extend(chain.rules.iter().map(|rule| rule.message(&self.name, chain.name)));
+            messages.push(chain.message(self));
+            messages.extend(chain.rules.iter().map(|rule| rule.message(self, chain.name)));
         }
         messages.push(mark(END));
         messages
@@ -185,7 +212,7 @@ impl Table {
 impl Drop for OwnedTable {
     fn drop(&mut self) {
         // Twice as fast as leaving it to the kernel, which waits for packets on their way.
-        let _ = remove(&mut self.socket, &self.name);
+        let _ = remove(&mut self.socket, self.family, &self.name);
     }
 }
 
@@ -197,8 +224,8 @@ fn mark(kind: u16) -> Message {
     Message::new(kind, 0, &MARK)
 }
 
-fn remove(socket: &mut Socket, name: &str) -> Result<(), Errno> {
-    let message = Message::new(REMOVE_TABLE, 0, &HEADER).text(TABLE_NAME, name);
+fn remove(socket: &mut Socket, family: Family, name: &str) -> Result<(), Errno> {
+    let message = Message::new(REMOVE_TABLE, 0, &family.header()).text(TABLE_NAME, name);
     match socket.act_together(vec![mark(BEGIN), message, mark(END)]) {
         Err(Errno::NOENT) => Ok(()),
         removed => removed,
@@ -206,13 +233,14 @@ fn remove(socket: &mut Socket, name: &str) -> Result<(), Errno> {
 }
 
 impl Chain {
-    fn message(&self, table: &str) -> Message {
+    fn message(&self, table: &Table) -> Message {
         const TABLE: u16 = 1;
         const NAME: u16 = 3;
         const HOOK: u16 = 4;
         const KIND: u16 = 7;
-        let message =
-            Message::new(NEW_CHAIN, CREATE, &HEADER).text(TABLE, table).text(NAME, self.name);
+        let message = Message::new(NEW_CHAIN, CREATE, &table.family.header())
+            .text(TABLE, &table.name)
+            .text(NAME, self.name);
         let Some(hook) = self.hook else {
             return message;
         };
@@ -230,12 +258,12 @@ impl Chain {
 }
 
 impl Rule {
-    fn message(&self, table: &str, chain: &str) -> Message {
+    fn message(&self, table: &Table, chain: &str) -> Message {
         const TABLE: u16 = 1;
         const CHAIN: u16 = 2;
         const EXPRESSIONS: u16 = 4;
-        Message::new(NEW_RULE, CREATE | APPEND, &HEADER)
-            .text(TABLE, table)
+        Message::new(NEW_RULE, CREATE | APPEND, &table.family.header())
+            .text(TABLE, &table.name)
             .text(CHAIN, chain)
             .nested(EXPRESSIONS, |list| {
                 let list = self.matches.iter().fold(list, |list, one| one.add(list));
@@ -250,8 +278,12 @@ impl Match {
             Self::From(device) => compare(meta(list, 6), true, &device_name(device)),
             Self::To(device) => compare(meta(list, 7), true, &device_name(device)),
             Self::NotTo(device) => compare(meta(list, 7), false, &device_name(device)),
-            Self::Source(address, prefix) => within(list, 12, *address, *prefix),
-            Self::Destination(address, prefix) => within(list, 16, *address, *prefix),
+            Self::Source(address, prefix) => {
+                within(list, if address.is_ipv4() { 12 } else { 8 }, *address, *prefix)
+            }
+            Self::Destination(address, prefix) => {
+                within(list, if address.is_ipv4() { 16 } else { 24 }, *address, *prefix)
+            }
             Self::ToThisMachine => {
                 const LOCAL: u32 = 2;
                 let list = expression(list, "fib", |fib| {
@@ -279,11 +311,14 @@ impl Verdict {
             Self::Masquerade => expression(list, "masq", |masquerade| masquerade),
             Self::Redirect(to) => {
                 const DESTINATION: u32 = 1;
-                const IPV4: u32 = 2;
-                let list = load(list, FIRST, &to.ip().octets());
+                let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
+                let list = load(list, FIRST, &octets(to.ip()));
                 let list = load(list, SECOND, &to.port().to_be_bytes());
                 expression(list, "nat", |nat| {
-                    nat.number(1, DESTINATION).number(2, IPV4).number(3, FIRST).number(5, SECOND)
+                    nat.number(1, DESTINATION)
+                        .number(2, family.number().into())
+                        .number(3, FIRST)
+                        .number(5, SECOND)
                 })
             }
         }
@@ -315,23 +350,31 @@ fn compare(list: Message, is_equal: bool, value: &[u8]) -> Message {
     })
 }
 
-fn mask(list: Message, mask: [u8; 4]) -> Message {
+fn mask(list: Message, mask: &[u8]) -> Message {
     expression(list, "bitwise", |bitwise| {
-        let bitwise = bitwise.number(1, FIRST).number(2, FIRST).number(3, 4);
-        bitwise.nested(4, |data| data.with(1, &mask)).nested(5, |data| data.with(1, &[0; 4]))
+        let length = u32::try_from(mask.len()).expect("masks are short");
+        let bitwise = bitwise.number(1, FIRST).number(2, FIRST).number(3, length);
+        let none = vec![0; mask.len()];
+        bitwise.nested(4, |data| data.with(1, mask)).nested(5, |data| data.with(1, &none))
     })
 }
 
-fn within(list: Message, offset: u32, address: Ipv4Addr, prefix: u8) -> Message {
-    let bits = !u32::MAX.checked_shr(u32::from(prefix)).unwrap_or_default();
-    let list = mask(payload(list, 1, offset, 4), bits.to_be_bytes());
-    compare(list, true, &(u32::from(address) & bits).to_be_bytes())
+fn within(list: Message, offset: u32, address: IpAddr, prefix: u8) -> Message {
+    let bytes = octets(address);
+    let length = u32::try_from(bytes.len()).expect("addresses are short");
+    let bits: Vec<u8> = (0..length)
+        .map(|byte| u32::from(prefix).saturating_sub(byte * 8))
+        .map(|left| !u8::MAX.checked_shr(left).unwrap_or_default())
+        .collect();
+    let list = mask(payload(list, 1, offset, length), &bits);
+    let first: Vec<_> = bytes.iter().zip(&bits).map(|(byte, bits)| byte & bits).collect();
+    compare(list, true, &first)
 }
 
 /// Some of these bits of the packet's connection are set.
 fn connection(list: Message, key: u32, bits: u32) -> Message {
     let list = expression(list, "ct", |ct| ct.number(1, FIRST).number(2, key));
-    compare(mask(list, bits.to_ne_bytes()), false, &[0; 4])
+    compare(mask(list, &bits.to_ne_bytes()), false, &[0; 4])
 }
 
 fn load(list: Message, place: u32, value: &[u8]) -> Message {

@@ -1,18 +1,19 @@
 //! Bridges, pairs and tables of nftables, in a network namespace of the test's own.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rbuild_runtime::network::{
-    Chain, Hook, Links, Match, Pair, Rule, Table, Verdict, new_namespace, within,
+    Chain, Family, Hook, Links, Match, Pair, Rule, Table, Verdict, new_namespace, within,
 };
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("a_bridge_joins_namespaces", a_bridge_joins_namespaces),
     ("a_table_lives_as_long_as_its_owner", a_table_lives_as_long_as_its_owner),
     ("a_table_decides_what_passes", a_table_decides_what_passes),
+    ("long_addresses_are_redirected_too", long_addresses_are_redirected_too),
 ];
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -62,8 +63,8 @@ impl Machine {
     }
 
     /// Whether the host reaches the container by an address.
-    fn reaches(&self, address: Ipv4Addr, port: u16) -> bool {
-        let to = SocketAddrV4::new(address, port).into();
+    fn reaches(&self, address: impl Into<IpAddr>, port: u16) -> bool {
+        let to = SocketAddr::new(address.into(), port);
         let connect = || Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5)).ok());
         let Some(mut stream) = within(self.host.as_fd(), connect).unwrap() else {
             return false;
@@ -88,7 +89,7 @@ fn a_bridge_joins_namespaces() {
         );
         let routes = links.routes()?;
         let is_its = |route: &&rbuild_runtime::network::Route| {
-            (route.to, route.prefix) == (Ipv4Addr::new(10, 9, 0, 0), 24)
+            (route.to, route.prefix) == ([10, 9, 0, 0].into(), 24)
         };
         assert_eq!(routes.iter().find(is_its).unwrap().link, Some(bridge.index));
         assert_eq!(links.at(bridge.index)?.unwrap().name, "rb0");
@@ -110,9 +111,10 @@ fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> Rule {
 fn a_table_lives_as_long_as_its_owner() {
     let machine = Machine::new();
     let chain = |name, hook, rules| Chain { name, hook, rules };
-    let to = Verdict::Redirect(SocketAddrV4::new(INSIDE, 80));
-    let on_loopback = Match::Source(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let to = Verdict::Redirect(SocketAddr::new(INSIDE.into(), 80));
+    let on_loopback = Match::Source([127, 0, 0, 0].into(), 8);
     let table = Table {
+        family: Family::V4,
         name: "redirects".to_owned(),
         chains: vec![
             chain("ports", None, vec![rule([Match::Port(6, 8080)], to)]),
@@ -133,7 +135,8 @@ fn a_table_lives_as_long_as_its_owner() {
     assert!(machine.reaches(LOCALHOST, 8080));
     assert!(machine.reaches(GATEWAY, 8080));
     assert!(!machine.reaches(LOCALHOST, 8081));
-    let is_there = || within(machine.host.as_fd(), || Table::is_there("redirects")).unwrap();
+    let is_there =
+        || within(machine.host.as_fd(), || Table::is_there(Family::V4, "redirects")).unwrap();
     assert!(is_there());
     drop(owned);
     assert!(!is_there());
@@ -143,25 +146,73 @@ fn a_table_lives_as_long_as_its_owner() {
 fn a_table_decides_what_passes() {
     let machine = Machine::new();
     let incoming = |rules| Table {
+        family: Family::V4,
         name: "walls".to_owned(),
         chains: vec![Chain { name: "raw", hook: Some(Hook::Raw), rules }],
     };
     let install = |table: &Table| within(machine.container.as_fd(), || table.install()).unwrap();
     let from = |name: &str| Match::From(name.to_owned());
     // As a container's table would hinder its answers.
-    let gateway = Match::Destination(Ipv4Addr::new(10, 9, 0, 0), 24);
+    let gateway = Match::Destination([10, 9, 0, 0].into(), 24);
     install(&incoming(vec![rule([from("eth1")], Verdict::Drop)]));
     assert!(machine.reaches(INSIDE, 80), "another device");
     let accept = rule([Match::Established], Verdict::Accept);
     let drop_rest = rule([from("eth0"), gateway, Match::Port(6, 80)], Verdict::Drop);
     install(&incoming(vec![accept, drop_rest]));
     let connect = || {
-        let to = SocketAddrV4::new(INSIDE, 80).into();
+        let to = SocketAddr::new(INSIDE.into(), 80);
         Ok(TcpStream::connect_timeout(&to, Duration::from_millis(300)).is_ok())
     };
     assert!(!within(machine.host.as_fd(), connect).unwrap());
-    let remove = || within(machine.container.as_fd(), || Table::remove("walls"));
+    let remove = || within(machine.container.as_fd(), || Table::remove(Family::V4, "walls"));
     remove().unwrap();
     remove().unwrap();
     assert!(machine.reaches(INSIDE, 80));
+}
+
+fn long_addresses_are_redirected_too() {
+    const GATEWAY_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+    const INSIDE_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 2);
+    let mut machine = Machine::new();
+    within(machine.host.as_fd(), || {
+        let mut links = Links::open()?;
+        let bridge = links.find("rb0")?.unwrap();
+        links.add_address(&bridge, GATEWAY_6, 64)?;
+        let network = (Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0).into(), 64);
+        assert!(links.routes()?.iter().any(|route| (route.to, route.prefix) == network));
+        Ok(())
+    })
+    .unwrap();
+    machine.listener = within(machine.container.as_fd(), || {
+        let mut links = Links::open()?;
+        let link = links.find("eth0")?.unwrap();
+        links.add_address(&link, INSIDE_6, 64)?;
+        links.add_default_route(GATEWAY_6)?;
+        Ok(TcpListener::bind((INSIDE_6, 80)).unwrap())
+    })
+    .unwrap();
+    assert!(machine.reaches(INSIDE_6, 80), "at once, with nobody asked");
+    let to = Verdict::Redirect(SocketAddr::new(INSIDE_6.into(), 80));
+    // All of the prefix's bits count, and none beyond.
+    let destination = |address: Ipv6Addr, prefix| Match::Destination(address.into(), prefix);
+    let near = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0xff);
+    let table = |destination| Table {
+        family: Family::V6,
+        name: "redirects".to_owned(),
+        chains: vec![Chain {
+            name: "outgoing",
+            hook: Some(Hook::Outgoing),
+            rules: vec![rule(
+                [Match::ToThisMachine, destination, Match::Port(6, 8080)],
+                to.clone(),
+            )],
+        }],
+    };
+    let install = |table: Table| within(machine.host.as_fd(), || table.install()).unwrap();
+    install(table(destination(near, 121)));
+    assert!(!machine.reaches(GATEWAY_6, 8080), "another destination");
+    install(table(destination(near, 120)));
+    assert!(machine.reaches(GATEWAY_6, 8080));
+    let is_there = |family| within(machine.host.as_fd(), || Table::is_there(family, "redirects"));
+    assert!(is_there(Family::V6).unwrap() && !is_there(Family::V4).unwrap());
 }

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rbuild_cache::Store;
-use rbuild_runtime::network::{Link, Links, Table};
+use rbuild_runtime::network::{Family, Link, Links, Table};
 
 use super::definition::{self, Definition};
 use super::rules;
@@ -34,7 +34,7 @@ impl Bridge {
         let name = network.bridge();
         if let Some(bridge) = Self::found(network, &mut turn.links).map_err(Error::network)? {
             // Who flushes all tables does not know that some are needed.
-            if !Table::is_there(&name).map_err(Error::network)? {
+            if !Table::is_there(Family::V4, &name).map_err(Error::network)? {
                 let table = rules::of_network(network, &bridge);
                 table.install().map_err(Error::network)?;
             }
@@ -135,7 +135,7 @@ pub(crate) fn remove(name: &str, links: &mut Links) {
         Some(link) => links.remove(&link),
         None => Ok(()),
     });
-    if let Err(error) = removed.and_then(|()| Table::remove(name)) {
+    if let Err(error) = removed.and_then(|()| Table::remove(Family::V4, name)) {
         tracing::warn!(name, %error, "a bridge could not be removed");
     }
 }
@@ -149,7 +149,12 @@ pub(crate) fn free_subnet(store: &Store, links: &mut Links) -> Result<Subnet> {
 pub(crate) fn taken(store: &Store, links: &mut Links) -> Result<Vec<Subnet>> {
     let routes = links.routes().map_err(Error::network)?;
     let routes = routes.iter().filter(|route| route.prefix > 0);
-    let mut taken: Vec<_> = routes.map(|route| Subnet::of(route.to, route.prefix)).collect();
+    let mut taken: Vec<_> = routes
+        .filter_map(|route| match route.to {
+            IpAddr::V4(to) => Some(Subnet::of(to, route.prefix)),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
     taken.extend(definition::all(store)?.into_iter().filter_map(|network| network.subnet));
     // A name server is reached by the route to everywhere, unless a bridge stands in its way.
     let servers = host_files::servers().into_iter().filter_map(|server| server.parse().ok());

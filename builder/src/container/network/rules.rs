@@ -1,14 +1,14 @@
 //! What the tables of nftables say. Pure: from networks and ports to rules.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use rbuild_runtime::network::{Chain, Hook, Match, Rule, Table, Verdict};
+use rbuild_runtime::network::{Chain, Family, Hook, Match, Rule, Table, Verdict};
 
 use super::bridge::Bridge;
 use super::definition::Definition;
 use super::ports::Published;
 
-const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
+const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 
 fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> Rule {
     Rule { matches: matches.into(), verdict }
@@ -20,7 +20,7 @@ pub(crate) fn of_network(network: &Definition, bridge: &Bridge) -> Table {
     let name = network.bridge();
     let (from, to) = (|| Match::From(name.clone()), || Match::To(name.clone()));
     let (first, prefix) = (bridge.subnet.first(), bridge.subnet.prefix());
-    let own = || Match::Source(first, prefix);
+    let own = || Match::Source(first.into(), prefix);
     let (loopback, bits) = LOOPBACK;
     // The bridge may carry answers to the host's loopback device, and nothing else to it.
     let raw = vec![rule([from(), Match::Destination(loopback, bits)], Verdict::Drop)];
@@ -47,7 +47,7 @@ pub(crate) fn of_network(network: &Definition, bridge: &Bridge) -> Table {
         chain("forward", Hook::Forward, forward),
         chain("leaving", Hook::Leaving, leaving),
     ];
-    Table { name, chains }
+    Table { family: Family::V4, name, chains }
 }
 
 /// What comes to published ports of the host goes to a container.
@@ -55,9 +55,9 @@ pub(crate) fn of_ports(id: &str, ports: &[Published]) -> Table {
     let redirect = |port: &Published| {
         let mut matches = vec![Match::Port(port.protocol.number(), port.host.port())];
         if !port.host.ip().is_unspecified() {
-            matches.push(Match::Destination(*port.host.ip(), 32));
+            matches.push(Match::Destination((*port.host.ip()).into(), 32));
         }
-        Rule { matches, verdict: Verdict::Redirect(port.container) }
+        Rule { matches, verdict: Verdict::Redirect(port.container.into()) }
     };
     let all = || vec![rule([Match::ToThisMachine], Verdict::Jump("ports"))];
     let chain = |name, hook, rules| Chain { name, hook, rules };
@@ -66,5 +66,5 @@ pub(crate) fn of_ports(id: &str, ports: &[Published]) -> Table {
         chain("incoming", Some(Hook::Incoming), all()),
         chain("outgoing", Some(Hook::Outgoing), all()),
     ];
-    Table { name: format!("rbuild-{}", id.get(..12).unwrap_or(id)), chains }
+    Table { family: Family::V4, name: format!("rbuild-{}", id.get(..12).unwrap_or(id)), chains }
 }

@@ -18,7 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rbuild_cache::Store;
-use rbuild_runtime::network::{Chain, Hook, Match, Rule, Table, Verdict};
+use rbuild_runtime::network::{Chain, Family, Hook, Match, Rule, Table, Verdict};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -60,8 +60,8 @@ impl Sockets {
         let rule = |protocol: Protocol, to: io::Result<SocketAddr>| {
             let to = to.map_err(Error::system("find the name server's port"))?;
             let matches =
-                vec![Match::Destination(ADDRESS, 32), Match::Port(protocol.number(), PORT)];
-            let verdict = Verdict::Redirect(SocketAddrV4::new(ADDRESS, to.port()));
+                vec![Match::Destination(ADDRESS.into(), 32), Match::Port(protocol.number(), PORT)];
+            let verdict = Verdict::Redirect(SocketAddrV4::new(ADDRESS, to.port()).into());
             Ok::<_, Error>(Rule { matches, verdict })
         };
         let rules = vec![
@@ -69,7 +69,7 @@ impl Sockets {
             rule(Protocol::Tcp, self.tcp.local_addr())?,
         ];
         let chains = vec![Chain { name: "names", hook: Some(Hook::Outgoing), rules }];
-        Table { name: "rbuild".to_owned(), chains }.install_new().map_err(Error::network)
+        Table { family: Family::V4, name: "rbuild".to_owned(), chains }.install_new().map_err(Error::network)
     }
 }
 
