@@ -240,7 +240,7 @@ pub(crate) async fn fetch(
     let entry = ImageEntry {
         manifest: Some(keep_manifest(&full, &manifest, keep)?),
         config: keep(&config_bytes)?,
-        size: layers.iter().map(size).sum(),
+        size: layers.iter().map(Layer::compressed_size).sum(),
         layers,
         created: jiff::Timestamp::now().as_second(),
         platforms: Vec::new(),
@@ -273,14 +273,6 @@ fn keep_manifest(
         return Err(Error::wrong_digest(format!("the manifest of `{full}`"), &digest));
     }
     Ok(digest)
-}
-
-/// The number of compressed bytes of a layer, where it has a compressed form.
-fn size(layer: &Layer) -> u64 {
-    match layer {
-        Layer::Pulled { blob, .. } => blob.size,
-        Layer::Made(_) | Layer::Folder { .. } => 0,
-    }
 }
 
 /// Joins the layers of a manifest with the diff ids of its config.

@@ -7,7 +7,7 @@
 //! [`Store::sweep`] removes. A power cut can tear the layers of the last seconds: `settle` says how
 //! these are told from the others.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -275,10 +275,15 @@ impl StagedLayer {
         Ok(self.id)
     }
 
-    /// A file beside the files that says something about them.
+    /// An empty file beside the files that says something about them.
     pub(crate) fn mark(&self, name: &str) -> Result<()> {
+        self.note(name, &[])
+    }
+
+    /// A file beside the files that says something about them.
+    pub(crate) fn note(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.folder.join(name);
-        File::create(&path).map(drop).map_err(Error::file("create", &path))
+        fs::write(&path, bytes).map_err(Error::file("write", &path))
     }
 }
 

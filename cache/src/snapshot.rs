@@ -35,6 +35,16 @@ pub enum Layer {
     },
 }
 
+impl Layer {
+    /// The number of compressed bytes, where there is a compressed form, and 0 elsewhere.
+    pub fn compressed_size(&self) -> u64 {
+        match self {
+            Layer::Pulled { blob, .. } => blob.size,
+            Layer::Made(_) | Layer::Folder { .. } => 0,
+        }
+    }
+}
+
 /// The compressed form of a layer, here or elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Blob {

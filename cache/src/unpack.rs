@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, LayerId};
 use crate::layers::open_folder;
 use crate::mount::{OPAQUE, PLAIN};
-use crate::store::Store;
+use crate::records::SIZE;
+use crate::store::{Store, to_json};
 
 /// The largest number of entries that is taken.
 const MOST_ENTRIES: u64 = 10_000_000;
@@ -46,7 +47,7 @@ impl Store {
     fn unpack_new(&self, diff_id: &Digest, tar: impl Read) -> Result<LayerId> {
         let staged = self.stage()?;
         let root = open_folder(staged.files())?;
-        let (marks, found) = pieces::hand_over(tar, |pieces| {
+        let (marks, found, size) = pieces::hand_over(tar, |pieces| {
             let mut archive = Archive::new(pieces);
             let marks = extract(&mut archive, Extractor::new(root.as_fd()), None)?;
             // There may be more of the stream than the archive, and it counts for the digest.
@@ -59,6 +60,7 @@ impl Store {
         for mark in marks {
             staged.mark(mark)?;
         }
+        staged.note(SIZE, &to_json("note on a layer", &size)?)?;
         staged.commit_as(diff_id)
     }
 }

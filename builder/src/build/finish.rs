@@ -125,11 +125,7 @@ async fn layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<LayerFacts>> {
         };
         let created = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         let size = store.layer_size(layer).map_err(Error::store("measure a layer"))?;
-        let pulled = match layer {
-            Layer::Pulled { blob, .. } => blob.size,
-            _ => 0,
-        };
-        Ok(LayerFacts { diff_id, created, size: size.unwrap_or(pulled) })
+        Ok(LayerFacts { diff_id, created, size: size.unwrap_or_else(|| layer.compressed_size()) })
     };
     crate::worker::fetch::blocking(move || layers.iter().map(facts).collect()).await
 }

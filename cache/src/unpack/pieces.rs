@@ -26,30 +26,30 @@ pub(super) struct Pieces {
 }
 
 /// Reads `input` to its end, or to that of `work`, which uses it in another thread; returns the
-/// digest of what was read beside what `work` returns.
+/// digest of what was read and its length in bytes beside what `work` returns.
 pub(super) fn hand_over<T: Send>(
     input: impl Read,
     work: impl FnOnce(Pieces) -> Result<T> + Send,
-) -> Result<(T, Digest)> {
+) -> Result<(T, Digest, u64)> {
     let (send_full, full) = sync_channel(AHEAD);
     let (empty, emptied) = channel();
     thread::scope(|scope| {
         let pieces = Pieces { full, empty, piece: Vec::new(), used: 0 };
         let worker = thread::Builder::new().name("unpack".to_owned());
         let worker = worker.spawn_scoped(scope, move || work(pieces)).map_err(Error::ReadTar)?;
-        let digest = read(input, &send_full, &emptied);
+        let (digest, length) = read(input, &send_full, &emptied);
         drop(send_full);
         let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok((done, digest))
+        Ok((done, digest, length))
     })
 }
 
-/// Reads and hashes until the end, an error, or the other side has had enough.
+/// Reads, counts and hashes until the end, an error, or the other side has had enough.
 fn read(
     input: impl Read,
     full: &SyncSender<io::Result<Vec<u8>>>,
     emptied: &Receiver<Vec<u8>>,
-) -> Digest {
+) -> (Digest, u64) {
     let mut input = input.take(LARGEST);
     let mut hash = Sha256::new();
     loop {
@@ -68,7 +68,7 @@ fn read(
             break;
         }
     }
-    Digest::from_bytes(hash.finalize().into())
+    (Digest::from_bytes(hash.finalize().into()), LARGEST - input.limit())
 }
 
 impl Read for Pieces {

@@ -389,7 +389,7 @@ fn a_stream_that_breaks_off_is_refused() {
 }
 
 #[test]
-fn the_digest_is_that_of_the_whole_stream() {
+fn digest_and_size_are_those_of_the_whole_stream() {
     let mut tar = Tar::default().file("a", "b").end();
     tar.extend_from_slice(&[7; 5000]);
     let (store, id) = try_unpack(&tar);
@@ -405,6 +405,7 @@ fn the_digest_is_that_of_the_whole_stream() {
     };
     let files = store.layer_folder(id.unwrap()).join("files");
     assert_eq!(store.layer_path(&layer), Some(files));
+    assert_eq!(store.layer_size(&layer).unwrap(), Some(tar.len() as u64));
 
     let wrong = store.unpack(digest(b"other"), &*tar);
     assert!(matches!(wrong, Err(Error::WrongDigest { .. })), "{wrong:?}");

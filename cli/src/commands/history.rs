@@ -71,7 +71,7 @@ fn date(time: Option<jiff::Timestamp>) -> String {
     zoned.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()).unwrap_or_default()
 }
 
-/// The size of a layer; one that was never fetched counts as nothing.
+/// The size of a layer; of one that was never unpacked, that of its compressed form.
 fn layer_size(store: &Store, layer: &Layer) -> u64 {
-    store.layer_size(layer).ok().flatten().unwrap_or(0)
+    store.layer_size(layer).ok().flatten().unwrap_or_else(|| layer.compressed_size())
 }
