@@ -72,6 +72,9 @@ pub enum Error {
     /// The store could not be opened.
     #[error("cannot open the store")]
     Open(#[source] Box<rbuild_cache::Error>),
+    /// An ordinary user could not become root in a user namespace.
+    #[error("an ordinary user cannot build or run here")]
+    NotRoot(#[source] Box<rbuild_runtime::Error>),
     /// A registry could not be used.
     #[error("cannot {doing}")]
     Registry {
@@ -269,7 +272,8 @@ impl Error {
             | Self::Write { .. }
             | Self::Daemon { .. }
             | Self::Store { .. }
-            | Self::Open(_) => ErrorKind::Environment,
+            | Self::Open(_)
+            | Self::NotRoot(_) => ErrorKind::Environment,
             Self::NotPushed { .. } => ErrorKind::NotPushed,
             Self::Registry { .. }
             | Self::Git { .. }
@@ -298,6 +302,7 @@ impl Error {
                 StepError::Fetch(error) => error.hint(),
                 step => step.hint(),
             },
+            Self::NotRoot(_) => Some("`rbuild doctor` says what helps".to_owned()),
             Self::InUse { .. } => Some("remove the container first, or use `-f`".to_owned()),
             Self::Registry { source, .. } => source.hint().map(str::to_owned),
             Self::NotPushed { name, source } => {

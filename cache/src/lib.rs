@@ -26,6 +26,7 @@ mod mount;
 pub mod pack;
 pub mod partial;
 mod portable;
+pub mod privilege;
 #[cfg(test)]
 mod processes;
 mod recent;

@@ -16,6 +16,7 @@ use rustix::mount::{
 
 use crate::error::{Error, Result};
 use crate::layers::StagedLayer;
+use crate::privilege;
 use crate::snapshot::Layer;
 use crate::store::Store;
 
@@ -183,10 +184,17 @@ impl Overlay<'_> {
             fsconfig_set_string(context, option, value)
                 .map_err(|error| (format!("{option}={value}"), error.into()))
         };
+        let flag = |option: &str| {
+            fsconfig_set_flag(context, option).map_err(|error| (option.to_owned(), error.into()))
+        };
         // Layers are packed into tars, which know nothing of these ways to point elsewhere.
-        for (option, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")]
-        {
-            set(option, value)?;
+        set("metacopy", "off")?;
+        set("index", "off")?;
+        if privilege::is_full() {
+            set("redirect_dir", "nofollow")?;
+        } else {
+            // Without privilege the notes are in attributes of users, and nothing points elsewhere.
+            flag("userxattr")?;
         }
         let folder = |option: &str, path: &Path| {
             let named = nameable(path);
@@ -203,8 +211,7 @@ impl Overlay<'_> {
         }
         if self.upper.as_ref().is_some_and(|upper| !upper.lasting) {
             // Closing the mount would else write the whole file system to the disk.
-            fsconfig_set_flag(context, "volatile")
-                .map_err(|error| ("volatile".to_owned(), error.into()))?;
+            flag("volatile")?;
         }
         Ok(())
     }

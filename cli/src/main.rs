@@ -11,6 +11,7 @@ mod interrupt;
 mod pattern;
 mod progress;
 mod reason;
+mod rootless;
 mod table;
 
 use std::ffi::OsString;
@@ -57,10 +58,15 @@ fn log() {
     }
 }
 
-fn act(Cli { global, command, .. }: Cli) -> Result<u8, Failure> {
+fn act(Cli { top, command }: Cli) -> Result<u8, Failure> {
+    let global = top.global;
     if let Some(flag) = global.refused() {
         return Err(Failure::unsupported(flag));
     }
+    let command = command.plain();
+    let mut config = Config::new(global);
+    // Before there is any thread.
+    rootless::enter(&command, &mut config)?;
     log();
-    commands::run(command, &Session { config: Config::new(global) })
+    commands::run(command, &Session { config })
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Error, Result};
+use crate::userns;
 pub use limits::{Access, BlockRate, DeviceRule, Limits, Rate};
 use limits::{Setting, Value};
 use tree::{Tree, trees};
@@ -133,6 +134,33 @@ impl Cgroup {
         // The longest list: a group that is not in a tree of version 1 may be in that of version 2.
         let lists = self.folders.iter().map(|(_, folder)| processes(folder));
         lists.max_by_key(Vec::len).unwrap_or_default()
+    }
+
+    /// Moves processes into the group, which `inside` lists: again and again, until none that
+    /// they started meanwhile is left outside.
+    pub fn adopt(&self, inside: &dyn Fn() -> Vec<u32>) -> Result<()> {
+        let until = Instant::now() + LEAVING;
+        loop {
+            let (all, mut is_whole) = (inside(), true);
+            for (_, folder) in &self.folders {
+                let here = processes(folder);
+                for pid in all.iter().filter(|pid| !here.contains(pid)) {
+                    is_whole = false;
+                    match write(folder, "cgroup.procs", &pid.to_string()) {
+                        // It has ended meanwhile.
+                        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                        moved => moved.doing(|| format!("move {pid} to {}", folder.display()))?,
+                    }
+                }
+            }
+            if is_whole {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let slow = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(slow).doing(|| "move all processes of the container");
+            }
+        }
     }
 
     /// Whether there is a tree in which the group can be frozen.
@@ -283,7 +311,15 @@ pub(crate) fn of_process(pid: u32) -> Result<Vec<OwnedFd>> {
     let (theirs, own) = (read(format!("/proc/{pid}/cgroup"))?, read("/proc/self/cgroup".into())?);
     let trees = trees()?;
     let others = theirs.lines().filter(|line| !own.lines().any(|known| known == *line));
-    others.filter_map(|line| tree::folder_of(line, &trees)).map(|f| open_procs(&f)).collect()
+    let folders = others.filter_map(|line| tree::folder_of(line, &trees));
+    // A group that is not this user's is nobody's limit: all of the user's processes may be in it.
+    let is_foreign = |error: &Error| {
+        let denied = io::ErrorKind::PermissionDenied;
+        !userns::is_initial()
+            && matches!(error, Error::Sandbox { source, .. } if source.kind() == denied)
+    };
+    let opened = folders.map(|folder| open_procs(&folder));
+    opened.filter(|file| !file.as_ref().is_err_and(is_foreign)).collect()
 }
 
 fn open_procs(folder: &Path) -> Result<OwnedFd> {

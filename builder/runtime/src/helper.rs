@@ -11,26 +11,29 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
+    move_into_thread_name_spaces,
+};
 
 use crate::caps::Capabilities;
 use crate::container::Seccomp;
 use crate::error::{Doing, Error, Result};
-use crate::mounts::{attach, new_mount, pivot};
+use crate::mounts::{attach, clone_mount, new_mount, pivot};
 use crate::sys::{self, Cloned};
 use crate::wire::{
     ANSWERS, MAX_FDS, NamespaceOrder, Order, Place, Report, receive_order, send_order, send_report,
 };
-use crate::{init, seccomp};
+use crate::{init, seccomp, userns};
 
 /// The helper's name. A program that does not call [`init_if_asked`] gets it as its only argument,
 /// too, so that it has a good chance to refuse it.
@@ -38,6 +41,8 @@ const NAME: &str = "--rbuild-container-helper";
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static HELPER: Mutex<Option<Helper>> = Mutex::new(None);
+/// Those that have had their only order.
+static SPENT: Mutex<Vec<Helper>> = Mutex::new(Vec::new());
 
 /// The launching process's hold on its helper.
 struct Helper {
@@ -67,6 +72,9 @@ pub(crate) fn send(order: &Order, fds: &[BorrowedFd<'_>]) -> Result<()> {
     if fds.len() > MAX_FDS {
         return Err(Error::Invalid(format!("more than {MAX_FDS} files and mounts")));
     }
+    if joins_processes(order) && !userns::is_initial() {
+        return send_alone(&bytes, fds);
+    }
     let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(live) = &*helper
         && send_order(&live.socket, &bytes, fds).is_ok()
@@ -82,12 +90,32 @@ pub(crate) fn send(order: &Order, fds: &[BorrowedFd<'_>]) -> Result<()> {
     sent.map_err(|source| Error::Start { reason, source })
 }
 
+/// Whether the helper enters a namespace of processes for the order.
+fn joins_processes(order: &Order) -> bool {
+    match &order.place {
+        Place::Existing { kinds, .. } => {
+            ThreadNameSpaceType::from_bits_retain(*kinds).contains(ThreadNameSpaceType::PROCESS_ID)
+        }
+        Place::New(sandbox) => matches!(sandbox.pid, NamespaceOrder::Join(_)),
+    }
+}
+
+/// Has a helper of its own carry an order out. One in a user namespace cannot come back from a
+/// namespace of processes; it ends with what it watches.
+fn send_alone(bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut spent = SPENT.lock().unwrap_or_else(PoisonError::into_inner);
+    spent.retain_mut(|helper| !matches!(helper.process.try_wait(), Ok(Some(_))));
+    let helper = Helper::start()?;
+    let sent = send_order(&helper.socket, bytes, fds);
+    spent.push(helper);
+    sent.map_err(|source| Error::Start { reason: "it takes no orders", source })
+}
+
 impl Helper {
     fn start() -> Result<Self> {
         let failed = |reason| move |source| Error::Start { reason, source };
         let (socket, theirs) = UnixStream::pair().map_err(failed("it has no socket"))?;
-        let program =
-            sealed_program().map_err(failed("the program cannot be opened (it takes root)"))?;
+        let program = sealed_program().map_err(failed("the program cannot be opened"))?;
         let process = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0(NAME)
             .arg(NAME)
@@ -114,7 +142,19 @@ impl Helper {
 fn sealed_program() -> io::Result<OwnedFd> {
     let path = PROGRAM.get().map_or("/proc/self/exe".as_ref(), |path| path.as_path());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let program = open_tree(rustix::fs::CWD, path, flags)?;
+    let open = |path: &Path| open_tree(rustix::fs::CWD, path, flags);
+    let program = match open(path) {
+        // It was started before this process had mounts of its own, which have it by its name.
+        Err(Errno::INVAL) => {
+            let (program, own) = (open(&std::fs::read_link(path)?)?, rustix::fs::stat(path)?);
+            let found = rustix::fs::fstat(&program)?;
+            if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) {
+                return Err(io::Error::other("it has been replaced: start it anew"));
+            }
+            program
+        }
+        opened => opened?,
+    };
     sys::set_mount_attributes(&program, libc::MOUNT_ATTR_RDONLY, false)?;
     Ok(program)
 }
@@ -141,6 +181,8 @@ struct Server {
     watched: Vec<OwnedFd>,
     /// The process namespace to come back to.
     own_pids: Option<OwnedFd>,
+    /// Whether it cannot come back, and is to have no other order.
+    is_spent: bool,
     filters: Vec<(Capabilities, Vec<libc::sock_filter>)>,
     /// Whether the helper has been cut off from the host's mounts.
     secluded: Result<()>,
@@ -155,7 +197,14 @@ impl Server {
         sys::reset_signals();
         let own_pids = File::open("/proc/self/ns/pid").ok().map(OwnedFd::from);
         let secluded = hidden.doing(|| "hide the helper").and_then(|()| seclude());
-        Self { orders, watched: Vec::new(), own_pids, filters: Vec::new(), secluded }
+        Self {
+            orders,
+            watched: Vec::new(),
+            own_pids,
+            is_spent: false,
+            filters: Vec::new(),
+            secluded,
+        }
     }
 
     /// Carries orders out until the launching process has closed its end.
@@ -179,6 +228,9 @@ impl Server {
     /// Waits for an order, and forgets the watched processes that end meanwhile.
     fn next_order(&mut self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         loop {
+            if self.is_spent && self.watched.is_empty() {
+                return Ok(None);
+            }
             let mut polled = vec![PollFd::new(&self.orders, PollFlags::IN)];
             polled.extend(self.watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
             match poll(&mut polled, None) {
@@ -206,7 +258,7 @@ impl Server {
             self.watched.clear();
             init::run(order, fds, &mut filter);
         }
-        let back = self.come_back();
+        let back = if joins_processes(order) { self.come_back() } else { Ok(()) };
         if let Cloned::Parent { pid, pidfd } = cloned.doing(|| "make a process")? {
             let report = Report::Started { pid: pid.as_raw_nonzero().get() };
             let told = send_report(fds[ANSWERS].as_fd(), &report, Some(pidfd.as_fd()));
@@ -223,11 +275,14 @@ impl Server {
     /// here, since only children are in it.
     fn flags(order: &Order, fds: &[OwnedFd]) -> Result<libc::c_int> {
         let joined = match &order.place {
-            Place::Existing { target, .. } => {
-                let kind = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
+            Place::Existing { target, kinds, .. } => {
+                let kind = ThreadNameSpaceType::PROCESS_ID;
+                if !ThreadNameSpaceType::from_bits_retain(*kinds).contains(kind) {
+                    return Ok(0);
+                }
                 let target = fds.get(*target).map(AsFd::as_fd);
                 let target = target.ok_or(Errno::BADF).doing(|| "find the container")?;
-                rustix::thread::move_into_thread_name_spaces(target, kind)
+                move_into_thread_name_spaces(target, kind)
                     .doing(|| "join the container's processes")?;
                 return Ok(0);
             }
@@ -251,7 +306,11 @@ impl Server {
     }
 
     /// Has later children in the helper's own process namespace again.
-    fn come_back(&self) -> Result<()> {
+    fn come_back(&mut self) -> Result<()> {
+        if !userns::is_initial() {
+            self.is_spent = true;
+            return Ok(());
+        }
         let Some(own) = &self.own_pids else {
             return Ok(());
         };
@@ -279,12 +338,33 @@ impl Server {
 /// what they mount is seen nowhere else.
 fn seclude() -> Result<()> {
     sys::unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace (it takes root)")?;
-    let open = || rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let open = |path| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let done = || -> Result<(), Errno> {
-        sys::set_mount_attributes(open()?, 0, true)?;
+        sys::set_mount_attributes(open("/")?, 0, true)?;
         let empty = new_mount("tmpfs", &[("mode", "755")], MountAttrFlags::empty())?;
-        attach(&empty, open()?)?;
+        attach(&empty, open("/")?)?;
+        if !userns::is_initial() {
+            keep(empty.as_fd())?;
+        }
         pivot(empty.as_fd())
     };
     done().doing(|| "leave the host's mounts")
+}
+
+/// Keeps what a container in a user namespace needs of the host: its devices, of which there can
+/// be no others, and file systems of the kernel, which may only be made where they are seen.
+fn keep(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    for name in userns::KEPT {
+        let path = Path::new("/").join(name);
+        let place = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755))?;
+        move_mount(
+            clone_mount(place, true)?,
+            "",
+            root,
+            name,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )?;
+    }
+    Ok(())
 }

@@ -50,8 +50,8 @@ pub(crate) fn run(order: &Order, fds: Vec<OwnedFd>, filter: &mut [sock_filter]) 
         let copy = answers.try_clone();
         let result = match &order.place {
             Place::New(sandbox) => enter_new(order, sandbox, &fds, filter, answers),
-            Place::Existing { target, cgroups } => join_cgroups(cgroups, &fds)
-                .and_then(|()| enter_existing(order, *target, &fds, filter, answers)),
+            Place::Existing { target, kinds, cgroups } => join_cgroups(cgroups, &fds)
+                .and_then(|()| enter_existing(order, (*target, *kinds), &fds, filter, answers)),
         };
         if let (Err(error), Ok(answers)) = (result, copy) {
             // When nobody listens any more there is nobody to tell.
@@ -264,17 +264,14 @@ fn use_terminal(
 
 fn enter_existing(
     order: &Order,
-    target: Slot,
+    (target, kinds): (Slot, u32),
     fds: &Descriptors,
     filter: &mut [sock_filter],
     answers: OwnedFd,
 ) -> Result<std::convert::Infallible> {
     let target = fds.take(target)?;
-    let kinds = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::CONTROL_GROUP
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::NETWORK;
+    // The helper has joined the processes already.
+    let kinds = ThreadNameSpaceType::from_bits_retain(kinds) - ThreadNameSpaceType::PROCESS_ID;
     move_into_thread_name_spaces(target.as_fd(), kinds).doing(|| "join the container")?;
     // A machine may have no keyrings, or too many; nothing depends on it.
     let _ = sys::join_new_keyring();

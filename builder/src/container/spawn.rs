@@ -42,6 +42,8 @@ pub fn monitor_if_asked() {
     let mut watch = || -> Option<()> {
         let (root, id) = (arguments.next()?, arguments.next()?);
         let store = Store::open(root).ok()?;
+        // Whoever wants to enter the container must find its user namespace.
+        rbuild_runtime::userns::stay(store.root()).ok()?;
         let folder = Folder::new(&store, id.to_str()?);
         let client = take_input().ok()?;
         match task {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rbuild_cache::{Outputs, StagedLayer};
+use rbuild_cache::{Outputs, StagedLayer, privilege};
 use rbuild_solver::Task;
 use rbuild_solver::op::FileAction;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
@@ -46,6 +46,15 @@ pub(super) fn owner_ids(root: BorrowedFd<'_>, owner: &str) -> Result<(u32, u32),
     if owner.is_empty() {
         return Ok((0, 0));
     }
+    let (user, group) = ids(root, owner)?;
+    if privilege::has_owner(user, group) {
+        return Ok((user, group));
+    }
+    let reason = privilege::no_owner(user, group);
+    Err(StepError::User { user: owner.to_owned(), reason })
+}
+
+fn ids(root: BorrowedFd<'_>, owner: &str) -> Result<(u32, u32), StepError> {
     // A number alone is the group as well, whatever /etc/passwd says.
     if let Ok(id) = owner.parse::<u32>() {
         return Ok((id, id));

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
-use rbuild_cache::{Layer, Snapshot, Store};
+use rbuild_cache::{Layer, Snapshot, Store, privilege};
 use rbuild_solver::op::Select;
 use rbuild_solver::{Error, Task};
 
@@ -21,8 +21,6 @@ use super::select::is_pattern;
 const LEAST: u64 = 4 << 20;
 /// Which part of what is missing is fetched layer by layer.
 const PART: u64 = 4;
-/// The attribute of a folder that hides what lies below it.
-const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// What a few upper layers tell about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +161,7 @@ fn opaque(folder: &Path, path: &Path) -> io::Result<Told> {
 
 fn is_opaque(folder: &Path) -> io::Result<bool> {
     let mut value = [0; 1];
-    match rustix::fs::lgetxattr(folder, OPAQUE, &mut value) {
+    match rustix::fs::lgetxattr(folder, privilege::opaque(), &mut value) {
         Ok(length) => Ok(value[..length] == *b"y"),
         Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Ok(false),
         Err(error) => Err(error.into()),
@@ -189,8 +187,8 @@ mod tests {
         }
         symlink("usr/bin", root.join("bin")).unwrap();
         symlink("tool", root.join("usr/bin/link")).unwrap();
-        rustix::fs::setxattr(root.join("opt"), OPAQUE, b"y", rustix::fs::XattrFlags::empty())
-            .unwrap();
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(root.join("opt"), privilege::opaque(), b"y", none).unwrap();
         let device = rustix::fs::FileType::CharacterDevice;
         let mode = rustix::fs::Mode::from_raw_mode(0);
         rustix::fs::mknodat(rustix::fs::CWD, root.join("etc/gone"), device, mode, 0).unwrap();

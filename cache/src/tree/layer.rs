@@ -12,11 +12,12 @@ use super::{Keep, Owners, Tree, counts, data, hash_directories};
 use crate::error::Result;
 use crate::hash::Hasher;
 use crate::id::ContentId;
+use crate::privilege;
 
 /// The attribute by which a directory hides what lower layers have in its place.
-pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = privilege::OPAQUE[0];
 /// The same, where the overlay was mounted without privilege.
-const OPAQUE_USER: &str = "user.overlay.opaque";
+const OPAQUE_USER: &str = privilege::OPAQUE[1];
 
 /// The name of the changes in the upper folder `files` of an overlay.
 ///

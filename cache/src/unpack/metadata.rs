@@ -11,11 +11,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::archive::{Entry, Kind, Time};
+use crate::privilege;
 
-/// The attribute by which overlayfs knows a folder that hides what is below it.
-const OPAQUE: &str = "trusted.overlay.opaque";
 /// Attributes that mean something to overlayfs are never taken from a tar.
 const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+/// Those that only the machine's root has.
+const TRUSTED: &[u8] = b"trusted.";
 
 /// A system call that failed, and what it was to do.
 pub(super) type Failure = (&'static str, io::Error);
@@ -28,7 +29,7 @@ pub(super) fn cannot<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) 
 pub(super) fn finish(file: BorrowedFd, entry: &Entry) -> Result<(), Failure> {
     let (user, group) = owner(entry);
     // The owner first: a change of it drops setuid and capabilities.
-    rustix::fs::fchown(file, user, group).map_err(cannot("set the owner"))?;
+    owned(rustix::fs::fchown(file, user, group), entry)?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).map_err(cannot("set the mode"))?;
     for (name, value) in attributes(entry) {
         rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
@@ -49,7 +50,7 @@ pub(super) fn finish_unopened(
 ) -> Result<(), Failure> {
     let nofollow = AtFlags::SYMLINK_NOFOLLOW;
     let (user, group) = owner(entry);
-    rustix::fs::chownat(parent, name, user, group, nofollow).map_err(cannot("set the owner"))?;
+    owned(rustix::fs::chownat(parent, name, user, group, nofollow), entry)?;
     if entry.kind != Kind::Symlink {
         set_mode(parent, name, entry.mode).map_err(cannot("set the mode"))?;
     }
@@ -59,6 +60,18 @@ pub(super) fn finish_unopened(
     }
     rustix::fs::utimensat(parent, name, &times(entry.modified), nofollow)
         .map_err(cannot("set the time"))
+}
+
+/// Judges whether the owner could be set. Where root is the only user, everything is root's.
+fn owned(done: Result<(), Errno>, entry: &Entry) -> Result<(), Failure> {
+    match done {
+        Err(Errno::INVAL) if privilege::is_single() => Ok(()),
+        Err(Errno::INVAL) if !privilege::has_owner(entry.user, entry.group) => {
+            Err(io::Error::other(privilege::no_owner(entry.user, entry.group)))
+        }
+        done => done.map_err(io::Error::from),
+    }
+    .map_err(cannot("set the owner"))
 }
 
 /// Sets the mode of what is no link. A container that runs in the folder may have put one there.
@@ -75,7 +88,7 @@ fn set_mode(parent: BorrowedFd, name: &[u8], mode: u32) -> Result<(), Errno> {
 
 /// Lets a folder hide all that lower layers have at its place.
 pub(super) fn make_opaque(folder: BorrowedFd) -> Result<(), Failure> {
-    rustix::fs::fsetxattr(folder, OPAQUE, b"y", XattrFlags::empty())
+    rustix::fs::fsetxattr(folder, privilege::opaque(), b"y", XattrFlags::empty())
         .map_err(cannot("make the folder opaque"))
 }
 
@@ -112,5 +125,7 @@ fn owner(entry: &Entry) -> (Option<Uid>, Option<Gid>) {
 
 fn attributes(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
     let all = entry.attributes.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-    all.filter(|(name, _)| !OVERLAY.iter().any(|prefix| name.starts_with(prefix)))
+    let is_possible = |name: &[u8]| privilege::is_full() || !name.starts_with(TRUSTED);
+    let means_something = |name: &[u8]| OVERLAY.iter().any(|prefix| name.starts_with(prefix));
+    all.filter(move |(name, _)| !means_something(name) && is_possible(name))
 }

@@ -74,6 +74,12 @@ impl Config {
         data.map(|data| data.join("rbuild")).ok_or(ConfigError::NoHome)
     }
 
+    /// Keeps the folder of the store whoever this process is from now on.
+    pub(crate) fn fix_root(&mut self) -> Result<PathBuf, ConfigError> {
+        let root = self.root()?;
+        Ok(self.global.root.insert(root).clone())
+    }
+
     /// Where images come from and go to. A mirror that was typed is asked before one in a file.
     pub(crate) fn registries(&self) -> Result<Registries, ConfigError> {
         let mut registries = Registries::new().proxies(proxies());
