@@ -1,6 +1,7 @@
 //! Docker's default profile in the words of profiles, for other runtimes.
 
 use super::filter::{Action, Comparison, Condition, Profile, Rule};
+use super::holding;
 use super::profile::{
     Abi, CLONE_NAMESPACES, ENOSYS, EPERM, PERSONALITIES, REFUSED_FAMILIES, Verdict, verdicts,
 };
@@ -14,7 +15,7 @@ impl Profile {
     pub fn docker_default(held: Capabilities) -> Self {
         let mut allowed = Vec::new();
         let mut rules = Vec::new();
-        for (name, verdict) in verdicts(held) {
+        for (name, verdict) in verdicts(&holding(held)) {
             let rule =
                 |action, conditions| Rule { names: vec![name.to_owned()], action, conditions };
             match verdict {
@@ -87,7 +88,7 @@ mod tests {
             let profile = Profile::docker_default(held);
             profile.compile().unwrap();
             assert_eq!(decided(&profile, "no_such_call", 0), refused);
-            for (name, verdict) in verdicts(held) {
+            for (name, verdict) in verdicts(&holding(held)) {
                 for argument in [0, 1, 8, 37, 38, 39, 40, 41, 0x2_0000, 0x1000_0000, 0xffff_ffff] {
                     let allowed = match verdict {
                         Verdict::Allow => true,

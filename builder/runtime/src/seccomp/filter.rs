@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use libc::sock_filter;
 use serde::{Deserialize, Serialize};
 
+use super::compile::{JUMP_IF_EQUAL, JUMP_IF_GREATER_OR_EQUAL, by_abi, give, jump, load, search};
 use super::profile::{Abi, ENOSYS, HIGHEST, number_of};
-use super::{JUMP_IF_EQUAL, JUMP_IF_GREATER_OR_EQUAL, by_abi, give, jump, load, search};
 use crate::error::{Error, Result};
 
 const JUMP_IF_GREATER: u16 = 0x25;

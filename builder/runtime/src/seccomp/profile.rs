@@ -1,7 +1,5 @@
 //! The default profile as a table: which call of which ABI is allowed, and on what condition.
 
-use crate::caps::Capabilities;
-
 /// Each line one call; `profile.tsv` says what the columns are.
 const TABLE: &str = include_str!("profile.tsv");
 /// The highest number that is known on every ABI; above it a call is newer than the profile, and
@@ -15,9 +13,12 @@ pub(super) const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
 /// `AF_ALG` and `AF_VSOCK`: the socket families that are refused.
 pub(super) const REFUSED_FAMILIES: [u32; 2] = [38, 40];
 
+/// Whether a process has a capability, by its name without `CAP_`.
+pub(super) type Holds<'a> = &'a dyn Fn(&str) -> bool;
+
 /// A calling convention of the kernel, by its column in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "each machine uses two"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "each machine uses two"))]
 pub(super) enum Abi {
     X86_64,
     I386,
@@ -72,14 +73,14 @@ pub(super) const EPERM: u16 = 1;
 pub(super) const ENOSYS: u16 = 38;
 
 /// The verdict on every listed call of an ABI, sorted by number.
-pub(super) fn listed(abi: Abi, held: Capabilities) -> Vec<(u32, Verdict)> {
+pub(super) fn listed(abi: Abi, holds: Holds<'_>) -> Vec<(u32, Verdict)> {
     let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
     let mut calls: Vec<_> = lines
         .filter_map(|line| {
             let mut columns = line.split('\t').skip(1);
             let rule = columns.next()?;
             let number = columns.nth(abi as usize)?.parse().ok()?;
-            Some((number, judge(rule, held)))
+            Some((number, judge(rule, holds)))
         })
         .collect();
     calls.sort_by_key(|(number, _)| *number);
@@ -89,11 +90,11 @@ pub(super) fn listed(abi: Abi, held: Capabilities) -> Vec<(u32, Verdict)> {
 }
 
 /// The verdict on every listed call by its name.
-pub(super) fn verdicts(held: Capabilities) -> impl Iterator<Item = (&'static str, Verdict)> {
+pub(super) fn verdicts(holds: Holds<'_>) -> impl Iterator<Item = (&'static str, Verdict)> {
     let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(move |line| {
         let mut columns = line.split('\t');
-        Some((columns.next()?, judge(columns.next()?, held)))
+        Some((columns.next()?, judge(columns.next()?, holds)))
     })
 }
 
@@ -109,8 +110,7 @@ pub(super) fn number_of(abi: Abi, name: &str) -> Option<u32> {
     found.find_map(|line| line.split('\t').nth(2 + abi as usize)?.parse().ok())
 }
 
-fn judge(rule: &str, held: Capabilities) -> Verdict {
-    let holds = |name: &str| name.parse().is_ok_and(|wanted| held.contains(wanted));
+fn judge(rule: &str, holds: Holds<'_>) -> Verdict {
     match rule {
         "*" => Verdict::Allow,
         "clone" | "clone3" if holds("SYS_ADMIN") => Verdict::Allow,
