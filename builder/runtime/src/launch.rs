@@ -8,11 +8,12 @@ use rustix::fs::{CWD, Mode, OFlags, fstatfs, open};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::ThreadNameSpaceType;
 
 use crate::caps::CapabilitySets;
 use crate::cgroup;
 use crate::container::{
-    Container, Mount, MountSource, Namespace, Process, Propagation, Stdio, Stream,
+    Container, Device, Mount, MountSource, Namespace, Process, Propagation, Stdio, Stream,
 };
 use crate::devices;
 use crate::error::{Doing, Error, Result};
@@ -21,10 +22,11 @@ use crate::hook::Hooks;
 use crate::mounts::clone_mount;
 use crate::running::Running;
 use crate::sysctl;
-use crate::user;
+use crate::user::{self, User};
+use crate::userns;
 use crate::wire::{
-    ANSWERS, MountOrder, NamespaceOrder, Order, Place, ProcessOrder, Sandbox, Slot, SourceOrder,
-    Start, StdioOrder,
+    ANSWERS, MountOrder, NamespaceOrder, Node, Order, Place, ProcessOrder, Sandbox, Slot,
+    SourceOrder, Start, StdioOrder,
 };
 
 const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
@@ -51,15 +53,13 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
             ["/dev/shm", "/dev/mqueue"].into_iter().filter(|path| Path::new(path).is_dir());
         mounts.extend(shared.map(|path| Mount::bind(path, path)));
     }
+    let wanted = (container.devices.as_slice(), container.all_devices && !container.bare);
+    let nodes = nodes(wanted, &mut mounts)?;
     // The outer of two places first, as it would hide the inner one.
     if !container.bare {
         mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     }
     sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
-    let mut nodes = container.devices.iter().map(devices::node_of).collect::<Result<Vec<_>>>()?;
-    if container.all_devices && !container.bare {
-        nodes.extend(devices::host_nodes());
-    }
     let has_own_name = !matches!(container.uts, Namespace::Host);
     let hooks = container.hooks;
     let start_order = container.start.map(|from| Start::new(fds.add(from), &hooks));
@@ -98,6 +98,27 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
     start(&order, fds, root_fd, program, &hooks)
 }
 
+/// The device nodes to make: these, and all of the host's where they are wanted. Where there is no
+/// privilege to make one, the host's own are mounted.
+fn nodes((devices, all): (&[Device], bool), mounts: &mut Vec<Mount>) -> Result<Vec<Node>> {
+    let hosts = if all { devices::host_nodes() } else { Vec::new() };
+    if userns::is_initial() {
+        let nodes = devices.iter().map(devices::node_of).collect::<Result<Vec<_>>>();
+        return Ok(nodes?.into_iter().chain(hosts).collect());
+    }
+    let paths = hosts.iter().map(|node| Device::new(format!("/dev/{}", node.path)));
+    mounts.extend(paths.chain(devices.iter().cloned()).map(|device| devices::shown(&device)));
+    Ok(Vec::new())
+}
+
+/// The namespaces of a container that somebody enters.
+const KINDS: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
+    .union(ThreadNameSpaceType::CONTROL_GROUP)
+    .union(ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME)
+    .union(ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION)
+    .union(ThreadNameSpaceType::NETWORK)
+    .union(ThreadNameSpaceType::PROCESS_ID);
+
 /// Starts a process in the namespaces and the root of a running container: `docker exec`.
 ///
 /// `pid` is the host's number of the container's first process, `pidfd` refers to the same. The
@@ -133,7 +154,8 @@ fn join(
     // Only if the process is still there was the number its.
     crate::sys::send_signal_by_fd(pidfd, 0).doing(|| format!("find process {pid}"))?;
     let cgroups = groups.into_iter().map(|procs| fds.add(procs)).collect();
-    let place = Place::Existing { target: fds.add(target), cgroups };
+    let kinds = if userns::is_initial() { KINDS } else { userns::other_kinds(pid, KINDS)? };
+    let place = Place::Existing { target: fds.add(target), kinds: kinds.bits(), cgroups };
     let stdio = fds.stdio(stdio)?;
     let order = Order { place, process, stdio, outlives, pause: None, start: None };
     start(&order, fds, root, program, &Hooks::default())
@@ -153,7 +175,7 @@ fn start(
     Running::from_answers(&fds.answers, root, program, order.outlives, hooks)
 }
 
-fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder> {
+fn process_order(mut process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder> {
     if process.argv.is_empty() {
         return Err(Error::Invalid("there is no program to run".into()));
     }
@@ -164,21 +186,17 @@ fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder>
     if texts.into_iter().any(|text| CString::new(text.as_bytes()).is_err()) {
         return Err(Error::Invalid("an argument or variable has a zero byte".into()));
     }
-    let mut user = user::resolve(root, &process.user)?;
-    user.groups.extend(user::resolve_groups(root, &process.groups)?);
-    user.groups.sort_unstable();
-    user.groups.dedup();
-    let mut env = process.env;
-    if !env.iter().any(|variable| variable.starts_with("HOME=") && variable != "HOME=") {
-        env.retain(|variable| variable != "HOME=");
-        env.push(format!("HOME={}", user.home));
+    let mut user = process.resolve_user(root)?;
+    if !userns::is_initial() {
+        userns::check(&mut user)
+            .map_err(|reason| Error::User { user: process.user.clone(), reason })?;
     }
     let capabilities = process.capabilities.within_own().doing(|| "read own capabilities")?;
     let sets = process.capability_sets.map(CapabilitySets::within_own).transpose();
     let sets = sets.doing(|| "read own capabilities")?;
     Ok(ProcessOrder {
         argv: process.argv,
-        env,
+        env: process.env,
         cwd: process.cwd,
         user,
         capabilities,
@@ -192,21 +210,38 @@ fn process_order(process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder>
     })
 }
 
+impl Process {
+    /// Finds its user, with all groups, in the files of a root, and adds the user's `HOME` to the
+    /// environment where that is missing or empty.
+    pub fn resolve_user(&mut self, root: BorrowedFd<'_>) -> Result<User> {
+        let mut user = user::resolve(root, &self.user)?;
+        user.groups.extend(user::resolve_groups(root, &self.groups)?);
+        user.groups.sort_unstable();
+        user.groups.dedup();
+        let is_home = |variable: &String| variable.starts_with("HOME=") && variable != "HOME=";
+        if !self.env.iter().any(is_home) {
+            self.env.retain(|variable| variable != "HOME=");
+            self.env.push(format!("HOME={}", user.home));
+        }
+        Ok(user)
+    }
+}
+
 /// Whether the host's `/sys/fs/cgroup` is the one tree of version 2, and not a mixture.
-fn has_cgroup_tree() -> bool {
+pub fn has_cgroup_tree() -> bool {
     open("/sys/fs/cgroup", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .and_then(fstatfs)
         .is_ok_and(|system| system.f_type == CGROUP2_SUPER_MAGIC)
 }
 
 /// What travels with an order, and this end of the answers.
-struct Descriptors {
+pub(crate) struct Descriptors {
     answers: OwnedFd,
-    theirs: Vec<OwnedFd>,
+    pub(crate) theirs: Vec<OwnedFd>,
 }
 
 impl Descriptors {
-    fn with_answers() -> Result<Self> {
+    pub(crate) fn with_answers() -> Result<Self> {
         let pair =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (answers, theirs) = pair.doing(|| "make a socket for answers")?;
@@ -250,14 +285,14 @@ impl Descriptors {
         Ok(self.add(fd))
     }
 
-    fn mount(&mut self, mount: Mount, all_devices: bool) -> Result<MountOrder> {
+    pub(crate) fn mount(&mut self, mount: Mount, all_devices: bool) -> Result<MountOrder> {
         let doing = || format!("open what is mounted on {:?}", mount.target);
         if !mount.target.starts_with('/') {
             return Err(Error::Invalid(format!("target {:?} is not absolute", mount.target)));
         }
         let mut attributes = mount.flags.attributes;
         let flags = [
-            (mount.read_only, libc::MOUNT_ATTR_RDONLY),
+            (mount.read_only && !mount.flags.writable_below, libc::MOUNT_ATTR_RDONLY),
             (!mount.suid, libc::MOUNT_ATTR_NOSUID),
             (!mount.exec, libc::MOUNT_ATTR_NOEXEC),
             (!all_devices && !mount.flags.devices, libc::MOUNT_ATTR_NODEV),
@@ -294,7 +329,9 @@ impl Descriptors {
             target: mount.target,
             attributes,
             propagation: mount.flags.propagation.map_or(libc::MS_PRIVATE, Propagation::bits),
+            own_attributes: if mount.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 },
             copy_up: mount.flags.copy_up,
+            mode_of_place: mount.flags.mode_of_place,
             recursive,
         })
     }

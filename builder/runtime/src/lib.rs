@@ -7,10 +7,12 @@
 #[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
 compile_error!("containers need 64-bit little-endian Linux");
 
+mod adopt;
+mod assembled;
 mod caps;
 pub mod cgroup;
 mod container;
-mod copy_up;
+pub mod copy;
 mod devices;
 mod error;
 mod helper;
@@ -29,8 +31,11 @@ mod signal;
 mod sys;
 mod sysctl;
 pub mod user;
+pub mod userns;
 mod wire;
 
+pub use adopt::{MountedRoot, adopts};
+pub use assembled::Assembled;
 pub use caps::{Capabilities, CapabilitySets, UnknownCapability};
 pub use container::{
     Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, Limit, Mount, MountFlags,
@@ -39,6 +44,8 @@ pub use container::{
 pub use error::{Error, Result};
 pub use helper::{init_if_asked, prepare, use_helper};
 pub use hook::{Hook, Hooks};
-pub use launch::{exec, exec_detached, launch};
+pub use launch::{exec, exec_detached, has_cgroup_tree, launch};
+pub use mounts::new_file_system;
+pub use path::open_in_root;
 pub use running::{Running, send_signal};
 pub use signal::{Exit, Signal, UnknownSignal};

@@ -13,12 +13,13 @@ use rustix::mount::{
     open_tree, unmount,
 };
 
-use crate::copy_up::copy_up;
+use crate::copy::{self, Devices, How, copy_contents};
 use crate::devices;
 use crate::error::{Doing, Error, Result};
 use crate::path::{Kind, Targets, open_in_root};
 use crate::sys;
-use crate::wire::{MountOrder, Sandbox, SourceOrder};
+use crate::userns;
+use crate::wire::{MountOrder, NamespaceOrder, Sandbox, SourceOrder};
 
 /// The flags of a file system of the kernel's: nothing in it is a program or a device.
 const KERNELS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -50,6 +51,15 @@ fn new_mount_with(kind: &str, options: &[(String, Option<String>)]) -> Result<Ow
     }
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// A new file system of any kind that the kernel has, mounted nowhere yet. An option without a value
+/// is a switch.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn new_file_system(kind: &str, options: &[(String, Option<String>)]) -> Result<OwnedFd> {
+    new_mount_with(kind, options).doing(|| format!("make a file system of the kind {kind:?}"))
 }
 
 /// A copy of what an open file or directory shows, mounted nowhere yet.
@@ -97,13 +107,20 @@ impl<'a> Mounts<'a> {
         let dev = devices::new_dev().doing(|| "make a file system for devices")?;
         place(&mut targets, &dev, "/dev")?;
         devices::make_nodes(dev.as_fd(), sandbox)?;
-        let terminals = below_dev(&dev, "pts", "devpts", &PTS, KERNELS_WITH_DEVICES)?;
-        below_dev(&dev, "mqueue", "mqueue", &[], KERNELS)?;
+        let terminals = below_dev(&dev, "pts", "devpts", terminal_options(), KERNELS_WITH_DEVICES)?;
+        if userns::is_initial() || sandbox.ipc != NamespaceOrder::Host {
+            below_dev(&dev, "mqueue", "mqueue", &[], KERNELS)?;
+        }
         let size = sandbox.shm_size.to_string();
         below_dev(&dev, "shm", "tmpfs", &[("mode", "1777"), ("size", &size)], KERNELS)?;
         let mut attributes = KERNELS;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, !sandbox.writable_sys);
-        let sys = new_mount("sysfs", &[], attributes).doing(|| "make a sys file system")?;
+        let sys = match new_mount("sysfs", &[], attributes) {
+            // It shows the network, which is not this user's to show: the host's own is.
+            Err(Errno::PERM) if !userns::is_initial() => hosts("/sys", attributes),
+            made => made,
+        };
+        let sys = sys.doing(|| "make a sys file system")?;
         place(&mut targets, &sys, "/sys")?;
         if sandbox.cgroup_tree {
             let tree = new_mount("cgroup2", &[], attributes).doing(|| "make a cgroup tree")?;
@@ -170,11 +187,17 @@ impl<'a> Mounts<'a> {
                 (file.doing(doing)?, Kind::File)
             }
         };
+        let was_there = self.is_there(&order.target);
+        let target = self.targets.open(&order.target, kind).doing(doing)?;
+        if was_there {
+            furnish(&mount, &target, order)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                .doing(|| format!("begin {:?} as it is in the image", order.target))?;
+        }
         sys::change_mount(&mount, order.attributes, order.propagation, order.recursive)
             .doing(doing)?;
-        let target = self.targets.open(&order.target, kind).doing(doing)?;
-        if order.copy_up {
-            copy_up(&target, &mount).doing(|| format!("copy {:?} up", order.target))?;
+        if order.own_attributes & !order.attributes != 0 {
+            sys::change_mount(&mount, order.own_attributes, 0, false).doing(doing)?;
         }
         if is_proc(&target).doing(doing)? {
             let reason = format!("{:?} is in the process file system", order.target);
@@ -250,6 +273,10 @@ impl<'a> Mounts<'a> {
         Ok(())
     }
 
+    fn is_there(&self, path: &str) -> bool {
+        open_in_root(self.root, path, OFlags::PATH, Mode::empty()).is_ok()
+    }
+
     /// The path, if it is there. One below `/proc` must be in a process file system: an image that
     /// has a link there must not lead a mask astray.
     fn existing(&self, path: &str) -> Result<Option<OwnedFd>, Errno> {
@@ -266,6 +293,19 @@ impl<'a> Mounts<'a> {
 }
 
 const PTS: [(&str, &str); 3] = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+
+/// The options for terminals, whose group need not exist in a user namespace.
+fn terminal_options() -> &'static [(&'static str, &'static str)] {
+    if userns::is_initial() || userns::has_group(5) { &PTS } else { &PTS[..2] }
+}
+
+/// What the host shows somewhere, with all that is mounted below it.
+fn hosts(path: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let copy = clone_mount(userns::open_kept(path)?, true)?;
+    sys::set_mount_attributes(&copy, attributes.bits().into(), true)?;
+    Ok(copy)
+}
+
 const KERNELS_WITH_DEVICES: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
@@ -288,6 +328,25 @@ fn below_dev(
         Ok(mount)
     };
     mounted().doing(|| format!("mount /dev/{name}"))
+}
+
+/// Gives a new file system what it is to have of the directory in its place.
+fn furnish(mount: &OwnedFd, target: &OwnedFd, order: &MountOrder) -> std::io::Result<()> {
+    if !order.copy_up && !order.mode_of_place {
+        return Ok(());
+    }
+    let place = copy::reopen(target.as_fd(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(mount, ".", flags, Mode::empty())?;
+    if order.copy_up {
+        let how = How { devices: Devices::LeftOut, ..How::default() };
+        copy_contents(place.as_fd(), root.as_fd(), how)?;
+    }
+    if order.mode_of_place {
+        let mode = rustix::fs::fstat(&place)?.st_mode & 0o7777;
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(mode))?;
+    }
+    Ok(())
 }
 
 fn is_proc(target: &OwnedFd) -> Result<bool, Errno> {

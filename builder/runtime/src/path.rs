@@ -15,7 +15,10 @@ const STEP_LIMIT: usize = 100;
 const RACE_LIMIT: usize = 1000;
 
 /// Opens a path, absolute or not, that is resolved in `root` as if it were `/`.
-pub(crate) fn open_in_root(
+///
+/// # Errors
+/// What the kernel says of the path; `EAGAIN` only where things are renamed without end.
+pub fn open_in_root(
     root: BorrowedFd<'_>,
     path: &str,
     flags: OFlags,

@@ -68,7 +68,8 @@ pub(crate) enum Place {
     /// In a new sandbox.
     New(Box<Sandbox>),
     /// In that of the process that a pidfd refers to.
-    Existing { target: Slot, cgroups: Vec<Slot> },
+    /// In the namespaces of these kinds (`CLONE_NEW*`) that it is in.
+    Existing { target: Slot, kinds: u32, cgroups: Vec<Slot> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,12 +114,16 @@ pub(crate) enum NamespaceOrder {
 pub(crate) struct MountOrder {
     pub(crate) source: SourceOrder,
     pub(crate) target: String,
-    /// `MOUNT_ATTR_*` to add.
+    /// `MOUNT_ATTR_*` to add, also to what is mounted below it.
     pub(crate) attributes: u64,
+    /// `MOUNT_ATTR_*` to add to itself alone.
+    pub(crate) own_attributes: u64,
     /// `MS_*` of how it tells of others.
     pub(crate) propagation: u64,
     /// Whether it begins with what is in its place.
     pub(crate) copy_up: bool,
+    /// Whether its root has the permission bits of what is in its place.
+    pub(crate) mode_of_place: bool,
     pub(crate) recursive: bool,
 }
 

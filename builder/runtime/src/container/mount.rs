@@ -26,6 +26,7 @@ pub struct Mount {
 
 /// What is rarely said of a [`Mount`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own to users")]
 pub struct MountFlags {
     /// More `MOUNT_ATTR_*` bits.
     pub attributes: u64,
@@ -35,6 +36,11 @@ pub struct MountFlags {
     pub devices: bool,
     /// Whether a new file system begins with what the container has in its place.
     pub copy_up: bool,
+    /// Whether the root of a new file system has the permission bits of the directory in its place,
+    /// where there is one.
+    pub mode_of_place: bool,
+    /// Whether what is mounted below one that is read-only stays as writable as it is.
+    pub writable_below: bool,
 }
 
 /// How a mount and its copies tell one another of mounts below them.

@@ -1,4 +1,5 @@
-//! Copying files and folders with modes, times and every kind of file.
+//! Copying files and folders with modes, owners, times and every kind of file. Everything is done by
+//! what was opened, so that neither side can lead a copy astray while it is made.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -17,32 +18,54 @@ const DEEPEST: usize = 200;
 
 /// How things are copied.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct How {
+pub struct How {
     /// Who owns the copies; none keeps the owners.
-    pub(crate) owner: Option<(u32, u32)>,
+    pub owner: Option<(u32, u32)>,
     /// Whether files take the place of those that are there, and folders join theirs.
-    pub(crate) replace: bool,
-    /// Whether devices are refused: what a container makes must not work outside of it.
-    pub(crate) no_devices: bool,
+    pub replace: bool,
+    /// What becomes of devices.
+    pub devices: Devices,
 }
 
-/// Copies what is in a folder, and the owner and the mode of the folder itself.
-pub(crate) fn copy_folder(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How) -> io::Result<()> {
+/// What becomes of devices that are to be copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Devices {
+    /// They are copied.
+    #[default]
+    Copied,
+    /// They are left out, and so are fifos and sockets.
+    LeftOut,
+    /// They are an error: what a container makes must not work outside of it.
+    Refused,
+}
+
+/// Copies what is in a folder, and the owner, the mode and the times of the folder itself.
+///
+/// # Errors
+/// What cannot be read or written, folders that are nested too deeply, and devices that are refused.
+pub fn copy_folder(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How) -> io::Result<()> {
+    copy_inside(from, to, how, DEEPEST)?;
+    finish(to, &fstat(from)?, how)
+}
+
+/// Copies what is in a folder, and leaves the folder itself as it is.
+pub(crate) fn copy_contents(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How) -> io::Result<()> {
     copy_inside(from, to, how, DEEPEST)
 }
 
 /// Copies an open file, folder or link into a folder, by a name.
-pub(crate) fn copy_as(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    name: &CStr,
-    how: How,
-) -> io::Result<()> {
+///
+/// # Errors
+/// As for [`copy_folder`].
+pub fn copy_as(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, how: How) -> io::Result<()> {
     copy_node(from, to, name, how, DEEPEST)
 }
 
 /// Opens what a descriptor without access stands for.
-pub(crate) fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// What may not be opened so.
+pub fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     Ok(openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
@@ -60,7 +83,7 @@ fn copy_inside(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How, depth: usize)
         let node = open(from, name, OFlags::PATH)?;
         copy_node(node.as_fd(), to, name, how, depth)?;
     }
-    finish(to, &fstat(from)?, how)
+    Ok(())
 }
 
 fn copy_node(
@@ -79,7 +102,12 @@ fn copy_node(
         }
         let source = reopen(from, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let copy = open(to, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        return copy_inside(source.as_fd(), copy.as_fd(), how, depth - 1);
+        copy_inside(source.as_fd(), copy.as_fd(), how, depth - 1)?;
+        return finish(copy.as_fd(), &stat, how);
+    }
+    let is_file = matches!(kind, FileType::RegularFile | FileType::Symlink);
+    if !is_file && how.devices == Devices::LeftOut {
+        return Ok(());
     }
     if how.replace {
         make_way(to, name)?;
@@ -99,7 +127,7 @@ fn copy_node(
             chownat(to, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
             Ok(utimensat(to, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?)
         }
-        FileType::CharacterDevice | FileType::BlockDevice if how.no_devices => {
+        FileType::CharacterDevice | FileType::BlockDevice if how.devices == Devices::Refused => {
             Err(io::Error::other("a device of a container is not copied out of it"))
         }
         _ => copy_special(to, name, kind, &stat, how),
@@ -214,7 +242,7 @@ mod tests {
             std::os::unix::fs::chown(from.join(name), Some(owner), Some(owner)).unwrap();
             fs::set_permissions(from.join(name), fs::Permissions::from_mode(0o6755)).unwrap();
         }
-        let how = How { owner: Some((7, 7)), replace: true, no_devices: true };
+        let how = How { owner: Some((7, 7)), replace: true, devices: Devices::Refused };
         copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), how).unwrap();
         let mode = |name: &str| fs::metadata(to.join(name)).unwrap().mode() & 0o7777;
         assert_eq!((mode("own"), mode("other")), (0o6755, 0o755));
@@ -224,7 +252,7 @@ mod tests {
         mknodat(CWD, &device, FileType::CharacterDevice, access, null).unwrap();
         let refused = copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), how);
         assert!(refused.unwrap_err().to_string().contains("a device of a container"));
-        let kept = How { no_devices: false, ..how };
+        let kept = How { devices: Devices::Copied, ..how };
         copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), kept).unwrap();
         let copy = fs::metadata(to.join("null")).unwrap();
         assert_eq!((copy.rdev(), copy.mode() & 0o7777, copy.uid()), (null, 0o600, 7));
@@ -241,7 +269,7 @@ mod tests {
         symlink("/etc/passwd", to.join("inner/file")).unwrap();
         fs::write(to.join("inner/other"), "stays").unwrap();
         let copy = |replace| {
-            let how = How { owner: Some((7, 8)), replace, no_devices: false };
+            let how = How { owner: Some((7, 8)), replace, devices: Devices::Copied };
             copy_folder(folder_of(&from).as_fd(), folder_of(&to).as_fd(), how)
         };
         assert_eq!(copy(false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
