@@ -63,12 +63,16 @@ mod road;
 mod run;
 /// Containers of OCI bundles, made by us and by podman.
 mod runtime;
+/// What a probe finds in the sandbox, beside what Docker's gives.
+mod sandbox;
 /// Caches that travel between machines.
 mod share;
 /// What the store takes on the disk.
 mod space;
 /// Builds that run beside each other.
 mod together;
+/// What `run` mounts: folders of the host, volumes, memory and images.
+mod volumes;
 /// What is said of why a step ran.
 mod why;
 

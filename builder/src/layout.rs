@@ -3,6 +3,8 @@
 //! What belongs to an image is copied into the store, verified, and unpacked from there when a
 //! step needs it.
 
+mod writer;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -20,6 +22,8 @@ use crate::image::ImageConfig;
 use crate::platform::Platform;
 use crate::source::{self, ResolvedImage};
 use crate::worker::select as paths;
+
+pub(crate) use writer::{WHOLE_NAME, Writer};
 
 /// How the name of an image in a layout begins.
 pub(crate) const SCHEME: &str = "oci-layout://";

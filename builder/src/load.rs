@@ -144,7 +144,7 @@ impl<'a> Archive<'a> {
         let mut places = HashMap::new();
         for descriptor in index.manifests() {
             let annotation = |key: &str| descriptor.annotations().as_ref()?.get(key).cloned();
-            let name = annotation("io.containerd.image.name").or_else(|| annotation(layout::NAME));
+            let name = annotation(layout::WHOLE_NAME).or_else(|| annotation(layout::NAME));
             let digest = descriptor.digest().to_string();
             // One image may be there under several names.
             if let Some(&place) = places.get(&digest) {

@@ -17,9 +17,11 @@ mod seccomp;
 mod spec;
 mod state;
 mod verbs;
+pub(crate) mod write;
 
 pub use create::CreateOptions;
 pub use error::{Error, Result};
+pub(crate) use mounts::Words;
 pub use exec::ExecOptions;
 pub use features::features;
 pub use rbuild_runtime::{Running, Signal};

@@ -38,7 +38,7 @@ const NOTHING: [&str; 18] = [
 ];
 
 /// The options of a mount that are known by name, for [`features`](super::features).
-pub(super) const OPTIONS: [&str; 32] = [
+pub(super) const OPTIONS: &[&str] = &[
     "async",
     "atime",
     "bind",
@@ -60,6 +60,7 @@ pub(super) const OPTIONS: [&str; 32] = [
     "relatime",
     "ro",
     "rprivate",
+    "rro",
     "rshared",
     "rslave",
     "runbindable",
@@ -76,19 +77,19 @@ pub(super) const OPTIONS: [&str; 32] = [
 /// What the options of a mount come to.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
-struct Words {
-    bind: bool,
+pub(crate) struct Words {
+    pub(crate) bind: bool,
     recursive: bool,
     read_only: bool,
     nosuid: bool,
     noexec: bool,
     flags: MountFlags,
     /// What the file system itself is told.
-    data: Vec<(String, Option<String>)>,
+    pub(crate) data: Vec<(String, Option<String>)>,
 }
 
 impl Words {
-    fn read(options: &[String]) -> Result<Self> {
+    pub(crate) fn read(options: &[String]) -> Result<Self> {
         let mut words = Self::default();
         for option in options {
             words.take(option)?;
@@ -112,7 +113,8 @@ impl Words {
         match option {
             "bind" => self.bind = true,
             "rbind" => (self.bind, self.recursive) = (true, true),
-            "ro" | "rro" => self.read_only = true,
+            "ro" => (self.read_only, self.flags.writable_below) = (true, true),
+            "rro" => (self.read_only, self.flags.writable_below) = (true, false),
             "rw" | "rrw" => self.read_only = false,
             "nosuid" | "rnosuid" => self.nosuid = true,
             "suid" | "rsuid" => self.nosuid = false,
@@ -136,7 +138,7 @@ impl Words {
         Ok(())
     }
 
-    fn mount(self, source: MountSource, target: &str) -> Mount {
+    pub(crate) fn mount(self, source: MountSource, target: &str) -> Mount {
         let mut mount = Mount::new(source, target);
         mount.recursive = self.recursive;
         mount.read_only = self.read_only;
@@ -175,6 +177,8 @@ pub(super) fn mounts(
     let later = (is_dev && words.read_only).then(|| target.clone());
     words.read_only &= !is_dev;
     let mut options = std::mem::take(&mut words.data);
+    words.flags.mode_of_place =
+        spec.kind == "tmpfs" && options.iter().all(|(key, _)| key != "mode");
     if !spec.source.is_empty() {
         options.push(("source".to_owned(), Some(spec.source.clone())));
     }

@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rbuild_runtime::copy::reopen;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Stat, StatxFlags, fstat, major, minor, openat,
     readlinkat, statx,
 };
 use tar::{Builder, EntryType, Header};
-
-use super::copy::reopen;
 
 /// Folders in folders; each level holds a descriptor open.
 const DEEPEST: usize = 200;

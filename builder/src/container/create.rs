@@ -6,6 +6,7 @@ use rbuild_cache::Store;
 use super::error::Result;
 use super::folder::{Folder, Record};
 use super::names;
+use super::note::note;
 use super::options::{ImageToRun, Network, RunOptions};
 use super::remove::remove_folder;
 use super::{network, sandbox, volumes};
@@ -19,6 +20,8 @@ pub struct Created {
     pub name: String,
     /// What the user should know, one line each.
     pub notes: Vec<String>,
+    /// Whether another runtime makes it.
+    pub(crate) is_foreign: bool,
     /// Whether it has a terminal.
     pub(crate) tty: bool,
     /// Whether it is removed when it stops.
@@ -30,10 +33,15 @@ pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Res
     sandbox::check(&options)?;
     // Until the container's record says so.
     let _visit = store.enter()?;
-    store.uses_layers(&image.layers);
+    for layers in std::iter::once(&image.layers).chain(volumes::layers(&options)) {
+        store.uses_layers(layers);
+    }
     name_networks(store, &mut options)?;
-    let anonymous = volumes::name_all(&mut options, &image.config.config)?;
+    // Until the container's record says so, nobody knows that its volumes are used.
+    let turn = volumes::turn_to_use(store, &options, &image.config.config)?;
+    let anonymous = volumes::name_all(store, &mut options, &image.config.config)?;
     let (tty, remove, notes) = (options.tty, options.remove, notes(&options));
+    let is_foreign = options.runtime.is_some();
     let wanted = options.name.take();
     let record = Record {
         created: Timestamp::now(),
@@ -52,12 +60,17 @@ pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Res
             Some(name) => names::claim(store, &name, &id).map(|()| name),
             None => names::claim_any(store, &id),
         }?;
+        folder.write_name(&name)?;
         folder.make_layer()?;
         folder.write_record(&record)?;
+        volumes::make_all(store, &record)?;
+        note(&folder, &record, "create", &[]);
         Ok(name)
     };
-    match make() {
-        Ok(name) => Ok(Created { id, name, notes, tty, remove }),
+    let made = make();
+    drop(turn);
+    match made {
+        Ok(name) => Ok(Created { id, name, notes, is_foreign, tty, remove }),
         Err(error) => {
             let _ = remove_folder(store, &folder, true, held);
             Err(error)

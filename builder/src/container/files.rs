@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rbuild_cache::Store;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rbuild_runtime::copy::{Devices, How, copy_as, copy_folder, reopen};
+use rbuild_runtime::open_in_root;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use super::archive;
-use super::copy::{How, copy_as, copy_folder, reopen};
 use super::error::{Error, Result};
 use super::names;
 use super::tree::Tree;
@@ -49,8 +50,11 @@ pub fn copy(store: &Store, from: &Place, to: &Place, options: CopyOptions) -> Re
     let (source_side, target_side) = (Side::open(store, from)?, Side::open(store, to)?);
     let source = source_side.source(options.follow)?;
     let target = target_side.target()?;
-    let no_devices = matches!(to, Place::Host(_));
-    let how = How { owner: owner(options), replace: true, no_devices };
+    let devices = match to {
+        Place::Host(_) => Devices::Refused,
+        Place::Container { .. } => Devices::Copied,
+    };
+    let how = How { owner: owner(options), replace: true, devices };
     let failed = |error| Error::file("copy to", &target_side.path)(error);
     let Landing { folder, name } = land(&source, target).map_err(|reason| Error::Invalid {
         option: "destination",
@@ -188,7 +192,7 @@ impl Side {
         match place {
             Place::Container { name, path } => {
                 let folder = names::find(store, name)?;
-                let root = Root::Container(Tree::open(store, &folder)?);
+                let root = Root::Container(Tree::with_mounts(store, &folder)?);
                 Ok(Self { root, path: path.clone() })
             }
             Place::Host(path) => {
@@ -210,11 +214,8 @@ impl Side {
     }
 
     fn resolve(&self, path: &str, follow: bool) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let flags = if follow { flags } else { flags | OFlags::NOFOLLOW };
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let path = if path.is_empty() { "." } else { path };
-        openat2(&self.root, path, flags, Mode::empty(), resolve)
+        let flags = if follow { OFlags::PATH } else { OFlags::PATH | OFlags::NOFOLLOW };
+        open_in_root(self.root.as_fd(), path, flags, Mode::empty())
     }
 
     fn source(&self, follow: bool) -> Result<Source> {

@@ -5,8 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
+use super::health::healthcheck;
 use super::list::network;
-use super::options::{Mount, Restart, RunOptions, Share, Source};
+use super::mounts::{Bind, Mount, Source};
+use super::options::{Restart, RunOptions, Share};
 use super::state::{State, Status};
 use super::{environment, names, sandbox, volumes};
 
@@ -55,7 +57,7 @@ pub fn inspect(store: &Store, name: &str) -> Result<Value> {
 fn described_state(state: &State) -> Value {
     let time =
         |time: Option<jiff::Timestamp>| time.map_or_else(|| NEVER.to_owned(), |t| t.to_string());
-    json!({
+    let mut value = json!({
         "Status": state.status,
         "Running": state.status.is_alive(),
         "Paused": state.status == Status::Paused,
@@ -67,7 +69,11 @@ fn described_state(state: &State) -> Value {
         "Error": state.error,
         "StartedAt": time(state.started),
         "FinishedAt": time(state.finished),
-    })
+    });
+    if let Some(health) = &state.health {
+        value["Health"] = json!(health);
+    }
+    value
 }
 
 fn config(folder: &Folder, record: &Record, argv: &[String]) -> Value {
@@ -107,6 +113,9 @@ fn config(folder: &Folder, record: &Record, argv: &[String]) -> Value {
     if let Some(timeout) = options.stop_timeout {
         value["StopTimeout"] = json!(timeout);
     }
+    if let Some(check) = healthcheck(record) {
+        value["Healthcheck"] = json!(check);
+    }
     let exposed = super::network::all_exposed(record);
     if !exposed.is_empty() {
         value["ExposedPorts"] = set(&exposed.iter().map(ToString::to_string).collect());
@@ -135,6 +144,7 @@ fn host_config(options: &RunOptions) -> Value {
     let nano_cpus = options.resources.cpus.and(limits.cpu_quota).map(|micros| micros * 10_000);
     json!({
         "Binds": binds,
+        "VolumesFrom": options.volumes_from,
         "NetworkMode": network(&options.network),
         "PortBindings": super::network::wished(&options.publish),
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": most },
@@ -157,7 +167,7 @@ fn host_config(options: &RunOptions) -> Value {
         "Sysctls": sysctls,
         "UTSMode": shared(&options.uts, ""),
         "ShmSize": options.shm_size.unwrap_or(64 << 20),
-        "Runtime": "rbuild",
+        "Runtime": runtime(options),
         "Init": options.init,
         "Memory": limits.memory.unwrap_or_default(),
         "MemorySwap": limits.memory_and_swap.unwrap_or_default(),
@@ -175,6 +185,14 @@ fn host_config(options: &RunOptions) -> Value {
     })
 }
 
+fn runtime(options: &RunOptions) -> &str {
+    match &options.runtime {
+        Some(other) => &other.name,
+        None if options.device_request.by_variables => "nvidia",
+        None => "rbuild",
+    }
+}
+
 fn shared(share: &Share, private: &str) -> String {
     match share {
         Share::Private => private.to_owned(),
@@ -185,9 +203,9 @@ fn shared(share: &Share, private: &str) -> String {
 
 fn bind(mount: &Mount) -> Option<String> {
     let source = match &mount.source {
-        Source::Bind { path, .. } => path.display().to_string(),
-        Source::Volume { name, .. } => name.clone()?,
-        Source::Tmpfs { .. } => return None,
+        Source::Bind(bind) => bind.path.display().to_string(),
+        Source::Volume(volume) => volume.name.clone()?,
+        Source::Tmpfs(_) | Source::Image(_) => return None,
     };
     let access = if mount.read_only { ":ro" } else { "" };
     Some(format!("{source}:{}{access}", mount.target))
@@ -195,18 +213,23 @@ fn bind(mount: &Mount) -> Option<String> {
 
 fn described(store: &Store, mount: &Mount) -> Value {
     let mut value = match &mount.source {
-        Source::Bind { path, .. } => json!({ "Type": "bind", "Source": path }),
-        Source::Volume { name, .. } => {
-            let name = name.as_deref().unwrap_or_default();
+        Source::Bind(bind) => json!({ "Type": "bind", "Source": bind.path }),
+        Source::Image(image) => json!({ "Type": "image", "Source": image.reference }),
+        Source::Volume(volume) => {
+            let name = volume.name.as_deref().unwrap_or_default();
             let source = volumes::path(store, name);
             json!({ "Type": "volume", "Name": name, "Source": source, "Driver": "local" })
         }
-        Source::Tmpfs { .. } => json!({ "Type": "tmpfs", "Source": "" }),
+        Source::Tmpfs(_) => json!({ "Type": "tmpfs", "Source": "" }),
     };
     value["Destination"] = json!(mount.target);
     value["Mode"] = json!(if mount.read_only { "ro" } else { "" });
     value["RW"] = json!(!mount.read_only);
-    value["Propagation"] = json!("rprivate");
+    value["Propagation"] = match &mount.source {
+        Source::Bind(Bind { propagation: Some(propagation), .. }) => json!(propagation.to_string()),
+        Source::Bind(_) => json!("rprivate"),
+        _ => json!(""),
+    };
     value
 }
 

@@ -11,12 +11,14 @@ use rbuild_cache::{Digest, Layer, Store};
 
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
+use super::mounts::Source;
 use super::names;
 use super::network::{DEFAULT, all_exposed, shown};
-use super::options::{Network, Source};
+use super::options::Network;
 use super::remove::sweep;
 use super::sandbox::argv;
 use super::state::{State, Status};
+use super::volumes;
 
 /// One line of `ps`.
 #[derive(Debug, Clone)]
@@ -102,7 +104,9 @@ pub(crate) fn layers_in_use(store: &Store) -> Result<Vec<(String, Digest, Vec<La
     let mut used = Vec::new();
     for folder in names::all(store)? {
         if let Some(record) = folder.record()? {
-            used.push((folder.id, record.image, record.layers));
+            let mut layers = record.layers;
+            layers.extend(volumes::layers(&record.options).flatten().cloned());
+            used.push((folder.id, record.image, layers));
         }
     }
     Ok(used)
@@ -134,9 +138,10 @@ pub(crate) fn size_of(folder: &Path) -> io::Result<u64> {
 
 fn source(source: &Source) -> Option<String> {
     match source {
-        Source::Bind { path, .. } => Some(path.display().to_string()),
-        Source::Volume { name, .. } => name.clone(),
-        Source::Tmpfs { .. } => None,
+        Source::Bind(bind) => Some(bind.path.display().to_string()),
+        Source::Volume(volume) => volume.name.clone(),
+        Source::Image(image) => Some(image.reference.clone()),
+        Source::Tmpfs(_) => None,
     }
 }
 

@@ -5,21 +5,27 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rbuild_cache::Store;
-use rbuild_runtime::cgroup::Cgroup;
 use rbuild_runtime::{Exit, Running, Signal, WindowSize, launch};
 
+use super::care::Care;
 use super::clients::{Clients, Wish};
 use super::error::{Error, Result, chain};
 use super::folder::{Folder, Held, Record};
-use super::log::Log;
+use super::foreign::Made;
+use super::group::Group;
+use super::health::{Check, Health, HealthStatus};
+use super::log::{Log, LogDriver};
 use super::message::{Reply, Request, control, first_request};
-use super::network::{self, Attached};
+use super::network::Attached;
+use super::note::{entry, note, places};
+use super::probe::Probes;
 use super::options::Restart;
 use super::remove::remove_folder;
 use super::sandbox;
 use super::session::{Session, Stop, wait};
 use super::state::{State, Status};
 use super::streams::Streams;
+use crate::journal;
 
 /// The size of a terminal that nobody looks at.
 const UNSEEN: WindowSize = WindowSize { rows: 24, columns: 80 };
@@ -44,9 +50,14 @@ pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
     match begin() {
         Ok((held, record, clients)) => {
             drop(first);
+            if output {
+                note(folder, &record, "attach", &[]);
+            }
             // What one user watches and nobody can look up later is not kept.
             let passing = record.options.remove && output && !record.options.tty;
-            let log = (!passing).then(|| Log::new(folder.log()));
+            let config = record.options.log;
+            let is_kept = !passing && config.driver != LogDriver::None;
+            let log = is_kept.then(|| Log::new(folder.log(), config));
             Monitor { log, ..Monitor::new(store, folder, record, clients, size) }.live(held);
         }
         Err(error) => {
@@ -131,67 +142,112 @@ impl<'a> Monitor<'a> {
         let options = &self.record.options;
         let (streams, stdio) = Streams::new(options.tty.then_some(self.size), options.interactive)?;
         let mut network = Attached::new(self.store, self.folder, &self.record)?;
-        let mut container = sandbox::container(self.store, self.folder, &self.record, &network)?;
-        let group = options.resources.group(self.folder)?;
-        container.cgroups = group.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default();
-        let launched = launch(container, stdio);
-        let watch = |running| self.watch(&running, streams, &mut network);
-        let ended = launched.map_err(Error::from).and_then(watch);
-        if let Some(group) = group {
-            self.state.oom_killed = group.memory_kills() > 0;
-            // In the host's processes, children live on when the first one has ended.
-            group.kill();
-            if let Err(error) = group.remove() {
-                tracing::warn!(id = self.folder.id, %error, "a control group could not be removed");
+        // The volumes are held until the container has ended.
+        let (mut container, _volumes) = sandbox::container(self.store, self.folder, &self.record, &network)?;
+        let (launched, mut group) = match &options.runtime {
+            None => {
+                let group = Group::new(self.folder, &options.resources)?;
+                container.cgroups = group.procs()?;
+                let launched = launch(container, stdio).map_err(Error::from);
+                (launched.map(|running| (running, None)), group)
             }
+            Some(other) => {
+                let resources = &options.resources;
+                let launched = Made::launch(self.folder, other, resources, container, stdio);
+                let launched = launched.map(|(running, made)| (running, Some(made)));
+                (launched, Group::made(self.folder, resources)?)
+            }
+        };
+        let mut made = None;
+        let launched = launched.map(|(running, other)| {
+            made = other;
+            running
+        });
+        let made = made;
+        let watch = |running| {
+            let (network, group) = (&mut network, &mut group);
+            self.watch(&running, streams, (network, group, made.as_ref()))
+        };
+        let ended = launched.and_then(watch);
+        self.state.oom_killed = group.end();
+        if self.state.oom_killed {
+            note(self.folder, &self.record, "oom", &[]);
         }
         ended
     }
 
     /// The container at work, to its end.
-    fn watch(&mut self, running: &Running, streams: Streams, network: &mut Attached) -> Result<()> {
-        let now = Timestamp::now();
-        self.state = State {
-            status: Status::Running,
-            pid: running.pid(),
-            started: Some(now),
-            endpoints: network.endpoints().to_vec(),
-            published: network.published().to_vec(),
-            restarts: self.state.restarts,
-            ..State::default()
-        };
-        self.folder.write_state(&self.state)?;
-        self.clients.tell_all(&Reply::Started);
-        let exit = self.serve(running, streams, network)?;
-        self.state = State {
-            status: Status::Exited,
-            pid: 0,
-            exit_code: exit.code(),
-            finished: Some(Timestamp::now()),
-            endpoints: Vec::new(),
-            published: Vec::new(),
-            ..self.state.clone()
-        };
-        Ok(())
-    }
-
-    fn serve(
+    fn watch(
         &mut self,
         running: &Running,
         streams: Streams,
-        network: &mut Attached,
-    ) -> Result<Exit> {
-        let (what, state) = ((self.folder, &self.record), &mut self.state);
+        (network, group, made): (&mut Attached, &mut Group, Option<&Made>),
+    ) -> Result<()> {
+        let probes = Check::of(&self.record).map(|check| Probes::new(check, self.folder));
+        let health = probes.as_ref().map(|_| Health::default());
+        self.begin(running, network, health)?;
+        let stop_signal = stop_signal(&self.record);
+        let mut care = Care {
+            folder: self.folder,
+            record: &mut self.record,
+            state: &mut self.state,
+            network: &mut *network,
+            group,
+            made,
+            probes,
+        };
         let session = Session {
             running,
             streams,
             clients: &mut self.clients,
             log: self.log.as_mut(),
             stop: &mut self.stop,
-            stop_signal: stop_signal(&self.record),
-            change: &mut |change| network::apply(change, network, what, state),
+            stop_signal,
+            care: Some(&mut care),
         };
-        session.run()
+        let exit = session.run()?;
+        self.conclude(exit, network);
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        running: &Running,
+        network: &Attached,
+        health: Option<Health>,
+    ) -> Result<()> {
+        self.state = State {
+            status: Status::Running,
+            pid: running.pid(),
+            started: Some(Timestamp::now()),
+            endpoints: network.endpoints().to_vec(),
+            published: network.published().to_vec(),
+            restarts: self.state.restarts,
+            health,
+            ..State::default()
+        };
+        self.folder.write_state(&self.state)?;
+        self.clients.tell_all(&Reply::Started);
+        let mut entries = places(self.folder, &self.record, network.endpoints(), true);
+        entries.push(entry(self.folder, &self.record, "start", &[]));
+        journal::note(self.store, &entries);
+        Ok(())
+    }
+
+    fn conclude(&mut self, exit: Exit, network: &Attached) {
+        let (state, now) = (&mut self.state, Timestamp::now());
+        state.status = Status::Exited;
+        (state.pid, state.exit_code, state.finished) = (0, exit.code(), Some(now));
+        (state.endpoints, state.published) = (Vec::new(), Vec::new());
+        if let Some(health) = &mut state.health {
+            // As docker has it: what does not run is not well.
+            health.status = HealthStatus::Unhealthy;
+        }
+        let ran = state.started.map_or(0, |started| now.duration_since(started).as_secs());
+        let told = [("exitCode", exit.code().to_string()), ("execDuration", ran.to_string())];
+        let mut entries = vec![entry(self.folder, &self.record, "die", &told)];
+        entries.extend(places(self.folder, &self.record, network.endpoints(), false));
+        journal::note(self.store, &entries);
     }
 
     fn starts_again(&self) -> bool {
@@ -229,7 +285,7 @@ impl<'a> Monitor<'a> {
                         self.stop.by_hand = true;
                         self.clients.tell(client, &Reply::Done);
                     }
-                    Wish::Network(client, _) => {
+                    Wish::Act(client, _) => {
                         let message = "the container is restarting".to_owned();
                         self.clients.tell(client, &Reply::Failed { message, code: 1, hint: None });
                     }

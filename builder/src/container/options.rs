@@ -8,10 +8,13 @@ use rbuild_cache::{Digest, Layer};
 use rbuild_runtime::{Limit, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::foreign::OtherRuntime;
 use super::limits::Resources;
+use super::log::LogConfig;
+use super::mounts::Mount;
 use super::network::{Connection, DEFAULT, Mac};
 use crate::cdi::DeviceRequest;
-use crate::image::ImageConfig;
+use crate::image::{Healthcheck, ImageConfig};
 
 /// An image whose layers are all unpacked in the store.
 #[derive(Debug, Clone)]
@@ -68,6 +71,10 @@ pub struct RunOptions {
     pub stop_signal: Option<Signal>,
     /// Seconds from the stop signal to the kill; negative waits for ever.
     pub stop_timeout: Option<i64>,
+    /// How to tell whether it is well; what is empty or 0 is the image's.
+    pub health: Option<Healthcheck>,
+    /// What is kept of what it writes.
+    pub log: LogConfig,
     /// The network.
     pub network: Network,
     /// What the container is called in its first network, besides its name and its short id.
@@ -94,8 +101,12 @@ pub struct RunOptions {
     pub dns_options: Vec<String>,
     /// Binds, volumes and file systems in memory.
     pub mounts: Vec<Mount>,
+    /// Containers whose binds and volumes are mounted as well, as `--volumes-from` has them.
+    pub volumes_from: Vec<String>,
     /// Whether the image's files cannot be written to.
     pub read_only: bool,
+    /// Another runtime than this crate's own.
+    pub runtime: Option<OtherRuntime>,
     /// Device nodes.
     pub devices: Vec<Device>,
     /// Devices by their descriptions, and GPUs.
@@ -116,6 +127,8 @@ pub struct RunOptions {
     pub pid: Share,
     /// The namespace of the host name.
     pub uts: Share,
+    /// The namespace of control groups; that of another container cannot be shared.
+    pub cgroup_namespace: Share,
     /// Kernel parameters and their values.
     pub sysctls: Vec<(String, String)>,
     /// Resource limits.
@@ -187,46 +200,6 @@ pub enum Restart {
     Always,
     /// The same, without a daemon that could start it after a boot.
     UnlessStopped,
-}
-
-/// Something that is mounted in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    /// What is mounted.
-    pub source: Source,
-    /// The absolute path in the container.
-    pub target: String,
-    /// Whether it cannot be written to.
-    pub read_only: bool,
-}
-
-/// Where the contents of a [`Mount`] come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// A path of the host.
-    Bind {
-        /// The absolute path.
-        path: PathBuf,
-        /// Whether a missing path is made, a folder: `-v` does, `--mount` does not.
-        create: bool,
-    },
-    /// A volume of the store, made and filled from the image when it is new.
-    Volume {
-        /// Its name; none is an anonymous one, which is removed with the container.
-        name: Option<String>,
-        /// Whether an empty volume gets what the image has there.
-        copy: bool,
-    },
-    /// A file system in memory.
-    Tmpfs {
-        /// Its size in bytes; none is half of the machine's memory.
-        size: Option<u64>,
-        /// The permission bits of its root.
-        mode: u32,
-        /// Whether programs can be run from it.
-        exec: bool,
-    },
 }
 
 /// A device of the host, in the container.

@@ -9,8 +9,10 @@ use super::control::{self, LETTING_GO};
 use super::error::{Error, Result};
 use super::folder::{Folder, Held};
 use super::names;
+use super::note::entry;
 use super::state::Status;
 use super::volumes;
+use crate::journal;
 
 /// Removes a container, with its anonymous volumes if `volumes`; one that runs only by `force`.
 pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<()> {
@@ -67,12 +69,14 @@ pub(crate) fn remove_folder(
     held: Held,
 ) -> Result<()> {
     let record = folder.record()?;
+    let removed = record.as_ref().map(|record| entry(folder, record, "destroy", &[]));
     for name in names::names(store)?.remove(&folder.id).into_iter().flatten() {
         names::release(store, &name, &folder.id);
     }
     folder.remove()?;
+    journal::note(store, removed.as_slice());
     for volume in record.into_iter().flat_map(|record| record.anonymous).filter(|_| volumes) {
-        volumes::remove(store, &volume)?;
+        volumes::remove_with_container(store, &volume)?;
     }
     drop(held);
     Ok(())

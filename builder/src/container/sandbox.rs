@@ -12,11 +12,12 @@ use super::environment::environment;
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::gpu;
+use super::health;
 use super::host_files;
 use super::names;
 use super::network::{self, Attached};
 use super::options::{Device, Network, RunOptions, Share};
-use super::volumes;
+use super::volumes::{self, InUse};
 
 /// How deep folders of devices are looked into.
 const DEEPEST_DEVICES: usize = 4;
@@ -26,10 +27,17 @@ pub(crate) fn check(options: &RunOptions) -> Result<()> {
     let unsupported =
         |option: &str, reason| Err(Error::Unsupported { option: option.to_owned(), reason });
     options.resources.check()?;
+    options.health.as_ref().map_or(Ok(()), health::check)?;
     if options.remove && options.restart != super::Restart::No {
         return unsupported(
             "--rm with --restart",
             "a container cannot be removed and started again",
+        );
+    }
+    if options.init && options.runtime.is_some() {
+        return unsupported(
+            "--init with another runtime",
+            "the small init is part of rbuild's own",
         );
     }
     if let Some(device) = options.devices.iter().find(|device| !(device.read && device.write)) {
@@ -55,13 +63,13 @@ pub(crate) fn check(options: &RunOptions) -> Result<()> {
     capabilities(options).and(security(options)).map(drop)
 }
 
-/// The container as the runtime knows it.
+/// The container as the runtime knows it, and what holds its volumes.
 pub(crate) fn container(
     store: &Store,
     folder: &Folder,
     record: &Record,
     network: &Attached,
-) -> Result<Container> {
+) -> Result<(Container, Vec<InUse>)> {
     let options = &record.options;
     let root =
         store.writable_at(&record.layers, &folder.files(), &folder.work(), !options.remove)?;
@@ -82,9 +90,10 @@ pub(crate) fn container(
     container.read_only_root = options.read_only;
     container.init = options.init && options.pid == Share::Private;
     container.mounts = host_files::mounts(store, folder, record, network.endpoints())?;
-    container.mounts.extend(volumes::mounts(store, record)?);
+    let (mounts, in_use) = volumes::mounts(store, record)?;
+    container.mounts.extend(mounts);
     gpu::apply(folder, record, &mut container)?;
-    Ok(container)
+    Ok((container, in_use))
 }
 
 /// The first process; what is put into the container later is within the same walls.
@@ -141,6 +150,7 @@ fn share(
     container.ipc = namespace(store, &options.ipc, "ipc")?;
     container.pid = namespace(store, &options.pid, "pid")?;
     container.uts = namespace(store, &options.uts, "uts")?;
+    container.cgroup = namespace(store, &options.cgroup_namespace, "cgroup")?;
     container.network = network.namespace()?;
     container.sysctls.clone_from(&options.sysctls);
     if matches!(network, Attached::Alone | Attached::Joined(_)) {

@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rbuild_cache::{Store, Visit};
+use rbuild_runtime::{Assembled, MountSource};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::error::{Error, Result};
 use super::folder::{Folder, Held};
+use super::volumes::{self, InUse};
 
 /// The root of a container's files.
 ///
@@ -14,14 +16,30 @@ use super::folder::{Folder, Held};
 /// one that does not run cannot be started or removed while this is held.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    root: OwnedFd,
+    root: Root,
+    _volumes: Vec<InUse>,
     _held: Option<Held>,
     _visit: Option<Visit>,
 }
 
+#[derive(Debug)]
+enum Root {
+    Bare(OwnedFd),
+    Mounted(Assembled),
+}
+
 impl Tree {
-    /// Opens the files of a container.
+    /// Opens the files of a container. Of what is mounted in one that does not run there is nothing.
     pub(crate) fn open(store: &Store, folder: &Folder) -> Result<Self> {
+        Self::of(store, folder, false)
+    }
+
+    /// The same with binds, volumes and images where one that does not run would have them.
+    pub(crate) fn with_mounts(store: &Store, folder: &Folder) -> Result<Self> {
+        Self::of(store, folder, true)
+    }
+
+    fn of(store: &Store, folder: &Folder, mounted: bool) -> Result<Self> {
         let state = folder.state()?;
         if state.status.is_alive() {
             return Self::running(folder, state.pid);
@@ -31,7 +49,15 @@ impl Tree {
         let held = folder.lock()?.ok_or_else(|| Error::Busy(folder.short().to_owned()))?;
         store.uses_layers(&record.layers);
         let root = store.writable_at(&record.layers, &folder.files(), &folder.work(), true)?;
-        Ok(Self { root, _held: Some(held), _visit: Some(visit) })
+        let (mut mounts, volumes) =
+            if mounted { volumes::mounts(store, &record)? } else { Default::default() };
+        // Memory that a container had is gone with it.
+        mounts.retain(|mount| !matches!(mount.source, MountSource::New { .. }));
+        let root = match mounts.as_slice() {
+            [] => Root::Bare(root),
+            _ => Root::Mounted(Assembled::new(root, mounts)?),
+        };
+        Ok(Self { root, _volumes: volumes, _held: Some(held), _visit: Some(visit) })
     }
 
     fn running(folder: &Folder, pid: u32) -> Result<Self> {
@@ -44,12 +70,15 @@ impl Tree {
         if folder.written_state()?.pid != pid {
             return Err(not_running());
         }
-        Ok(Self { root, _held: None, _visit: None })
+        Ok(Self { root: Root::Bare(root), _volumes: Vec::new(), _held: None, _visit: None })
     }
 }
 
 impl AsFd for Tree {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+        match &self.root {
+            Root::Bare(root) => root.as_fd(),
+            Root::Mounted(root) => root.as_fd(),
+        }
     }
 }

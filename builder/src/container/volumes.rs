@@ -1,149 +1,238 @@
-//! What is mounted in a container: folders of the host, volumes of the store, memory.
+//! What is mounted in a container: folders of the host, volumes of the store, memory, images.
 //!
-//! A volume is the folder `volumes/<name>/_data` of the store.
+//! A volume is the folder `volumes/<name>` of the store: `_data` has its files, `volume.json` what
+//! was said of it when it was made, `filling` is there while it is filled from an image, and `used`
+//! is locked by those who use one that has a file system of its own.
 
+mod fill;
+mod local;
+mod place;
 mod verbs;
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rbuild_cache::Store;
+use rbuild_cache::{Layer, Lock, Store};
 use rbuild_runtime::{Mount as Mounted, MountSource};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
-use super::copy::{How, copy_folder};
 use super::error::{Error, Result};
 use super::folder::Record;
-use super::names::new_id;
-use super::options::{Mount, RunOptions, Source};
+use super::mounts::{Below, Bind, Mount, NamedVolume, Source};
+use super::names::{self, new_id};
+use super::options::RunOptions;
+use super::parse::invalid;
 use crate::image::ContainerConfig;
 
-pub use verbs::{Volume, create_volume, remove_volume, volume_size, volumes};
+pub(crate) use local::InUse;
+pub(crate) use place::path;
+pub use verbs::{NewVolume, Volume, create_volume, remove_volume, volume_size, volumes};
 
 const VOLUMES: &str = "volumes";
-const DATA: &str = "_data";
 
-/// Names the volumes without a name, adds those that the image declares, and returns the names
-/// that were made up.
-pub(crate) fn name_all(options: &mut RunOptions, image: &ContainerConfig) -> Result<Vec<String>> {
-    for declared in &image.volumes {
-        // What is mounted there anyway takes the place of the volume.
-        let mount = Mount::anonymous(declared)?;
-        if !options.mounts.iter().any(|other| other.target == mount.target) {
-            options.mounts.push(mount);
+/// Held by whoever makes a container that uses volumes, and by whoever removes volumes.
+fn turn(store: &Store) -> Result<Lock> {
+    Ok(store.lock_wait("volumes", |_| ())?)
+}
+
+/// The same, if a new container uses any.
+pub(crate) fn turn_to_use(
+    store: &Store,
+    options: &RunOptions,
+    image: &ContainerConfig,
+) -> Result<Option<Lock>> {
+    let is_volume = |mount: &Mount| matches!(mount.source, Source::Volume(_));
+    let none = options.volumes_from.is_empty()
+        && image.volumes.is_empty()
+        && !options.mounts.iter().any(is_volume);
+    if none { Ok(None) } else { turn(store).map(Some) }
+}
+
+/// The layers of images that are mounted.
+pub(crate) fn layers(options: &RunOptions) -> impl Iterator<Item = &Vec<Layer>> {
+    options.mounts.iter().filter_map(|mount| match &mount.source {
+        Source::Image(image) => Some(&image.layers),
+        _ => None,
+    })
+}
+
+/// Adds the mounts of other containers and those that the image declares, names the volumes
+/// without a name, and returns the names that were made up.
+pub(crate) fn name_all(
+    store: &Store,
+    options: &mut RunOptions,
+    image: &ContainerConfig,
+) -> Result<Vec<String>> {
+    if let Some(twice) = twice(&options.mounts) {
+        return Err(invalid("volume", twice, "something else is mounted there already"));
+    }
+    let mut more = Vec::new();
+    for text in &options.volumes_from {
+        for mount in mounts_of(store, text)? {
+            // Of several containers the last one counts.
+            more.retain(|other: &Mount| other.target != mount.target);
+            more.push(mount);
         }
     }
+    for declared in &image.volumes {
+        let mount = Mount::anonymous(declared)?;
+        if !more.iter().any(|other| other.target == mount.target) {
+            more.push(mount);
+        }
+    }
+    // What the user mounts there takes the place of both.
+    more.retain(|mount| !options.mounts.iter().any(|other| other.target == mount.target));
+    options.mounts.extend(more);
     let mut made = Vec::new();
     for mount in &mut options.mounts {
-        if let Source::Volume { name: name @ None, .. } = &mut mount.source {
+        if let Source::Volume(NamedVolume { name: name @ None, .. }) = &mut mount.source {
             let new = new_id()?;
             made.push(new.clone());
             *name = Some(new);
         }
     }
-    for (index, mount) in options.mounts.iter().enumerate() {
-        if options.mounts[..index].iter().any(|other| other.target == mount.target) {
-            return Err(Error::Invalid {
-                option: "volume",
-                value: mount.target.clone(),
-                reason: "something else is mounted there already".to_owned(),
-            });
-        }
-    }
     Ok(made)
 }
 
-/// The mounts as the runtime knows them, the outer of two first.
-pub(crate) fn mounts(store: &Store, record: &Record) -> Result<Vec<Mounted>> {
-    let mut mounts: Vec<_> = record.options.mounts.iter().collect();
-    mounts.sort_by_key(|mount| mount.target.matches('/').count());
-    mounts.into_iter().map(|mount| mounted(store, record, mount)).collect()
+fn twice(mounts: &[Mount]) -> Option<&str> {
+    let again = |(index, mount): (usize, &Mount)| {
+        mounts[..index].iter().any(|other| other.target == mount.target)
+    };
+    let found = (0..mounts.len()).find(|&index| again((index, &mounts[index])));
+    found.map(|index| mounts[index].target.as_str())
 }
 
-fn mounted(store: &Store, record: &Record, mount: &Mount) -> Result<Mounted> {
-    let mut mounted = match &mount.source {
-        Source::Bind { path, create } => Mounted::bind(bound(path, *create)?, &mount.target),
-        Source::Volume { name, copy } => {
-            let name = name.as_deref().unwrap_or_default();
-            let data = volume(store, name)?;
-            if *copy {
-                fill(store, record, &mount.target, &data)?;
+/// The binds and volumes of another container.
+fn mounts_of(store: &Store, text: &str) -> Result<Vec<Mount>> {
+    let (name, read_only) = Mount::volumes_from(text)?;
+    let folder = names::find(store, name)?;
+    let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
+    let mut mounts = record.options.mounts;
+    mounts.retain(|mount| matches!(mount.source, Source::Bind(_) | Source::Volume(_)));
+    for mount in &mut mounts {
+        mount.read_only |= read_only;
+    }
+    Ok(mounts)
+}
+
+/// Makes the volumes of a new container that are not there yet, and finds its binds.
+pub(crate) fn make_all(store: &Store, record: &Record) -> Result<()> {
+    for mount in &record.options.mounts {
+        match &mount.source {
+            Source::Volume(volume) => drop(place::make(store, volume)?),
+            // What is missing is told before a container is there.
+            Source::Bind(bind) if !bind.create => drop(bound(bind)?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The mounts as the runtime knows them, and what holds volumes that are mounted on the host.
+pub(crate) fn mounts(store: &Store, record: &Record) -> Result<(Vec<Mounted>, Vec<InUse>)> {
+    let (mut mounts, mut held) = (Vec::new(), Vec::new());
+    for mount in &record.options.mounts {
+        let mut mounted = match &mount.source {
+            Source::Bind(bind) => of_bind(bind, &mount.target)?,
+            Source::Volume(volume) => {
+                let (mounted, in_use) = of_volume(store, record, volume, &mount.target)?;
+                held.extend(in_use);
+                mounted
             }
-            Mounted::bind(data, &mount.target)
-        }
-        Source::Tmpfs { size, mode, exec } => {
-            let source = MountSource::Tmpfs { size: *size, mode: *mode, uid: 0, gid: 0 };
-            let mut tmpfs = Mounted::new(source, &mount.target);
-            (tmpfs.exec, tmpfs.suid) = (*exec, false);
-            tmpfs
-        }
-    };
-    mounted.read_only = mount.read_only;
+            Source::Tmpfs(tmpfs) => {
+                let (kind, options) = ("tmpfs".to_owned(), tmpfs.for_kernel());
+                let mut new = Mounted::new(MountSource::New { kind, options }, &mount.target);
+                new.flags.mode_of_place = tmpfs.mode.is_none();
+                new.flags.copy_up = tmpfs.copy_up;
+                new.flags.attributes = tmpfs.attributes;
+                new
+            }
+            Source::Image(image) => {
+                let files = store.view(&image.layers)?;
+                let files = inside(files, image.subpath.as_deref())?;
+                Mounted::new(MountSource::Fd(files), &mount.target)
+            }
+        };
+        mounted.read_only |= mount.read_only;
+        mounted.exec &= mount.access.exec;
+        mounted.suid &= mount.access.suid;
+        mounted.flags.devices |= mount.access.devices;
+        mounts.push(mounted);
+    }
+    Ok((mounts, held))
+}
+
+fn of_bind(bind: &Bind, target: &str) -> Result<Mounted> {
+    let path = bound(bind)?;
+    if let Some(propagation) = bind.propagation
+        && let Some(reason) = propagation.lack(&path)
+    {
+        return Err(invalid(
+            "volume",
+            &format!("{}:{target}:{propagation}", path.display()),
+            reason,
+        ));
+    }
+    let mut mounted = Mounted::bind(path, target);
+    mounted.recursive = bind.below != Below::Absent;
+    mounted.flags.writable_below = bind.below == Below::Writable;
+    mounted.flags.propagation = bind.propagation.map(super::mounts::Propagation::kind);
     Ok(mounted)
 }
 
 /// A path of the host, which `-v` makes where it is missing.
-fn bound(path: &Path, create: bool) -> Result<PathBuf> {
-    if create && !path.exists() {
+fn bound(bind: &Bind) -> Result<PathBuf> {
+    let path = &bind.path;
+    if bind.create && !path.exists() {
         fs::create_dir_all(path).map_err(Error::file("make the folder", path))?;
     }
     fs::metadata(path).map_err(Error::file("find", path))?;
-    Ok(path.to_owned())
+    Ok(path.clone())
 }
 
-/// The folder of a volume, made if it is missing.
-fn volume(store: &Store, name: &str) -> Result<PathBuf> {
-    let volumes = store.root().join(VOLUMES);
-    let data = volumes.join(name).join(DATA);
-    if !data.exists() {
-        let volume = volumes.join(name);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&volume);
-        made.map_err(Error::file("make the folder", &volume))?;
-        match DirBuilder::new().mode(0o755).create(&data) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::file("make the folder", &data)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(data)
-}
-
-/// Fills an empty volume with what the image has at its place.
-fn fill(store: &Store, record: &Record, target: &str, data: &Path) -> Result<()> {
-    let is_empty = fs::read_dir(data).map_err(Error::file("read", data))?.next().is_none();
-    if !is_empty {
-        return Ok(());
-    }
-    let image = store.view(&record.layers)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let from = match openat2(&image, target, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-        Ok(from) => from,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(error) => return Err(Error::file("open", target)(error)),
+fn of_volume(
+    store: &Store,
+    record: &Record,
+    volume: &NamedVolume,
+    target: &str,
+) -> Result<(Mounted, Option<InUse>)> {
+    let place = place::make(store, volume)?;
+    let _turn = place.turn(store)?;
+    let (mut mounted, in_use) = local::mounted(store, &place, target)?;
+    let MountSource::Path(data) = &mounted.source else {
+        return Ok((mounted, in_use));
     };
-    let to: OwnedFd =
-        rustix::fs::openat(CWD, data, flags, Mode::empty()).map_err(Error::file("open", data))?;
-    copy_folder(from.as_fd(), to.as_fd(), How::default())
-        .map_err(Error::file("copy the image's files to", data))
-}
-
-/// Removes a volume with everything in it.
-pub(crate) fn remove(store: &Store, name: &str) -> Result<()> {
-    let path = store.root().join(VOLUMES).join(name);
-    match fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::file("remove", path)(error))
-        }
-        _ => Ok(()),
+    if volume.copy && volume.subpath.is_none() {
+        fill::fill(store, record, target, (&place, data))?;
     }
+    if volume.subpath.is_some() {
+        let data = open_folder(data)?;
+        mounted.source = MountSource::Fd(inside(data, volume.subpath.as_deref())?);
+    }
+    Ok((mounted, in_use))
 }
 
-/// Where a volume is.
-pub(crate) fn path(store: &Store, name: &str) -> PathBuf {
-    store.root().join(VOLUMES).join(name).join(DATA)
+fn open_folder(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(Error::file("open", path))
+}
+
+/// What a path leads to that must not leave the folder, whatever links are in it.
+fn inside(folder: OwnedFd, subpath: Option<&Path>) -> Result<OwnedFd> {
+    let Some(subpath) = subpath else {
+        return Ok(folder);
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(folder.as_fd(), subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .map_err(Error::file("open in the volume", subpath))
+}
+
+/// Removes a volume that went with a container, unless another container uses it by now.
+pub(crate) fn remove_with_container(store: &Store, name: &str) -> Result<()> {
+    let _turn = turn(store)?;
+    match verbs::user(store, name)? {
+        Some(_) => Ok(()),
+        None => place::remove(store, name),
+    }
 }

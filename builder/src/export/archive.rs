@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures::future::try_join_all;
 use rbuild_cache::{Digest, Store};
@@ -13,7 +13,7 @@ use super::content::{Content, Document, Packed};
 use super::manifest::{self, Annotations};
 use super::{Destination, Exported, Exporter, Finished, Packing, packed};
 use crate::error::{Error, Result};
-use crate::layout;
+use crate::layout::{NAME, WHOLE_NAME, Writer};
 use crate::source;
 use crate::worker::fetch::{self, blocking};
 
@@ -122,9 +122,9 @@ fn put(
     };
     let failed = |source| Error::Write { path: path.clone(), source };
     match to {
-        Destination::Path(folder) if !tar => {
-            put_all(store, entries, format, &mut Folder(folder)).map_err(failed)
-        }
+        Destination::Path(folder) if !tar => Writer::open(folder)
+            .and_then(|mut folder| put_all(store, entries, format, &mut folder))
+            .map_err(failed),
         Destination::Path(file) => {
             let aside = file.with_extension(format!("{}.partial", std::process::id()));
             let written = File::create(&aside).and_then(|mut out| {
@@ -157,17 +157,20 @@ pub(super) fn stream(
 /// Where the files of a layout go.
 trait Sink {
     fn put(&mut self, name: &str, size: u64, contents: &mut dyn Read) -> io::Result<()>;
+
+    /// Ends a layout by an index that names its images.
+    fn name(&mut self, index: &[u8]) -> io::Result<()>;
 }
 
-struct Folder<'a>(&'a Path);
+impl Sink for Writer {
+    fn put(&mut self, name: &str, size: u64, contents: &mut dyn Read) -> io::Result<()> {
+        Self::put(self, name, size, contents)
+    }
 
-impl Sink for Folder<'_> {
-    fn put(&mut self, name: &str, _: u64, contents: &mut dyn Read) -> io::Result<()> {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(self.0))?;
-        let aside = path.with_extension("partial");
-        io::copy(contents, &mut File::create(&aside)?)?;
-        fs::rename(aside, path)
+    fn name(&mut self, index: &[u8]) -> io::Result<()> {
+        let index: serde_json::Value = serde_json::from_slice(index)?;
+        let descriptors = index["manifests"].as_array().cloned().unwrap_or_default();
+        Self::name(self, descriptors).map(drop)
     }
 }
 
@@ -182,6 +185,12 @@ impl<W: Write> Sink for Tar<W> {
         header.set_gid(0);
         header.set_mtime(0);
         self.0.append_data(&mut header, name, contents)
+    }
+
+    fn name(&mut self, index: &[u8]) -> io::Result<()> {
+        self.put("index.json", index.len() as u64, &mut &*index)?;
+        let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
+        self.put("oci-layout", version.len() as u64, &mut &version[..])
     }
 }
 
@@ -207,13 +216,11 @@ fn put_all(
             blob(sink, descriptor.digest, descriptor.size, &mut bytes.as_slice())?;
         }
     }
-    let mut document =
-        |name: &str, bytes: &[u8]| sink.put(name, bytes.len() as u64, &mut &bytes[..]);
-    document("index.json", &index(entries))?;
-    document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    sink.name(&index(entries))?;
     if format == Format::Docker {
         let images: serde_json::Value = entries.iter().flat_map(docker_entries).collect();
-        document("manifest.json", images.to_string().as_bytes())?;
+        let images = images.to_string();
+        sink.put("manifest.json", images.len() as u64, &mut images.as_bytes())?;
     }
     Ok(())
 }
@@ -226,7 +233,7 @@ fn index(entries: &[Entry]) -> Vec<u8> {
             if let Some(name) = name {
                 let tag = source::parse(name).ok().and_then(|name| name.tag().map(str::to_owned));
                 let tag = tag.unwrap_or_else(|| "latest".to_owned());
-                let names = [("io.containerd.image.name", name.clone()), (layout::NAME, tag)];
+                let names = [(WHOLE_NAME, name.clone()), (NAME, tag)];
                 let names = names.map(|(key, value)| (key.to_owned(), value));
                 descriptor.annotations.extend(names);
             }

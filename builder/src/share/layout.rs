@@ -1,21 +1,18 @@
 //! Caches in OCI image layouts on disk.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use oci_spec::image::ImageManifest;
 use rbuild_cache::{Blob, Digest, Store};
 use rbuild_registry::{CONFIG_LIMIT, MANIFEST_LIMIT};
-use rustix::fs::{FlockOperation, flock};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::artifact::{self, Found};
 use super::outdated;
 use crate::error::{Error, Result};
-use crate::export::manifest::{INDEX, MANIFEST, digest};
-use crate::layout::{Layout, NAME, SCHEME, parse};
+use crate::export::manifest::{MANIFEST, digest};
+use crate::layout::{Layout, NAME, SCHEME, Writer, parse};
 use crate::platform::Platform;
 
 /// Reads a cache: the one of a digest, or of a tag.
@@ -52,82 +49,35 @@ pub(super) fn write(
     layers: &[Blob],
 ) -> Result<Digest> {
     let failed = |source| Error::Write { path: folder.to_owned(), source };
-    let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(failed)?;
-    // Another export may write to it as well, of this process or another one.
-    let alone = File::open(folder).map_err(failed)?;
-    flock(&alone, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let layout = Writer::open(folder).map_err(failed)?;
     for blob in layers {
         let mut bytes =
             store.open_blob(&blob.digest).map_err(Error::store("read a layer of the cache"))?;
-        put_blob(&blobs, &blob.digest, blob.size, &mut bytes).map_err(failed)?;
+        layout.blob(&blob.digest, blob.size, &mut bytes).map_err(failed)?;
     }
     let manifest = artifact::manifest(document, layers);
     for bytes in [document, &manifest] {
-        let size = bytes.len() as u64;
-        put_blob(&blobs, &digest(bytes), size, &mut &*bytes).map_err(failed)?;
+        layout.blob(&digest(bytes), bytes.len() as u64, &mut &*bytes).map_err(failed)?;
     }
-    let version = json!({ "imageLayoutVersion": "1.0.0" }).to_string();
-    put(&folder.join("oci-layout"), &mut version.as_bytes()).map_err(failed)?;
     let digest = digest(&manifest);
-    let index = index(folder, tag, &digest, manifest.len())?.to_string();
-    put(&folder.join("index.json"), &mut index.as_bytes()).map_err(failed)?;
-    outdated::remove(folder, kept).map_err(failed)?;
-    Ok(digest)
-}
-
-/// Puts a blob into its place, unless one of its size is there.
-fn put_blob(folder: &Path, name: &Digest, size: u64, from: &mut dyn io::Read) -> io::Result<()> {
-    let path = folder.join(name.hex());
-    match fs::metadata(&path) {
-        Ok(there) if there.len() == size => Ok(()),
-        _ => put(&path, from),
-    }
-}
-
-/// Writes a file beside its place and renames it there.
-fn put(path: &Path, from: &mut dyn io::Read) -> io::Result<()> {
-    let aside = path.with_extension(format!("{}.partial", std::process::id()));
-    let written = File::create(&aside)
-        .and_then(|mut file| {
-            io::copy(from, &mut file)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&aside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    written
-}
-
-/// The index of what is there, with one more manifest in place of any of its tag.
-fn index(folder: &Path, tag: &str, digest: &Digest, size: usize) -> Result<Value> {
-    let path = folder.join("index.json");
-    let index: Value = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(Error::malformed(format!("`{}`", path.display())))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => json!({}),
-        Err(source) => return Err(Error::Read { path, source }),
-    };
-    let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
-    let (replaced, mut manifests) =
-        manifests.into_iter().partition::<Vec<_>, _>(|one| one["annotations"][NAME] == tag);
-    for one in replaced.iter().filter_map(|one| one["digest"].as_str()?.parse().ok()) {
-        // One that is not there needs no note.
-        let _ = outdated::replaced(folder, &one);
-    }
-    manifests.push(json!({
+    let replaced = layout.name(vec![json!({
         "mediaType": MANIFEST,
         "digest": digest,
-        "size": size,
+        "size": manifest.len(),
         "annotations": { NAME: tag },
-    }));
-    Ok(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
+    })]);
+    for manifest in replaced.map_err(failed)? {
+        // One that is not there needs no note.
+        let _ = outdated::replaced(folder, &manifest);
+    }
+    outdated::remove(folder, kept).map_err(failed)?;
+    Ok(digest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, File};
 
     /// A folder of caches of one layer each.
     struct Shared {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use rbuild::cdi::Gpus;
 
 use super::foreign::{Flag, Flags, Foreign, ignored, refused};
-use super::{Pair, Pull, Size, Swap, Ulimit};
+use super::life::{Health, Limits, Logging};
+use super::{Pair, Pull, Size, Ulimit};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +27,6 @@ impl Flags for RunFlags {
     const FLAGS: &'static [Flag] = &[
         ignored("annotation"),
         refused("blkio-weight-device"),
-        refused("cgroupns"),
         refused("cpu-rt-period"),
         refused("cpu-rt-runtime"),
         refused("device-cgroup-rule"),
@@ -35,27 +35,13 @@ impl Flags for RunFlags {
         refused("device-write-bps"),
         refused("device-write-iops"),
         ignored("disable-content-trust").switch(),
-        refused("health-cmd"),
-        refused("health-interval"),
-        refused("health-retries"),
-        refused("health-start-interval"),
-        refused("health-start-period"),
-        refused("health-timeout"),
         refused("ip6"),
         refused("isolation"),
         ignored("kernel-memory"),
         refused("link"),
         refused("link-local-ip"),
-        refused("log-driver"),
-        refused("log-opt"),
-        ignored("memory-swappiness"),
-        ignored("no-healthcheck").switch(),
-        refused("oom-kill-disable").switch(),
         refused("storage-opt"),
         refused("use-api-socket").switch(),
-        refused("userns"),
-        refused("volume-driver"),
-        refused("volumes-from"),
     ];
 }
 
@@ -172,6 +158,10 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) network: Network,
     #[command(flatten)]
+    pub(crate) health: Health,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
+    #[command(flatten)]
     pub(crate) sandbox: Sandbox,
     #[command(flatten)]
     pub(crate) foreign: Foreign<RunFlags>,
@@ -184,6 +174,12 @@ pub(crate) struct Files {
     /// Show a folder or file of this machine in the container
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro]")]
     pub(crate) volume: Vec<String>,
+    /// Mount what another container has of folders and volumes
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    pub(crate) volumes_from: Vec<String>,
+    /// The driver of new volumes: `local`
+    #[arg(long, value_name = "DRIVER", default_value = "local", hide = true)]
+    pub(crate) volume_driver: String,
     /// The same, spelled out
     #[arg(long, value_name = "type=bind,src=S,dst=T")]
     pub(crate) mount: Vec<String>,
@@ -283,39 +279,23 @@ pub(crate) struct Sandbox {
     /// A resource limit
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<Ulimit>,
-    /// The most memory it may use
-    #[arg(short, long, value_name = "BYTES")]
-    pub(crate) memory: Option<Size>,
-    /// How many processors it may use
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) cpus: Option<f64>,
-    /// How many processes it may have
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pub(crate) pids_limit: Option<i64>,
-    /// The most memory and swap space together; -1 is any [default: twice the memory]
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
-    pub(crate) memory_swap: Option<Swap>,
-    /// Memory that it keeps when the machine has little left
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) memory_reservation: Option<Size>,
-    /// Its part of processor time, where 1024 is usual
-    #[arg(short, long, value_name = "SHARES")]
-    pub(crate) cpu_shares: Option<u64>,
-    /// The processors that it may use
-    #[arg(long, value_name = "0-2,4")]
-    pub(crate) cpuset_cpus: Option<String>,
-    /// The nodes of memory that it may use
-    #[arg(long, value_name = "0-1")]
-    pub(crate) cpuset_mems: Option<String>,
-    /// Microseconds of processor time in each period
-    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true, hide = true)]
-    pub(crate) cpu_quota: Option<i64>,
-    /// The period of `--cpu-quota`
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
-    pub(crate) cpu_period: Option<u64>,
-    /// Its part of the time of disks, 10 to 1000
-    #[arg(long, value_name = "WEIGHT", hide = true)]
-    pub(crate) blkio_weight: Option<u16>,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    /// Let its processes wait, rather than kill one, when its memory runs out
+    #[arg(long, hide = true)]
+    pub(crate) oom_kill_disable: bool,
+    /// How readily its memory is moved to swap space, 0 to 100
+    #[arg(
+        long, value_name = "NUMBER", allow_negative_numbers = true, hide = true,
+        value_parser = clap::value_parser!(i64).range(-1..=100)
+    )]
+    pub(crate) memory_swappiness: Option<i64>,
+    /// The user namespace: `host`
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub(crate) userns: Option<String>,
+    /// The namespace of control groups: `private`, `host`
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub(crate) cgroupns: Option<String>,
     /// How soon it is killed when the machine's memory runs out, -1000 to 1000
     #[arg(
         long, value_name = "SCORE", allow_negative_numbers = true,

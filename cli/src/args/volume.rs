@@ -27,12 +27,18 @@ pub(crate) struct VolumeCreateArgs {
     /// Its name; one is made up where none is given
     #[arg(value_name = "VOLUME")]
     pub(crate) name: Option<String>,
+    /// The same
+    #[arg(long = "name", value_name = "VOLUME", conflicts_with = "name", hide = true)]
+    pub(crate) named: Option<String>,
     /// Add a label
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<Pair>,
     /// The driver: `local`
     #[arg(short, long, value_name = "DRIVER", default_value = "local")]
     pub(crate) driver: String,
+    /// What is mounted as the volume: `type`, `device` and `o`, as mount(8) has them
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) opt: Vec<Pair>,
 }
 
 /// What `rbuild volume ls` understands.

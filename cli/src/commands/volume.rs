@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rbuild::container::{self, Volume};
+use rbuild::container::{self, NewVolume, Volume};
 use serde_json::{Value, json};
 
 use super::images::has_label;
 use super::{DONE, Outcome, Session, confirm, each, filters, print};
 use crate::args::{
-    VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs, VolumeRmArgs, Volumes,
+    Pair, VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs, VolumeRmArgs, Volumes,
 };
 use crate::failure::Failure;
 use crate::format::Format;
@@ -28,18 +28,25 @@ pub(super) fn run(verb: &Volumes, session: &Session) -> Outcome {
 }
 
 fn create(args: &VolumeCreateArgs, session: &Session) -> Outcome {
-    if args.driver != DRIVER {
-        let message = format!("there is no volume driver `{}`", args.driver);
-        return Err(Failure::usage(message).hint("the only driver is `local`"));
-    }
-    let labels: BTreeMap<_, _> = args
-        .label
-        .iter()
-        .map(|label| (label.name.clone(), label.value.clone().unwrap_or_default()))
-        .collect();
-    let name = container::create_volume(&session.store()?, args.name.as_deref(), labels)?;
+    known_driver(&args.driver)?;
+    let map = |pairs: &[Pair]| -> BTreeMap<_, _> {
+        let pair = |pair: &Pair| (pair.name.clone(), pair.value.clone().unwrap_or_default());
+        pairs.iter().map(pair).collect()
+    };
+    let name = args.name.clone().or(args.named.clone());
+    let new = NewVolume { name, labels: map(&args.label), options: map(&args.opt) };
+    let name = container::create_volume(&session.store()?, new)?;
     print(&format!("{name}\n"))?;
     Ok(DONE)
+}
+
+/// Refuses drivers that are not there.
+pub(super) fn known_driver(driver: &str) -> Result<(), Failure> {
+    if matches!(driver, DRIVER | "") {
+        return Ok(());
+    }
+    let message = format!("there is no volume driver `{driver}`");
+    Err(Failure::usage(message).hint("the only driver is `local`"))
 }
 
 fn ls(args: &VolumeLsArgs, session: &Session) -> Outcome {
@@ -159,7 +166,7 @@ fn described(volume: &Volume) -> Value {
         "Labels": volume.labels,
         "Mountpoint": volume.path,
         "Name": volume.name,
-        "Options": {},
+        "Options": if volume.options.is_empty() { Value::Null } else { json!(volume.options) },
         "Scope": "local",
     })
 }

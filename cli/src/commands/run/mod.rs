@@ -1,10 +1,11 @@
 //! `run` and `create`: an image as a container.
 
+mod life;
 mod options;
 
 use std::fs;
 
-use rbuild::container::{self, Created, ImageToRun, RunOptions, Terminal};
+use rbuild::container::{self, Created, ImageToRun, RunOptions, Source, Terminal};
 use rbuild::images::{self, Found};
 use rbuild::{Events, Store};
 
@@ -14,6 +15,8 @@ use super::{DONE, Outcome, Session, platform, print, tell};
 use crate::args::{CreateArgs, Pull, RunArgs};
 use crate::failure::Failure;
 use crate::interrupt::block_on;
+
+pub(super) use life::update;
 
 pub(super) fn run(args: &RunArgs, session: &Session) -> Outcome {
     start(args, session).map_err(Failure::of_run)
@@ -67,6 +70,11 @@ fn make(
     }
     let mut options = options::options(args, command)?;
     finish(&mut options);
+    for mount in &mut options.mounts {
+        if let Source::Image(files) = &mut mount.source {
+            files.layers = image(&files.reference, args, store, session)?.entry.layers;
+        }
+    }
     let found = image(name, args, store, session)?;
     let image = ImageToRun {
         reference: name.clone(),

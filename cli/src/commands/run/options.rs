@@ -6,8 +6,11 @@ use rbuild::cdi::DeviceRequest;
 use rbuild::container::network::Connection;
 use rbuild::container::{self, Mount, Resources, RunOptions};
 
+use super::life::{health, limits, logging};
+use super::runtime;
 use crate::args::{CreateArgs, Files, Network, Pair, Sandbox, Ulimit, csv};
 use crate::commands::signals::{environment, lines, signal};
+use crate::commands::volume::known_driver;
 use crate::failure::Failure;
 
 /// Everything that was typed, save the image.
@@ -32,12 +35,16 @@ pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOption
         restart: parse(args.restart.as_deref())?,
         stop_signal: args.stop_signal.as_deref().map(signal).transpose()?,
         stop_timeout: args.stop_timeout,
+        health: health(&args.health)?,
+        log: logging(&args.logging)?,
         mounts: mounts(args)?,
+        volumes_from: args.files.volumes_from.clone(),
         read_only: args.files.read_only,
         devices: (args.files.device.iter().filter(|text| !is_described(text)))
             .map(|text| text.parse())
             .collect::<Result<_, _>>()?,
         device_request: device_request(&args.files)?,
+        runtime: runtime::other(args.files.runtime.as_deref())?,
         shm_size: args.files.shm_size.map(|size| size.0),
         ..RunOptions::default()
     };
@@ -65,6 +72,9 @@ fn network(options: RunOptions, typed: &Network) -> Result<RunOptions, Failure> 
 }
 
 fn sandbox(options: RunOptions, typed: &Sandbox) -> Result<RunOptions, Failure> {
+    if let Some(mode) = typed.userns.as_deref().filter(|mode| !matches!(*mode, "" | "host")) {
+        return Err(Failure::unsupported(&format!("userns {mode}")));
+    }
     let limit = |Ulimit { name, soft, hard }: &Ulimit| container::ulimit(name, *soft, *hard);
     Ok(RunOptions {
         privileged: typed.privileged,
@@ -74,6 +84,7 @@ fn sandbox(options: RunOptions, typed: &Sandbox) -> Result<RunOptions, Failure> 
         ipc: parse(typed.ipc.as_deref())?,
         pid: parse(typed.pid.as_deref())?,
         uts: parse(typed.uts.as_deref())?,
+        cgroup_namespace: cgroup_namespace(typed)?,
         sysctls: typed.sysctl.iter().map(pair).collect(),
         ulimits: typed.ulimit.iter().map(limit).collect::<Result<_, _>>()?,
         oom_score_adj: typed.oom_score_adj,
@@ -84,18 +95,20 @@ fn sandbox(options: RunOptions, typed: &Sandbox) -> Result<RunOptions, Failure> 
 
 fn resources(typed: &Sandbox) -> Resources {
     Resources {
-        memory: typed.memory.map(|size| size.0),
-        memory_swap: typed.memory_swap.map(|swap| swap.0),
-        memory_reservation: typed.memory_reservation.map(|size| size.0),
-        cpus: typed.cpus,
-        cpu_shares: typed.cpu_shares,
-        cpu_quota: typed.cpu_quota,
-        cpu_period: typed.cpu_period,
-        cpuset_cpus: typed.cpuset_cpus.clone(),
-        cpuset_mems: typed.cpuset_mems.clone(),
-        pids_limit: typed.pids_limit,
-        blkio_weight: typed.blkio_weight,
+        // As with docker, -1 is what the machine does anyway.
+        memory_swappiness: typed.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
+        no_memory_kills: typed.oom_kill_disable,
         cgroup_parent: typed.cgroup_parent.clone(),
+        ..limits(&typed.limits)
+    }
+}
+
+/// `private` and `host`, or nothing.
+fn cgroup_namespace(typed: &Sandbox) -> Result<container::Share, Failure> {
+    match typed.cgroupns.as_deref() {
+        None | Some("" | "private") => Ok(container::Share::Private),
+        Some("host") => Ok(container::Share::Host),
+        Some(other) => Err(Failure::usage(format!("`--cgroupns {other}`: `private` or `host`"))),
     }
 }
 
@@ -152,18 +165,10 @@ fn is_described(device: &str) -> bool {
 }
 
 fn device_request(typed: &Files) -> Result<DeviceRequest, Failure> {
-    let by_variables = match typed.runtime.as_deref() {
-        None | Some("rbuild") => false,
-        Some("nvidia") => true,
-        Some(other) => {
-            let message = format!("the runtime `{other}` is not supported");
-            return Err(Failure::usage(message).hint("`rbuild` and `nvidia` are there"));
-        }
-    };
     Ok(DeviceRequest {
         names: typed.device.iter().filter(|text| is_described(text)).cloned().collect(),
         gpus: typed.gpus.clone(),
-        by_variables,
+        by_variables: runtime::is_nvidias(typed.runtime.as_deref()),
         folders: typed.cdi_spec_dir.clone(),
         machine: typed.driver_root.clone(),
     })
@@ -196,6 +201,7 @@ fn labels(args: &CreateArgs) -> Result<Vec<(String, String)>, Failure> {
 fn mounts(args: &CreateArgs) -> Result<Vec<Mount>, Failure> {
     let here = std::env::current_dir().map_err(Failure::io("find the working directory"))?;
     let here: &Path = &here;
+    known_driver(&args.files.volume_driver)?;
     let mut mounts = Vec::new();
     for text in &args.files.volume {
         mounts.push(Mount::volume(text, here)?);
