@@ -104,6 +104,16 @@ fn device_rules(resources: &Resources) -> Vec<DeviceRule> {
     if allows_all(resources) {
         return rules;
     }
+    rules.extend(allowed());
+    let denied = DeviceRule { allow: false, block: None, major: None, minor: None, access: all };
+    if !resources.devices.iter().any(|rule| !rule.allow) {
+        rules.insert(0, denied);
+    }
+    rules
+}
+
+/// What every container may do: make any node, and use the usual ones.
+pub(super) fn allowed() -> Vec<DeviceRule> {
     let allow = |block, major, minor, access| DeviceRule {
         allow: true,
         block: Some(block),
@@ -112,12 +122,9 @@ fn device_rules(resources: &Resources) -> Vec<DeviceRule> {
         access,
     };
     let make = Access { read: false, write: false, make: true };
-    rules.extend([true, false].map(|block| allow(block, None, None, make)));
+    let all = Access { read: true, write: true, make: true };
+    let mut rules = [true, false].map(|block| allow(block, None, None, make)).to_vec();
     rules.extend(USUAL.map(|(major, minor)| allow(false, major, minor, all)));
-    let denied = DeviceRule { allow: false, block: None, major: None, minor: None, access: all };
-    if !resources.devices.iter().any(|rule| !rule.allow) {
-        rules.insert(0, denied);
-    }
     rules
 }
 
