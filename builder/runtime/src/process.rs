@@ -15,9 +15,11 @@ use rustix::thread::{
 use crate::container::{DEFAULT_PATH, Limit, Resource, Seccomp};
 use crate::error::{Doing, Error, Result};
 use crate::hook::with_process;
+use crate::init::failure;
 use crate::path::open_in_root;
 use crate::sys;
-use crate::wire::{ProcessOrder, Start};
+use crate::userns;
+use crate::wire::{ProcessOrder, Report, Start, send_report};
 
 const FIRST_OTHER_FD: u32 = 3;
 
@@ -49,21 +51,31 @@ impl Entry<'_> {
             sys::set_personality(number).doing(|| "set the personality")?;
         }
         change_directory(&order.cwd, order)?;
-        fence_in(order, self.filter)?;
-        become_user(order).doing(|| format!("become user {}", order.user.uid))?;
         umask(Mode::from_raw_mode(order.umask));
+        join_groups(order).doing(|| "join groups")?;
+        let execute = || execute(&order.argv[0], &arguments, &environment);
+        // Others' filters may allow no more than a program needs: what else is to be asked of the
+        // kernel is asked before.
         if let Some((from, start)) = self.start {
-            find(&order.argv[0], &environment)?;
-            // Who launched it need hear no more, and this end of the answers closes with the rest.
-            std::mem::forget(self.answers);
-            start_when_told(from, start, || execute(&order.argv[0], &arguments, &environment));
+            find_as_user(order, &environment)?;
+            let kept = sys::keep_only([from, self.answers]);
+            let [from, answers] = kept.doing(|| "close descriptors")?;
+            if let Err(error) = give_up(order, self.filter) {
+                // When nobody listens any more there is nobody to tell.
+                let _ = send_report(answers.as_fd(), &Report::Failed(failure(&error)), None);
+                std::process::exit(125);
+            }
+            // Who launched it need hear no more.
+            drop(answers);
+            start_when_told(from, start, execute);
         }
         sys::close_from(FIRST_OTHER_FD, true).doing(|| "close descriptors")?;
+        give_up(order, self.filter)?;
         if self.init {
             crate::reaper::become_init(self.answers).doing(|| "start the init")?;
         }
         sys::unblock_signals();
-        Err(execute(&order.argv[0], &arguments, &environment))
+        Err(execute())
     }
 }
 
@@ -142,7 +154,8 @@ fn change_directory(cwd: &str, order: &ProcessOrder) -> Result<()> {
     let doing = || format!("change to directory {cwd:?}");
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = root.doing(|| "open the root")?;
-    let directory = open_directory(root.as_fd(), cwd, order).doing(doing)?;
+    let directory =
+        open_directory(root.as_fd(), cwd, (order.user.uid, order.user.gid)).doing(doing)?;
     rustix::process::fchdir(directory).doing(doing)?;
     let now = rustix::process::getcwd(Vec::new()).doing(doing)?;
     if now.to_bytes().first() != Some(&b'/') {
@@ -151,10 +164,11 @@ fn change_directory(cwd: &str, order: &ProcessOrder) -> Result<()> {
     Ok(())
 }
 
-fn open_directory(
+/// Opens a directory in a root; what is missing of it is made and belongs to this user and group.
+pub(crate) fn open_directory(
     root: BorrowedFd<'_>,
     path: &str,
-    order: &ProcessOrder,
+    owner: (u32, u32),
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     match open_in_root(root, path, flags, Mode::empty()) {
@@ -163,11 +177,11 @@ fn open_directory(
     }
     let path = path.trim_end_matches('/');
     let (parent, name) = path.rsplit_once('/').ok_or(Errno::NOENT)?;
-    let parent = open_directory(root, if parent.is_empty() { "/" } else { parent }, order)?;
+    let parent = open_directory(root, if parent.is_empty() { "/" } else { parent }, owner)?;
     rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
-    let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
+    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
     rustix::fs::fchown(&made, Some(uid), Some(gid))?;
     Ok(made)
 }
@@ -187,11 +201,23 @@ fn fence_in(order: &ProcessOrder, filter: &mut [sock_filter]) -> Result<()> {
     sys::install_filter(filter, flags).doing(|| "install the system call filter")
 }
 
-fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
+fn give_up(order: &ProcessOrder, filter: &mut [sock_filter]) -> Result<()> {
+    fence_in(order, filter)?;
+    become_user(order).doing(|| format!("become user {}", order.user.uid))
+}
+
+fn join_groups(order: &ProcessOrder) -> Result<(), Errno> {
     let groups: Vec<Gid> = order.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match set_thread_groups(&groups) {
+        // Where there is one user only, nobody may change groups.
+        Err(Errno::PERM) if !userns::is_initial() => Ok(()),
+        set => set,
+    }
+}
+
+fn become_user(order: &ProcessOrder) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(order.user.uid), Gid::from_raw(order.user.gid));
     set_keep_capabilities(true)?;
-    set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
     order.sets.hold()?;
@@ -221,16 +247,14 @@ fn start_when_told(from: OwnedFd, start: &Start, execute: impl FnOnce() -> Error
         let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
         std::process::exit(code)
     };
-    let told = sys::keep_only(from).and_then(|from| {
-        let mut byte = [0];
-        let size = rustix::io::retry_on_intr(|| rustix::io::read(&from, &mut byte))?;
-        // Kept open: that it closes tells whoever said start that the program runs.
-        std::mem::forget(from);
-        if size == 1 { Ok(()) } else { Err(Errno::PIPE) }
-    });
-    if let Err(error) = told {
-        fail(&error, 125);
+    let mut byte = [0];
+    match rustix::io::retry_on_intr(|| rustix::io::read(&from, &mut byte)) {
+        Ok(1) => {}
+        Ok(_) => fail(&Errno::PIPE, 125),
+        Err(error) => fail(&error, 125),
     }
+    // Kept open: that it closes tells whoever said start that the program runs.
+    std::mem::forget(from);
     let state = with_process(&start.state, std::process::id(), "created");
     for hook in &start.hooks {
         if let Err(error) = hook.run(&state) {
@@ -242,7 +266,15 @@ fn start_when_told(from: OwnedFd, start: &Start, execute: impl FnOnce() -> Error
     fail(&error, error.exit_code())
 }
 
-/// Looks whether the program is there and may be run, without running it.
+/// Looks as the user whether the program is there and may be run, without running it.
+fn find_as_user(order: &ProcessOrder, environment: &[CString]) -> Result<()> {
+    let (uid, gid) = (order.user.uid, order.user.gid);
+    sys::set_file_user(uid, gid);
+    let found = find(&order.argv[0], environment);
+    sys::set_file_user(0, 0);
+    found
+}
+
 fn find(program: &str, environment: &[CString]) -> Result<()> {
     let named = || program.to_owned();
     let can_run = |path: &CStr| {

@@ -136,20 +136,33 @@ pub(crate) fn close_from(first: u32, when_executing: bool) -> Result<()> {
     Ok(())
 }
 
-/// Closes everything but the standard streams and one descriptor, which it gives back.
+/// Closes everything but the standard streams and two descriptors, which it gives back.
 ///
 /// Whatever else the process holds of descriptors must not be used, or dropped, afterwards.
-pub(crate) fn keep_only(kept: OwnedFd) -> Result<OwnedFd> {
-    const PLACE: libc::c_int = 3;
-    let raw = std::os::fd::IntoRawFd::into_raw_fd(kept);
-    if raw != PLACE {
+pub(crate) fn keep_only(kept: [OwnedFd; 2]) -> Result<[OwnedFd; 2]> {
+    const PLACES: [libc::c_int; 2] = [3, 4];
+    const FIRST_OTHER: libc::c_int = 5;
+    // Out of the way first: one may be where the other is to be.
+    let [one, other] = kept.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, FIRST_OTHER));
+    for (copy, place) in [(one?, PLACES[0]), (other?, PLACES[1])] {
+        let raw = std::os::fd::IntoRawFd::into_raw_fd(copy);
         // SAFETY: what had this number is given up, as callers promise.
-        check(unsafe { libc::dup3(raw, PLACE, libc::O_CLOEXEC) }.into())?;
+        check(unsafe { libc::dup3(raw, place, libc::O_CLOEXEC) }.into())?;
     }
     // SAFETY: callers promise to use none of these.
-    check(unsafe { libc::syscall(libc::SYS_close_range, PLACE + 1, u32::MAX, 0) })?;
-    // SAFETY: it is open, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(PLACE) })
+    check(unsafe { libc::syscall(libc::SYS_close_range, FIRST_OTHER, u32::MAX, 0) })?;
+    // SAFETY: they are open, and nothing else owns them.
+    Ok(PLACES.map(|place| unsafe { OwnedFd::from_raw_fd(place) }))
+}
+
+/// Asks for files as this user and group, with what capabilities such a user has for files, or as
+/// root again.
+pub(crate) fn set_file_user(uid: u32, gid: u32) {
+    // SAFETY: neither touches memory, and both change this thread only.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
 }
 
 /// Sets the behaviour of the kernel for this process.
