@@ -22,7 +22,8 @@ use crate::blob::BlobStream;
 use crate::client::Client;
 use crate::endpoint::{Call, Endpoint, Payload, Place, authority, read};
 use crate::error::{Error, Result, Task};
-use crate::object::{self, Opened};
+use crate::flow::Opened;
+use crate::object;
 use crate::push::Body;
 
 /// Where the methods of the service are, below its address.

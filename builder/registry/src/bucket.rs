@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::digest;
 use crate::endpoint::{Call, Payload, Place, authority, read};
 use crate::error::{Error, Result, Task};
-use crate::object::{self, Opened};
+use crate::flow::Opened;
+use crate::object;
 use crate::push::Body;
 use sign::Request;
 

@@ -27,6 +27,7 @@ pub mod docker_config;
 mod endpoint;
 mod error;
 mod file;
+mod flow;
 mod manifest;
 mod object;
 mod platform;

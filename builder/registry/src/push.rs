@@ -8,11 +8,11 @@ use futures::stream::{BoxStream, StreamExt};
 use reqwest::Method;
 
 use crate::auth::Scopes;
-use crate::blob::HEADWAY;
 use crate::client::Client;
 use crate::digest;
 use crate::endpoint::{Call, Endpoint, Payload, Place};
 use crate::error::{Error, Result, Task};
+use crate::flow::HEADWAY;
 use crate::reference::Reference;
 use session::{Session, Started};
 

@@ -43,7 +43,7 @@ impl Client {
                         download.sources.clone_from(&sources);
                     }
                 } else {
-                    first.end = size;
+                    first.flow.extend();
                     downloads.truncate(1);
                 }
             }
@@ -58,20 +58,19 @@ impl Download {
     /// Asks for the part; says whether the server sends it alone.
     async fn begin(&mut self) -> Result<bool> {
         loop {
-            if let Some(open) = &self.open {
-                return Ok(open.is_part);
+            if let Some(is_part) = self.flow.is_part() {
+                return Ok(is_part);
             }
             let (source, task) = self.source();
-            match self.open(&source, &task).await {
-                Ok(open) => self.open = Some(open),
-                Err(error) => self.recover(error).await?,
+            if let Err(error) = self.open(&source, &task).await {
+                self.recover(error).await?;
             }
         }
     }
 
     fn placed(self) -> PartStream {
         try_unfold(self, |mut download| async move {
-            let at = download.next;
+            let at = download.flow.next();
             Ok(download.part().await?.map(|bytes| ((at, bytes), download)))
         })
         .boxed()

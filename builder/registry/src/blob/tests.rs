@@ -235,15 +235,6 @@ async fn redirects_come_to_an_end() {
     assert!(server.log().len() <= 12, "{}", server.log().len());
 }
 
-#[test]
-fn the_start_of_a_range_is_read() {
-    assert_eq!(range_start("bytes 5-9/10"), Some(5));
-    assert_eq!(range_start("bytes 5-9/*"), Some(5));
-    for wrong in ["", "bytes */10", "5-9/10", "bytes -9/10", "bytes 99999999999999999999-"] {
-        assert_eq!(range_start(wrong), None, "{wrong}");
-    }
-}
-
 /// Asks for the content in three parts, and puts together what comes.
 async fn in_parts(server: &Server) -> Result<Vec<u8>> {
     let (client, _) = server.client(Settings::default());
