@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, makedev, mkdirat,
@@ -15,11 +15,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
 
-use crate::container::Device;
+use crate::container::{Device, DeviceNumber, Mount};
 use crate::error::{Doing, Error, Result};
 use crate::mounts::{clone_mount, new_mount};
 use crate::path::open_in_root;
 use crate::sys;
+use crate::userns;
 use crate::wire::{Node, Sandbox};
 
 const STANDARD: [(&str, u32, u32); 6] = [
@@ -85,7 +86,12 @@ fn make(
     mode: u32,
 ) -> Result<(), Errno> {
     // The mode is exact: the helper has no umask.
-    mknodat(dev, path, kind, Mode::from_raw_mode(mode), device)
+    let mode = Mode::from_raw_mode(mode);
+    if userns::is_initial() {
+        return mknodat(dev, path, kind, mode, device);
+    }
+    // A user namespace makes no devices: this is where the host's one is mounted later.
+    mknodat(dev, path, FileType::RegularFile, mode, 0)
 }
 
 /// Adds the caller's nodes to the mounted `/dev`, and lets only these and the standard ones work.
@@ -93,16 +99,24 @@ pub(crate) fn make_nodes(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
     for node in &sandbox.devices {
         make_node(dev, node).doing(|| format!("make device /dev/{}", node.path))?;
     }
-    if sandbox.all_devices {
+    if sandbox.all_devices && userns::is_initial() {
         return Ok(());
     }
     let added = sandbox.devices.iter().map(|node| &*node.path);
     let paths: Vec<_> = STANDARD.iter().map(|(name, ..)| *name).chain(added).collect();
     let fenced = || -> Result<(), Errno> {
-        let open = |path| open_in_root(dev, path, OFlags::PATH, Mode::empty());
+        let open = |path| {
+            if userns::is_initial() {
+                open_in_root(dev, path, OFlags::PATH, Mode::empty())
+            } else {
+                userns::open_kept(&format!("/dev/{path}"))
+            }
+        };
         let nodes: Result<Vec<_>, Errno> =
             paths.iter().map(|path| clone_mount(open(path)?, false)).collect();
-        sys::set_mount_attributes(dev, libc::MOUNT_ATTR_NODEV, false)?;
+        if !sandbox.all_devices {
+            sys::set_mount_attributes(dev, libc::MOUNT_ATTR_NODEV, false)?;
+        }
         for (path, node) in paths.iter().zip(nodes?) {
             move_mount(node, "", dev, *path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         }
@@ -158,6 +172,13 @@ pub(crate) fn forget_file(dev: BorrowedFd<'_>) -> Result<(), Errno> {
     unlinkat(dev, TEMPORARY, AtFlags::empty())
 }
 
+/// The mount of the host's node of a device, for a container that has no privilege to make one.
+pub(crate) fn shown(device: &Device) -> Mount {
+    let mut mount = Mount::bind(&device.host, device.path.clone());
+    mount.flags.devices = true;
+    mount
+}
+
 /// What the host knows of a device that the container shall have.
 pub(crate) fn node_of(device: &Device) -> Result<Node> {
     let path = device.path.strip_prefix("/dev/").unwrap_or_default();
@@ -182,6 +203,34 @@ pub(crate) fn node_of(device: &Device) -> Result<Node> {
         gid: device.gid.unwrap_or(own.gid),
         ..own
     })
+}
+
+impl Device {
+    /// The device with all that its node has: what is not given is as on the host.
+    ///
+    /// # Errors
+    /// A path that is not below `/dev`, and a device that is not there.
+    pub fn resolved(&self) -> Result<Self> {
+        Ok(Self { host: self.host.clone(), ..Self::of(node_of(self)?) })
+    }
+
+    /// All devices of the host, at their own paths.
+    pub fn all_of_host() -> Vec<Self> {
+        host_nodes().into_iter().map(Self::of).collect()
+    }
+
+    fn of(node: Node) -> Self {
+        let path = format!("/dev/{}", node.path);
+        let (major, minor) = (rustix::fs::major(node.device), rustix::fs::minor(node.device));
+        Self {
+            host: PathBuf::from(&path),
+            path,
+            number: Some(DeviceNumber { block: node.block, major, minor }),
+            mode: Some(node.mode),
+            uid: Some(node.uid),
+            gid: Some(node.gid),
+        }
+    }
 }
 
 /// A node like one of the host's.

@@ -12,6 +12,7 @@ mod cp;
 mod df;
 mod diff;
 mod doctor;
+mod events;
 mod exec;
 mod history;
 mod images;
@@ -91,9 +92,9 @@ fn typed_platform(typed: Option<&str>) -> Result<Option<Platform>, Failure> {
     typed.map(parse).transpose()
 }
 
-/// Does what was typed.
+/// Does what was typed, by its verb without any group.
 pub(crate) fn run(command: Command, session: &Session) -> Outcome {
-    match command.plain() {
+    match command {
         Command::Build(args) => build::run(&args, session),
         Command::Why(args) => why::run(&args, session),
         Command::Run(args) => run::run(&args, session),
@@ -113,6 +114,10 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Top(args) => top::run(&args, session),
         Command::Stats(args) => stats::run(&args, session),
         Command::Volume(verb) => volume::run(&verb, session),
+        Command::Pause(args) => status::pause(&args, session),
+        Command::Unpause(args) => status::unpause(&args, session),
+        Command::Update(args) => run::update(&args, session),
+        Command::Events(args) => events::run(&args, session),
         Command::Wait(args) => status::wait(&args, session),
         Command::Rm(args) => status::rm(&args, session),
         Command::Port(args) => network::port(&args, session),
