@@ -3,6 +3,7 @@
 //! A container needs none. One that has limits gets a group in each tree that has a controller for
 //! one of them, at the same path in each.
 
+mod devices;
 mod limits;
 mod tree;
 
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Error, Result};
 use crate::userns;
-pub use limits::{Access, BlockRate, DeviceRule, Limits, Rate};
+pub use devices::{Access, DeviceRule, allow_everything};
+pub use limits::{BlockRate, Limits, Rate};
 use limits::{Setting, Value};
 use tree::{Tree, trees};
 
@@ -28,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Cgroup {
     folders: Vec<(Tree, PathBuf)>,
+    holds_devices: bool,
 }
 
 impl Cgroup {
@@ -50,10 +53,11 @@ impl Cgroup {
         for setting in settings.iter().filter(|setting| setting.needed) {
             tree_of(&trees, setting.controller)?;
         }
-        let mut group = Self { folders: Vec::new() };
+        let mut group = Self { folders: Vec::new(), holds_devices: false };
         for tree in trees {
             let wanted = |setting: &&Setting| tree.has(setting.controller);
-            if !everywhere && !settings.iter().any(|setting| wanted(&setting)) {
+            let rules = !limits.devices.is_empty() && (tree.unified || tree.has("devices"));
+            if !everywhere && !rules && !settings.iter().any(|setting| wanted(&setting)) {
                 continue;
             }
             let folder = tree.root.join(&path);
@@ -69,7 +73,15 @@ impl Cgroup {
             let _ = group.remove();
             return Err(error);
         }
+        if !limits.devices.is_empty() {
+            group.holds_devices = devices::enforce(&group.folders, &limits.devices);
+        }
         Ok(group)
+    }
+
+    /// Whether the kernel obeys the rules on devices that this was made with.
+    pub fn holds_devices(&self) -> bool {
+        self.holds_devices
     }
 
     /// The group that is at this path, in each tree that has one.
@@ -79,7 +91,8 @@ impl Cgroup {
             let folder = tree.root.join(&path);
             (tree, folder)
         });
-        Ok(Self { folders: folders.filter(|(_, folder)| folder.is_dir()).collect() })
+        let folders = folders.filter(|(_, folder)| folder.is_dir()).collect();
+        Ok(Self { folders, holds_devices: false })
     }
 
     /// Sets limits anew; those that are not given stay.

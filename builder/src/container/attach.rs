@@ -30,6 +30,8 @@ pub struct Terminal {
     pub detach_keys: Option<String>,
     /// Whether signals for this process go to a container without a terminal.
     pub sig_proxy: bool,
+    /// Whether standard output, and standard error, is not shown.
+    pub hidden: [bool; 2],
 }
 
 /// How a connection to a container ended.
@@ -78,6 +80,7 @@ pub(crate) fn attach(stream: UnixStream, user: &Terminal, peer: &Peer<'_>) -> Re
         outgoing,
         shown: Vec::new(),
         to_stderr: false,
+        hidden: user.hidden,
         files: [stdout(), stderr()].map(is_file),
         reads_input: user.input,
         keys: DetachKeys::new(user.detach_keys.as_deref())?,
@@ -101,6 +104,7 @@ struct Attached<'a> {
     /// What is still to be shown, and where.
     shown: Vec<u8>,
     to_stderr: bool,
+    hidden: [bool; 2],
     /// Whether standard output, and standard error, is a regular file.
     files: [bool; 2],
     reads_input: bool,
@@ -187,8 +191,10 @@ impl Attached<'_> {
                 return Ok(true);
             }
         };
-        self.shown.extend_from_slice(bytes);
-        self.to_stderr = to_stderr;
+        if !self.hidden[usize::from(to_stderr)] {
+            self.shown.extend_from_slice(bytes);
+            self.to_stderr = to_stderr;
+        }
         Ok(true)
     }
 

@@ -9,8 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::error::{Error, Result};
 use super::log::LogStream;
-use super::message::{Frame, Frames, Reply, Request, control};
-use super::network::Change;
+use super::message::{Act, Frame, Frames, Reply, Request, control};
 
 /// As much as a client may be behind, in bytes, before the container has to wait for it.
 const MOST_PENDING: usize = 256 << 10;
@@ -23,6 +22,7 @@ pub(crate) enum Token {
     Output(LogStream),
     Listener,
     Client(usize),
+    Probe,
 }
 
 /// What clients want of a session.
@@ -39,7 +39,7 @@ pub(crate) enum Wish {
         timeout: i64,
     },
     /// With the client that is to be answered.
-    Network(usize, Box<Change>),
+    Act(usize, Act),
 }
 
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Client {
                 Some(Request::Resize(size)) => Some(Wish::Resize(size)),
                 Some(Request::Signal(number)) => Some(Wish::Signal(index, number)),
                 Some(Request::Stop { signal, timeout }) => Some(Wish::Stop { signal, timeout }),
-                Some(Request::Network(change)) => Some(Wish::Network(index, change)),
+                Some(Request::Act(act)) => Some(Wish::Act(index, act)),
                 Some(Request::Exec(_)) | None => return self.leave(),
             });
         }

@@ -10,9 +10,10 @@ use rbuild_runtime::Signal;
 
 use super::error::{Error, Result};
 use super::folder::Folder;
-use super::message::{Frames, Reply, Request, control};
+use super::message::{Act, Frames, Reply, Request, control};
 use super::monitor::stop_signal;
 use super::names;
+use super::note::note;
 use super::start;
 
 /// How long a monitor may take to let go of its container when it has ended, or was killed.
@@ -28,7 +29,12 @@ pub fn stop(store: &Store, name: &str, signal: Option<Signal>, timeout: Option<i
     let signal = signal.unwrap_or_else(|| stop_signal(&record)).number();
     let timeout = timeout.or(record.options.stop_timeout).unwrap_or(STOP_TIMEOUT);
     match connect(&folder) {
-        Ok(stream) => last_words(&folder, stream, &Request::Stop { signal, timeout }).map(drop),
+        Ok(stream) => {
+            note(&folder, &record, "kill", &[("signal", signal.to_string())]);
+            last_words(&folder, stream, &Request::Stop { signal, timeout })?;
+            note(&folder, &record, "stop", &[]);
+            Ok(())
+        }
         Err(Error::NotRunning(_)) => Ok(()),
         Err(error) => Err(error),
     }
@@ -42,7 +48,11 @@ pub fn restart(
     timeout: Option<i64>,
 ) -> Result<()> {
     stop(store, name, signal, timeout)?;
-    start::start(store, name).map(drop)
+    let folder = Folder::new(store, &start::start(store, name)?);
+    if let Some(record) = folder.record()? {
+        note(&folder, &record, "restart", &[]);
+    }
+    Ok(())
 }
 
 /// Sends a signal to the first process of a container; `SIGKILL` returns when the container has
@@ -50,11 +60,35 @@ pub fn restart(
 pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
     let folder = names::find(store, name)?;
     self::signal(&folder, signal)?;
+    if let Some(record) = folder.record()? {
+        note(&folder, &record, "kill", &[("signal", signal.number().to_string())]);
+    }
     if signal == Signal::KILL {
         // Who finds it gone already need not wait.
         let _ = wait_for(&folder);
     }
     Ok(())
+}
+
+/// Stops all processes of a container where they are.
+///
+/// # Errors
+/// A container that does not run or is paused already, or a machine that cannot freeze.
+pub fn pause(store: &Store, name: &str) -> Result<()> {
+    let folder = names::find(store, name)?;
+    ask(&folder, connect(&folder)?, &Act::Pause(true))
+}
+
+/// Lets the processes of a paused container go on.
+///
+/// # Errors
+/// A container that is not paused.
+pub fn unpause(store: &Store, name: &str) -> Result<()> {
+    let folder = names::find(store, name)?;
+    match connect(&folder) {
+        Err(Error::NotRunning(short)) => Err(Error::NotPaused(short)),
+        stream => ask(&folder, stream?, &Act::Pause(false)),
+    }
 }
 
 /// Waits for a container to end, and returns its exit code; that of its last run if it has ended.
@@ -71,8 +105,13 @@ pub fn rename(store: &Store, name: &str, new: &str) -> Result<()> {
     let folder = names::find(store, name)?;
     let old = names::names(store)?.remove(&folder.id).unwrap_or_default();
     names::claim(store, new, &folder.id)?;
-    for name in old {
-        names::release(store, &name, &folder.id);
+    folder.write_name(new)?;
+    for name in &old {
+        names::release(store, name, &folder.id);
+    }
+    if let Some(record) = folder.record()? {
+        let old = old.first().cloned().unwrap_or_default();
+        note(&folder, &record, "rename", &[("oldName", old)]);
     }
     Ok(())
 }
@@ -85,6 +124,17 @@ pub(crate) fn signal(folder: &Folder, signal: Signal) -> Result<()> {
     // No answer is the end of it, to which any signal may be sent.
     let _ = Frames::default().reply(&mut stream);
     Ok(())
+}
+
+/// Has a monitor do something, and waits until it is done.
+pub(crate) fn ask(folder: &Folder, mut stream: UnixStream, act: &Act) -> Result<()> {
+    let request = control(&Request::Act(act.clone()));
+    stream.write_all(&request).map_err(Error::monitor("speak to"))?;
+    match Frames::default().reply(&mut stream).map_err(Error::monitor("hear from"))? {
+        Some(Reply::Done) => Ok(()),
+        Some(Reply::Failed { message, code, hint }) => Err(Error::Start { message, code, hint }),
+        _ => Err(Error::NotRunning(folder.short().to_owned())),
+    }
 }
 
 /// Waits for the end of a container that runs.

@@ -35,6 +35,12 @@ pub enum Error {
     /// The container runs already.
     #[error("container {0} is already running")]
     Running(String),
+    /// The container is paused, and must not be for what was asked.
+    #[error("container {0} is paused")]
+    Paused(String),
+    /// The container is not paused.
+    #[error("container {0} is not paused")]
+    NotPaused(String),
     /// A running container cannot be removed.
     #[error("cannot remove container {0}: it is running")]
     RemoveRunning(String),
@@ -153,6 +159,19 @@ pub enum Error {
     /// A device cannot be had.
     #[error(transparent)]
     Device(#[from] crate::cdi::Error),
+    /// A container cannot be written as another runtime would have to read it.
+    #[error(transparent)]
+    Bundle(#[from] crate::bundle::Error),
+    /// Another runtime failed.
+    #[error("the runtime `{name}` could not {verb} the container: {reason}")]
+    OtherRuntime {
+        /// What it is called.
+        name: String,
+        /// What it was asked for, such as `create`.
+        verb: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The runtime failed.
     #[error(transparent)]
     Runtime(#[from] rbuild_runtime::Error),
@@ -165,6 +184,7 @@ impl Error {
         match self {
             Self::Start { code, .. } => *code,
             Self::Runtime(error) => error.exit_code(),
+            Self::OtherRuntime { reason, .. } => super::foreign::exit_code(reason),
             _ => 125,
         }
     }
@@ -176,6 +196,7 @@ impl Error {
             Self::NameTaken { name, .. } => Some(format!(
                 "`rbuild rm {name}` removes it, `rbuild rename` gives it another name"
             )),
+            Self::Paused(name) => Some(format!("`rbuild unpause {name}` lets it go on")),
             Self::RemoveRunning(name) => Some(format!("`rbuild rm -f {name}` kills it first")),
             Self::VolumeInUse { by, .. } => {
                 Some(format!("`rbuild rm {by}` removes the container first"))

@@ -1,6 +1,7 @@
 //! One more process in a container that runs.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -13,14 +14,18 @@ use super::attach::{Ended, Peer, Terminal, attach, check};
 use super::clients::Clients;
 use super::control::connect;
 use super::error::{Error, Result};
-use super::folder::Folder;
+use super::folder::{Folder, Record};
+use super::foreign;
 use super::message::{Reply, Request, control, first_request};
-use super::names;
+use super::names::{self, new_id};
+use super::note::entry;
 use super::sandbox::process;
 use super::session::{Session, Stop};
 use super::spawn::{self, Task};
+use super::state::Status;
 use super::streams::Streams;
 use crate::image::set;
+use crate::journal::{self, Entry};
 
 /// What `docker exec` can be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,22 +60,28 @@ pub fn exec(store: &Store, name: &str, options: &ExecOptions, user: &Terminal) -
         check(user, options.tty)?;
     }
     // One with a terminal can be left running; so it needs a process of its own that watches it.
-    if options.detach || options.tty {
+    // What another runtime starts needs one too, of one thread.
+    if options.detach || options.tty || is_foreign(&folder)? {
         let mut stream = spawn::start(store, &folder.id, Task::Exec)?;
         let request = control(&Request::Exec(Box::new(options.clone())));
         stream.write_all(&request).map_err(Error::monitor("speak to"))?;
         if options.detach {
             return started(stream);
         }
-        return attach(stream, user, &Peer { tty: true, owned: false, forward: &|_| () });
+        return attach(
+            stream,
+            user,
+            &Peer { tty: options.tty, owned: !options.tty, forward: &|_| () },
+        );
     }
     let (streams, stdio) = Streams::new(None, options.interactive)?;
-    let running = Arc::new(launch(&folder, options, stdio)?);
+    let (running, execution) = Execution::launch(&folder, options, stdio)?;
+    let running = Arc::new(running);
     let (ours, theirs) = UnixStream::pair().map_err(Error::system("make a socket"))?;
     let watched = Arc::clone(&running);
     let watch = move || {
         if let Ok(clients) = Clients::new(theirs, (true, true), None) {
-            serve(&watched, streams, clients);
+            serve((&watched, &execution), streams, clients);
         }
     };
     let thread = std::thread::Builder::new().name("exec".to_owned()).spawn(watch);
@@ -79,6 +90,10 @@ pub fn exec(store: &Store, name: &str, options: &ExecOptions, user: &Terminal) -
     let ended = attach(ours, user, &Peer { tty: false, owned: true, forward: &forward });
     let _ = thread.join();
     ended
+}
+
+fn is_foreign(folder: &Folder) -> Result<bool> {
+    Ok(folder.record()?.is_some_and(|record| record.options.runtime.is_some()))
 }
 
 /// Waits until a process in the background has been started.
@@ -109,13 +124,13 @@ pub(crate) fn serve_exec(folder: &Folder, mut client: UnixStream) {
     let start = || {
         let size = size.unwrap_or(WindowSize { rows: 24, columns: 80 });
         let (streams, stdio) = Streams::new(options.tty.then_some(size), options.interactive)?;
-        Ok((launch(folder, &options, stdio)?, streams))
+        Ok((Execution::launch(folder, &options, stdio)?, streams))
     };
     match start() {
-        Ok((running, streams)) => {
+        Ok(((running, execution), streams)) => {
             if let Ok(mut clients) = Clients::new(client, (output, input), None) {
                 clients.tell_all(&Reply::Started);
-                serve(&running, streams, clients);
+                serve((&running, &execution), streams, clients);
             }
         }
         Err(error) => {
@@ -127,7 +142,7 @@ pub(crate) fn serve_exec(folder: &Folder, mut client: UnixStream) {
 }
 
 /// Serves the clients of a process until it ends.
-fn serve(running: &Running, streams: Streams, mut clients: Clients) {
+fn serve((running, execution): (&Running, &Execution), streams: Streams, mut clients: Clients) {
     let session = Session {
         running,
         streams,
@@ -135,31 +150,72 @@ fn serve(running: &Running, streams: Streams, mut clients: Clients) {
         log: None,
         stop: &mut Stop::default(),
         stop_signal: Signal::TERM,
-        change: &mut |_| Err(Error::NoCommand),
+        care: None,
     };
     let reply = match session.run() {
-        Ok(exit) => Reply::Exited(exit.code()),
+        Ok(exit) => {
+            execution.ended(exit.code());
+            Reply::Exited(exit.code())
+        }
         Err(error) => Reply::failed(&error),
     };
     clients.tell_all(&reply);
     clients.finish();
 }
 
-fn launch(folder: &Folder, options: &ExecOptions, stdio: rbuild_runtime::Stdio) -> Result<Running> {
-    let not_running = || Error::NotRunning(folder.short().to_owned());
-    let record = folder.record()?.ok_or_else(not_running)?;
-    let pid = folder.state()?.pid;
-    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(not_running)?;
-    let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|_| not_running())?;
-    // The number was still the container's after it was opened.
-    connect(folder)?;
-    if folder.written_state()?.pid != pid {
-        return Err(not_running());
+/// One more process in a container, for the journal.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    folder: Folder,
+    record: Record,
+    id: String,
+}
+
+impl Execution {
+    /// Starts a process in a container that runs.
+    pub(crate) fn launch(
+        folder: &Folder,
+        options: &ExecOptions,
+        stdio: rbuild_runtime::Stdio,
+    ) -> Result<(Running, Self)> {
+        let not_running = || Error::NotRunning(folder.short().to_owned());
+        let record = folder.record()?.ok_or_else(not_running)?;
+        let state = folder.state()?;
+        if state.status == Status::Paused {
+            return Err(Error::Paused(folder.short().to_owned()));
+        }
+        let pid = state.pid;
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(not_running)?;
+        let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|_| not_running())?;
+        // The number was still the container's after it was opened.
+        connect(folder)?;
+        if folder.written_state()?.pid != pid {
+            return Err(not_running());
+        }
+        let mut process = process(folder, &record)?;
+        process.argv.clone_from(&options.command);
+        customize(&mut process, options);
+        let execution = Self { folder: folder.clone(), record, id: new_id()? };
+        let command = options.command.join(" ");
+        let begins = ["exec_create", "exec_start"]
+            .map(|action| execution.entry(format!("{action}: {command}")));
+        journal::note(&folder.store, &begins);
+        let running = match &execution.record.options.runtime {
+            Some(other) => foreign::exec(folder, other, pid, process, stdio)?,
+            None => rbuild_runtime::exec(pid, pidfd.as_fd(), process, stdio)?,
+        };
+        Ok((running, execution))
     }
-    let mut process = process(folder, &record)?;
-    process.argv.clone_from(&options.command);
-    customize(&mut process, options);
-    Ok(rbuild_runtime::exec(pid, std::os::fd::AsFd::as_fd(&pidfd), process, stdio)?)
+
+    /// Says how it has ended.
+    pub(crate) fn ended(&self, code: i32) {
+        let entry = self.entry("exec_die").with("exitCode", code.to_string());
+        journal::note(&self.folder.store, &[entry]);
+    }
+
+    fn entry(&self, action: impl Into<String>) -> Entry {
+        entry(&self.folder, &self.record, action, &[("execID", self.id.clone())])
+    }
 }
 
 fn customize(process: &mut Process, options: &ExecOptions) {

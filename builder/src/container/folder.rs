@@ -2,9 +2,10 @@
 //!
 //! `containers/<64 hex digits>/` of the store has `container.json` (never changed once written),
 //! `state.json` (replaced as a whole), `networks.json` (what was connected and disconnected since
-//! it was made), `log.json` (docker's json lines), `layer/files` and
-//! `layer/work` (the writable layer), and `socket` while a monitor lives. Whoever makes, runs or
-//! removes the container holds a lock on the folder itself.
+//! it was made), `update.json` (the limits and the policy that it was given since), `name` (a link
+//! to its name), `log.json` (docker's json lines), `layer/files` and `layer/work` (the writable
+//! layer), and `socket` while a monitor lives. Whoever makes, runs or removes the container holds a
+//! lock on the folder itself.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -20,9 +21,13 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::error::{Error, Result};
+use super::foreign;
+use super::group;
 use super::network::Connection;
+use super::note::note;
 use super::options::RunOptions;
 use super::state::{State, Status};
+use super::update::Changed;
 use crate::image::ContainerConfig;
 
 /// The folder of the store with a folder for each container.
@@ -30,6 +35,9 @@ pub(crate) const CONTAINERS: &str = "containers";
 const RECORD: &str = "container.json";
 const STATE: &str = "state.json";
 const CONNECTIONS: &str = "networks.json";
+const CHANGED: &str = "update.json";
+/// A link to the container's name: text in the shortest form that a file system has.
+const NAME: &str = "name";
 const SOCKET: &str = "socket";
 /// More than any record of ours: the rest of a damaged file is not read.
 const LONGEST_RECORD: u64 = 16 << 20;
@@ -61,13 +69,15 @@ pub(crate) struct Held(#[expect(dead_code, reason = "it is held open")] OwnedFd)
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     pub(crate) id: String,
+    pub(crate) store: Store,
     path: PathBuf,
 }
 
 impl Folder {
     /// The folder of an id, whether or not there is one.
     pub(crate) fn new(store: &Store, id: &str) -> Self {
-        Self { id: id.to_owned(), path: store.root().join(CONTAINERS).join(id) }
+        let path = store.root().join(CONTAINERS).join(id);
+        Self { id: id.to_owned(), store: store.clone(), path }
     }
 
     /// Makes the folder of a new container, locked.
@@ -138,7 +148,31 @@ impl Folder {
 
     /// What the container is; none when it is not there, or not made to the end.
     pub(crate) fn record(&self) -> Result<Option<Record>> {
-        read(&self.path.join(RECORD))
+        let Some(mut record) = read::<Record>(&self.path.join(RECORD))? else {
+            return Ok(None);
+        };
+        if let Some(changed) = read::<Changed>(&self.path.join(CHANGED))? {
+            changed.apply(&mut record.options);
+        }
+        Ok(Some(record))
+    }
+
+    /// Changes what of a container can be changed.
+    pub(crate) fn write_changed(&self, changed: &Changed) -> Result<()> {
+        self.replace(CHANGED, changed)
+    }
+
+    /// The name that the container was given last.
+    pub(crate) fn name(&self) -> Option<String> {
+        let name = fs::read_link(self.path.join(NAME)).ok()?;
+        name.to_str().map(str::to_owned)
+    }
+
+    /// Notes the name of the container.
+    pub(crate) fn write_name(&self, name: &str) -> Result<()> {
+        let path = self.path.join(NAME);
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink(name, &path).map_err(Error::file("make the link", &path))
     }
 
     /// Writes what the container is, which brings it into being.
@@ -180,10 +214,18 @@ impl Folder {
             published: Vec::new(),
             ..state
         };
+        let record = self.record()?;
+        if let Some(record) = &record {
+            // Before it is said to have ended, as it may still do something.
+            if let Some(other) = &record.options.runtime {
+                foreign::sweep(self, other);
+            }
+            group::sweep(self, &record.options.resources);
+        }
         self.write_state(&state)?;
         let _ = fs::remove_file(self.path.join(SOCKET));
-        if let Some(record) = self.record()? {
-            record.options.resources.sweep(self);
+        if let Some(record) = &record {
+            note(self, record, "die", &[("exitCode", state.exit_code.to_string())]);
         }
         drop(held);
         Ok(state)

@@ -7,6 +7,7 @@ use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::health::healthcheck;
 use super::list::network;
+use super::log::LogConfig;
 use super::mounts::{Bind, Mount, Source};
 use super::options::{Restart, RunOptions, Share};
 use super::state::{State, Status};
@@ -142,14 +143,14 @@ fn host_config(options: &RunOptions) -> Value {
         options.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let limits = options.resources.limits();
     let nano_cpus = options.resources.cpus.and(limits.cpu_quota).map(|micros| micros * 10_000);
-    json!({
+    let mut value = json!({
         "Binds": binds,
         "VolumesFrom": options.volumes_from,
         "NetworkMode": network(&options.network),
         "PortBindings": super::network::wished(&options.publish),
         "RestartPolicy": { "Name": policy, "MaximumRetryCount": most },
         "AutoRemove": options.remove,
-        "LogConfig": { "Type": "json-file", "Config": {} },
+        "LogConfig": log_config(options.log),
         "CapAdd": options.cap_add,
         "CapDrop": options.cap_drop,
         "Dns": options.dns,
@@ -182,7 +183,12 @@ fn host_config(options: &RunOptions) -> Value {
         "BlkioWeight": limits.block_weight.unwrap_or_default(),
         "CgroupParent": options.resources.cgroup_parent.as_deref().unwrap_or_default(),
         "Devices": devices,
-    })
+    });
+    value["CgroupnsMode"] = json!(shared(&options.cgroup_namespace, "private"));
+    value["OomKillDisable"] = json!(options.resources.no_memory_kills);
+    value["MemorySwappiness"] = json!(options.resources.memory_swappiness);
+    value["UsernsMode"] = json!("");
+    value
 }
 
 fn runtime(options: &RunOptions) -> &str {
@@ -191,6 +197,17 @@ fn runtime(options: &RunOptions) -> &str {
         None if options.device_request.by_variables => "nvidia",
         None => "rbuild",
     }
+}
+
+fn log_config(log: LogConfig) -> Value {
+    let mut config = Map::new();
+    if let Some(size) = log.max_size {
+        config.insert("max-size".to_owned(), json!(size.to_string()));
+    }
+    if log.max_file > 0 {
+        config.insert("max-file".to_owned(), json!(log.max_file.to_string()));
+    }
+    json!({ "Type": log.driver.to_string(), "Config": config })
 }
 
 fn shared(share: &Share, private: &str) -> String {

@@ -1,12 +1,11 @@
-//! What a container may use of the machine, and the control group that sees to it.
+//! What a container may use of the machine.
 
 use std::path::Path;
 
-use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
+use rbuild_runtime::cgroup::Limits;
 use serde::{Deserialize, Serialize};
 
 use super::error::Result;
-use super::folder::Folder;
 use super::parse::invalid;
 
 /// The least memory that a container can be given: 6 MiB.
@@ -24,6 +23,11 @@ pub struct Resources {
     pub memory_swap: Option<i64>,
     /// Bytes of memory that it keeps when the machine has little left.
     pub memory_reservation: Option<u64>,
+    /// How readily its memory is moved to swap space, 0 to 100; on control groups of version 1.
+    pub memory_swappiness: Option<u64>,
+    /// Whether its processes wait, rather than die, when its memory runs out; on control groups of
+    /// version 1.
+    pub no_memory_kills: bool,
     /// How many processors' time.
     pub cpus: Option<f64>,
     /// Its part of processor time, where 1024 is usual.
@@ -122,6 +126,8 @@ impl Resources {
             memory_and_swap: self.memory_swap.filter(|total| *total != 0).or(twice),
             swap_optional: self.memory_swap.is_none_or(|total| total <= 0),
             memory_reservation: self.memory_reservation.map(bytes),
+            swappiness: self.memory_swappiness,
+            no_memory_kills: self.no_memory_kills.then_some(true),
             processes: self.pids_limit.filter(|most| *most > 0),
             cpu_shares: self.cpu_shares.filter(|shares| *shares > 0),
             cpu_quota: quota.or(self.cpu_quota),
@@ -133,28 +139,28 @@ impl Resources {
         }
     }
 
-    /// Makes the group of a container, where it has limits or a place for one.
-    pub(crate) fn group(&self, folder: &Folder) -> Result<Option<Cgroup>> {
-        let (limits, path) = (self.limits(), self.group_path(folder));
-        let wanted = limits != Limits { swap_optional: limits.swap_optional, ..Limits::default() };
-        Ok(match (&self.cgroup_parent, wanted) {
-            (Some(_), _) => Some(Cgroup::create_everywhere(&path, &limits)?),
-            (None, true) => Some(Cgroup::create(&path, &limits)?),
-            (None, false) => None,
-        })
-    }
-
-    /// Removes what a dead monitor has left of the group of a container.
-    pub(crate) fn sweep(&self, folder: &Folder) {
-        let left = Cgroup::find(&self.group_path(folder));
-        if let Err(error) = left.and_then(Cgroup::remove) {
-            tracing::warn!(id = folder.id, %error, "a control group could not be removed");
+    /// The same with what `change` gives; the place of the group stays.
+    pub(crate) fn updated(&self, change: &Self) -> Self {
+        let (old, new) = (self.clone(), change.clone());
+        // A number of processors and a quota are two words for the same: the last one counts.
+        let by_number = new.cpus.is_some();
+        let by_quota = new.cpu_quota.is_some() || new.cpu_period.is_some();
+        Self {
+            memory: new.memory.or(old.memory),
+            memory_swap: new.memory_swap.or(old.memory_swap),
+            memory_reservation: new.memory_reservation.or(old.memory_reservation),
+            memory_swappiness: new.memory_swappiness.or(old.memory_swappiness),
+            no_memory_kills: new.no_memory_kills || old.no_memory_kills,
+            cpus: new.cpus.or(old.cpus.filter(|_| !by_quota)),
+            cpu_shares: new.cpu_shares.or(old.cpu_shares),
+            cpu_quota: new.cpu_quota.or(old.cpu_quota.filter(|_| !by_number)),
+            cpu_period: new.cpu_period.or(old.cpu_period.filter(|_| !by_number)),
+            cpuset_cpus: new.cpuset_cpus.or(old.cpuset_cpus),
+            cpuset_mems: new.cpuset_mems.or(old.cpuset_mems),
+            pids_limit: new.pids_limit.or(old.pids_limit),
+            blkio_weight: new.blkio_weight.or(old.blkio_weight),
+            cgroup_parent: old.cgroup_parent,
         }
-    }
-
-    fn group_path(&self, folder: &Folder) -> String {
-        let parent = self.cgroup_parent.as_deref().unwrap_or(DEFAULT_PARENT);
-        format!("{parent}/{}", folder.id)
     }
 }
 

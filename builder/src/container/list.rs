@@ -43,6 +43,10 @@ pub struct Listed {
     pub labels: BTreeMap<String, String>,
     /// The volumes by name, and the paths of the host.
     pub mounts: Vec<String>,
+    /// Where all of these are in the container.
+    pub targets: Vec<String>,
+    /// The ports that the image and the user expose, as `80/tcp`.
+    pub exposed: Vec<String>,
     /// The names of the networks.
     pub networks: Vec<String>,
 }
@@ -78,6 +82,8 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Listed>> {
             command: argv(&record).unwrap_or_default().join(" "),
             created: record.created,
             ports: ports(&record, &state),
+            exposed: all_exposed(&record).iter().map(ToString::to_string).collect(),
+            targets: options.mounts.iter().map(|mount| mount.target.clone()).collect(),
             state,
             labels,
             mounts: options.mounts.iter().filter_map(|mount| source(&mount.source)).collect(),
@@ -116,6 +122,17 @@ pub(crate) fn layers_in_use(store: &Store) -> Result<Vec<(String, Digest, Vec<La
 pub fn size(store: &Store, name: &str) -> Result<u64> {
     let files = names::find(store, name)?.files();
     size_of(&files).map_err(Error::file("measure", files))
+}
+
+/// How many bytes a container has written, and how many it has with its image.
+pub fn sizes(store: &Store, name: &str) -> Result<(u64, u64)> {
+    let own = size(store, name)?;
+    let record = names::find(store, name)?.record()?;
+    let mut all = own;
+    for layer in record.into_iter().flat_map(|record| record.layers) {
+        all += store.layer_size(&layer)?.unwrap_or_default();
+    }
+    Ok((own, all))
 }
 
 /// The bytes of the files in a folder.

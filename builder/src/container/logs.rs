@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use jiff::Timestamp;
 use rbuild_cache::Store;
@@ -14,7 +16,7 @@ use rustix::io::retry_on_intr;
 use super::control;
 use super::error::{Error, Result};
 use super::folder::Folder;
-use super::log::{Entry, LogStream};
+use super::log::{Entry, LogDriver, LogStream, files};
 use super::message::{Request, control as frame};
 use super::names;
 
@@ -44,6 +46,10 @@ pub fn logs(
     out: &mut dyn FnMut(LogStream, &[u8]) -> io::Result<()>,
 ) -> Result<()> {
     let folder = names::find(store, name)?;
+    if folder.record()?.is_some_and(|record| record.options.log.driver == LogDriver::None) {
+        let reason = "the container was made with `--log-driver none`";
+        return Err(Error::Unsupported { option: "reading its log".to_owned(), reason });
+    }
     let follow = options.follow.then(|| Follow::new(&folder)).transpose()?;
     let mut reader = Reader { folder: &folder, file: None, rest: Vec::new(), options, out };
     let read = reader.read_from(options.tail).and_then(|()| {
@@ -72,29 +78,55 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read_from(&mut self, tail: Option<usize>) -> io::Result<()> {
-        if let (Some(lines), Some(file)) = (tail, self.open()?) {
-            let start = start_of_tail(file, lines)?;
-            file.seek(SeekFrom::Start(start))?;
+        let paths = files(&self.folder.log());
+        let mut opened = Vec::new();
+        for path in paths {
+            opened.extend(open(&path)?);
+        }
+        let mut wanted = tail;
+        let mut first = 0;
+        for (index, file) in opened.iter_mut().enumerate().rev() {
+            if let Some(lines) = &mut wanted {
+                let (start, missing) = start_of_tail(file, *lines)?;
+                file.seek(SeekFrom::Start(start))?;
+                if missing == 0 {
+                    first = index;
+                    break;
+                }
+                *lines = missing;
+            }
+        }
+        // Those that were set aside end before the next one begins.
+        for file in opened.drain(first..) {
+            self.file = Some(file);
+            self.read_to_end()?;
         }
         self.read_on()
     }
 
-    fn open(&mut self) -> io::Result<Option<&mut File>> {
-        if self.file.is_none() {
-            self.file = match File::open(self.folder.log()) {
-                Ok(file) => Some(file),
-                // It is made with the first line.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
+    /// Reads all that has come, also where the file was set aside meanwhile.
+    fn read_on(&mut self) -> io::Result<()> {
+        loop {
+            self.read_to_end()?;
+            let next = open(&self.folder.log())?;
+            let is_same = match (&self.file, &next) {
+                (Some(file), Some(next)) => identity(file)? == identity(next)?,
+                (_, None) => true,
+                (None, Some(_)) => false,
             };
+            if is_same {
+                return Ok(());
+            }
+            // What came last before it was set aside.
+            self.read_to_end()?;
+            self.file = next;
         }
-        Ok(self.file.as_mut())
     }
 
-    fn read_on(&mut self) -> io::Result<()> {
+    fn read_to_end(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; BLOCK];
         loop {
-            let Some(file) = self.open()? else {
+            let Some(file) = &mut self.file else {
                 return Ok(());
             };
             let length = file.read(&mut buffer)?;
@@ -128,8 +160,22 @@ impl Reader<'_> {
     }
 }
 
-/// Where the last so many lines begin.
-fn start_of_tail(file: &mut File, lines: usize) -> io::Result<u64> {
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        // It is made with the first line.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Where the last so many lines begin, and how many there are too few.
+fn start_of_tail(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
     let mut end = file.seek(SeekFrom::End(0))?;
     let mut wanted = lines;
     let mut block = vec![0; BLOCK];
@@ -143,18 +189,19 @@ fn start_of_tail(file: &mut File, lines: usize) -> io::Result<u64> {
             // The newline at the end of the file begins no line.
             if !(is_last && at + 1 == length) {
                 if wanted == 1 {
-                    return Ok(start + at as u64 + 1);
+                    return Ok((start + at as u64 + 1, 0));
                 }
                 wanted = wanted.saturating_sub(1);
             }
             is_last = false;
             if wanted == 0 {
-                return file.seek(SeekFrom::End(0));
+                return Ok((file.seek(SeekFrom::End(0))?, 0));
             }
         }
         (end, is_last) = (start, false);
     }
-    Ok(0)
+    // The first line begins after no newline.
+    Ok((0, if is_last { wanted } else { wanted.saturating_sub(1) }))
 }
 
 /// Waits for a log to grow, or for its container to end.
@@ -214,7 +261,7 @@ mod tests {
         let tail = |text: &str, lines| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            let start = start_of_tail(&mut file, lines).unwrap();
+            let (start, _) = start_of_tail(&mut file, lines).unwrap();
             text[usize::try_from(start).unwrap()..].to_owned()
         };
         let text = "one\ntwo\nthree\n";
@@ -224,6 +271,13 @@ mod tests {
         assert_eq!(tail(text, 3), text);
         assert_eq!(tail(text, 9), text);
         assert_eq!(tail("", 2), "");
+        let missing = |text: &str, lines| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            start_of_tail(&mut file, lines).unwrap().1
+        };
+        assert_eq!([0, 1, 3, 4, 9].map(|lines| missing(text, lines)), [0, 0, 0, 1, 6]);
+        assert_eq!(missing("", 2), 2);
         let long = format!("{}\n{}\n", "a".repeat(BLOCK), "b".repeat(BLOCK * 2));
         assert_eq!(tail(&long, 1).len(), BLOCK * 2 + 1);
         assert_eq!(tail(&long, 2), long);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, chain};
 use super::exec::ExecOptions;
 use super::network::Change;
+use super::update::Update;
 
 const CONTROL: u8 = 0;
 const FIRST: u8 = 1;
@@ -36,8 +37,19 @@ pub(crate) enum Request {
     Signal(i32),
     /// Stop it: a signal, then after so many seconds a kill; negative waits for ever.
     Stop { signal: i32, timeout: i64 },
-    /// Another network, or one less; answered by [`Reply::Done`] or [`Reply::Failed`].
+    /// Something about the container itself; answered by [`Reply::Done`] or [`Reply::Failed`].
+    Act(Act),
+}
+
+/// What a monitor does to its container at a client's word.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Act {
+    /// Another network, or one less.
     Network(Box<Change>),
+    /// Stop all processes where they are, or let them go on.
+    Pause(bool),
+    /// Other limits, another restart policy.
+    Update(Box<Update>),
 }
 
 /// What a monitor answers. Output goes in frames of its own.

@@ -64,19 +64,17 @@ pub use create::{Created, create};
 pub(crate) use error::chain;
 pub use error::{Error, Result};
 pub use exec::{ExecOptions, exec};
-pub use foreign::OtherRuntime;
 pub use files::{CopyOptions, Place, copy, copy_from_tar, copy_to_tar, export};
+pub use foreign::OtherRuntime;
 pub use health::{Checked, Health, HealthStatus};
 pub use inspect::inspect;
 pub use limits::Resources;
 pub(crate) use list::layers_in_use;
-pub use list::{Listed, images_in_use, list, size};
+pub use list::{Listed, images_in_use, list, size, sizes};
 pub use log::{LogConfig, LogDriver, LogStream};
 pub use logs::{LogOptions, logs};
+pub use mounts::{Access, Below, Bind, ImageFiles, Mount, NamedVolume, Propagation, Source, Tmpfs};
 pub use options::{Device, ImageToRun, Network, Restart, RunOptions, Share};
-pub use mounts::{
-    Access, Below, Bind, ImageFiles, Mount, NamedVolume, Propagation, Source, Tmpfs,
-};
 pub use parse::{add_host, ulimit};
 pub use processes::{ContainerProcess, processes};
 pub use rbuild_runtime::{Limit, Resource, Signal, WindowSize};

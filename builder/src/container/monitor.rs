@@ -18,8 +18,8 @@ use super::log::{Log, LogDriver};
 use super::message::{Reply, Request, control, first_request};
 use super::network::Attached;
 use super::note::{entry, note, places};
-use super::probe::Probes;
 use super::options::Restart;
+use super::probe::Probes;
 use super::remove::remove_folder;
 use super::sandbox;
 use super::session::{Session, Stop, wait};
@@ -143,7 +143,8 @@ impl<'a> Monitor<'a> {
         let (streams, stdio) = Streams::new(options.tty.then_some(self.size), options.interactive)?;
         let mut network = Attached::new(self.store, self.folder, &self.record)?;
         // The volumes are held until the container has ended.
-        let (mut container, _volumes) = sandbox::container(self.store, self.folder, &self.record, &network)?;
+        let (mut container, _volumes) =
+            sandbox::container(self.store, self.folder, &self.record, &network)?;
         let (launched, mut group) = match &options.runtime {
             None => {
                 let group = Group::new(self.folder, &options.resources)?;

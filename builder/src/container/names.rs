@@ -145,6 +145,14 @@ pub(crate) fn find(store: &Store, name: &str) -> Result<Folder> {
     found.ok_or_else(not_found)
 }
 
+/// The name of a container: that which it was given last, if that is still its own.
+pub(crate) fn name(folder: &Folder) -> Option<String> {
+    let store = &folder.store;
+    let is_its = |name: &String| by_name(store, name).is_some_and(|id| id == folder.id);
+    let look = || names(store).ok()?.remove(&folder.id)?.into_iter().next();
+    folder.name().filter(is_its).or_else(look)
+}
+
 /// The id that has exactly this name, whether or not there is such a container.
 pub(crate) fn by_name(store: &Store, name: &str) -> Option<String> {
     is_name(name).then(|| owner(&link(store, name))).flatten()

@@ -1,7 +1,7 @@
 //! What `docker run` can be told, as plain data that is kept beside the container.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use rbuild_cache::{Digest, Layer};
@@ -81,6 +81,8 @@ pub struct RunOptions {
     pub network_aliases: Vec<String>,
     /// Its address in its first network.
     pub ip: Option<Ipv4Addr>,
+    /// Its IPv6 address in its first network.
+    pub ip6: Option<Ipv6Addr>,
     /// Its hardware address in its first network.
     pub mac_address: Option<Mac>,
     /// More networks.
@@ -151,6 +153,7 @@ impl RunOptions {
             network: network.to_owned(),
             aliases: self.network_aliases.clone(),
             address: self.ip,
+            address6: self.ip6,
             mac: self.mac_address,
         };
         std::iter::once(first).chain(self.more_networks.iter().cloned()).collect()

@@ -7,6 +7,7 @@ use std::path::Path;
 use rbuild_cache::Store;
 
 use super::error::{Error, Result};
+use super::folder::Record;
 use super::names;
 use super::options::Share;
 
@@ -29,6 +30,8 @@ pub struct ContainerProcess {
     pub memory: u64,
     /// Threads.
     pub threads: u64,
+    /// Whether it has ended, and its parent has not asked how.
+    pub ended: bool,
     /// What it runs, with its arguments.
     pub command: String,
 }
@@ -44,24 +47,32 @@ pub fn processes(store: &Store, name: &str) -> Result<Vec<ContainerProcess>> {
         return Err(Error::NotRunning(folder.short().to_owned()));
     }
     let record = folder.record()?.ok_or_else(|| Error::NotFound(name.to_owned()))?;
-    let all = all(Path::new("/proc"));
-    let inside = match record.options.pid {
-        Share::Private => {
-            let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-            let own = namespace(state.pid);
-            all.iter()
-                .map(|process| process.pid)
-                .filter(|pid| own.is_some() && namespace(*pid) == own)
-                .collect()
-        }
-        _ => descendants(&all, state.pid),
-    };
-    Ok(all.into_iter().filter(|process| inside.contains(&process.pid)).collect())
+    Ok(of_container(&record, state.pid))
 }
 
-/// A process and all that come from it.
-fn descendants(all: &[ContainerProcess], first: u32) -> BTreeSet<u32> {
-    let mut found = BTreeSet::from([first]);
+/// The numbers of the processes of a container whose first one has this number, without those that
+/// have ended.
+pub(crate) fn inside(record: &Record, first: u32) -> Vec<u32> {
+    let living = of_container(record, first).into_iter().filter(|process| !process.ended);
+    living.map(|process| process.pid).collect()
+}
+
+fn of_container(record: &Record, first: u32) -> Vec<ContainerProcess> {
+    let all = all(Path::new("/proc"));
+    let mut roots = BTreeSet::from([first]);
+    if record.options.pid == Share::Private {
+        // What came in by `exec` has its parent outside.
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(first);
+        let is_its = |pid: &u32| own.is_some() && namespace(*pid) == own;
+        roots.extend(all.iter().map(|process| process.pid).filter(is_its));
+    }
+    let inside = descendants(&all, roots);
+    all.into_iter().filter(|process| inside.contains(&process.pid)).collect()
+}
+
+/// Processes and all that come from them.
+fn descendants(all: &[ContainerProcess], mut found: BTreeSet<u32>) -> BTreeSet<u32> {
     loop {
         let more: Vec<u32> = all
             .iter()
@@ -119,6 +130,7 @@ fn parse(pid: u32, user: u32, stat: &str, arguments: &[u8]) -> Option<ContainerP
         threads: number(20)?,
         started: number(22)?,
         memory: 0,
+        ended: matches!(fields.first(), Some(&("Z" | "X"))),
         command: if command.is_empty() { format!("[{name}]") } else { command },
     })
 }
@@ -146,7 +158,7 @@ mod tests {
             parse(pid, 0, &stat, b"x").unwrap()
         };
         let all = [process(2, 9), process(5, 1), process(7, 5), process(9, 5), process(10, 3)];
-        assert_eq!(descendants(&all, 5), BTreeSet::from([2, 5, 7, 9]));
+        assert_eq!(descendants(&all, BTreeSet::from([5])), BTreeSet::from([2, 5, 7, 9]));
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(crate) fn container(
     let mut container = Container::new(root);
     container.process = process(folder, record)?;
     container.hostname = (options.uts == Share::Private).then(|| hostname(folder, options));
+    container.domainname = options.domainname.clone().filter(|_| options.uts == Share::Private);
     share(store, options, network, &mut container)?;
     let security = security(options)?;
     if options.privileged {

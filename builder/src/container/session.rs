@@ -6,11 +6,11 @@ use rbuild_runtime::{Exit, Running, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::care::Care;
 use super::clients::{Clients, Token, Wish};
 use super::error::{Error, Result};
 use super::log::{Log, LogStream};
 use super::message::Reply;
-use super::network::Change;
 use super::streams::Streams;
 
 const BUFFER: usize = 64 << 10;
@@ -38,7 +38,7 @@ impl Stop {
 }
 
 /// A process at work, with everything that is connected to it.
-pub(crate) struct Session<'a> {
+pub(crate) struct Session<'a, 'b> {
     pub(crate) running: &'a Running,
     pub(crate) streams: Streams,
     pub(crate) clients: &'a mut Clients,
@@ -46,11 +46,11 @@ pub(crate) struct Session<'a> {
     pub(crate) stop: &'a mut Stop,
     /// The signal that stops it, by its image's or its user's word.
     pub(crate) stop_signal: Signal,
-    /// Changes the networks that it is in.
-    pub(crate) change: &'a mut dyn FnMut(&Change) -> Result<()>,
+    /// What is done for it besides, where it is a container's first process.
+    pub(crate) care: Option<&'a mut Care<'b>>,
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     /// Serves until the process has ended and all that it wrote is passed on.
     pub(crate) fn run(mut self) -> Result<Exit> {
         self.streams.take_terminal(self.running)?;
@@ -58,9 +58,13 @@ impl Session<'_> {
         loop {
             let found = self.poll()?;
             let mut wishes = Vec::new();
+            let was_checked = found.iter().any(|(token, _)| *token == Token::Probe);
+            if let Some(care) = &mut self.care {
+                care.serve(was_checked);
+            }
             for &(token, flags) in &found {
                 match token {
-                    Token::Exit => {}
+                    Token::Exit | Token::Probe => {}
                     Token::Input => self.streams.flush(),
                     Token::Output(stream) => drop(self.pass_on(stream, &mut buffer)),
                     Token::Listener | Token::Client(_) => {
@@ -74,7 +78,7 @@ impl Session<'_> {
             self.clients.forget();
             if self.stop.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.stop.deadline = None;
-                self.running.kill(Signal::KILL)?;
+                self.kill(Signal::KILL)?;
             }
             if found.iter().any(|(token, _)| *token == Token::Exit) {
                 return self.end(&mut buffer);
@@ -89,7 +93,10 @@ impl Session<'_> {
         // The container waits for a client that is behind, as it would at the end of a pipe.
         self.streams.watch(!self.clients.is_behind(), &mut fds);
         self.clients.watch(self.streams.has_room(), &mut fds);
-        wait(fds, self.stop.deadline)
+        let care = self.care.as_deref();
+        care.inspect(|care| care.watch(&mut fds));
+        let deadlines = [self.stop.deadline, care.and_then(Care::deadline)];
+        wait(fds, deadlines.into_iter().flatten().min())
     }
 
     /// Passes on what a stream has now; returns whether it had anything.
@@ -113,12 +120,13 @@ impl Session<'_> {
             Wish::Signal(client, number) => {
                 if let Some(signal) = Signal::new(number) {
                     self.stop.by_hand |= signal == Signal::KILL || signal == self.stop_signal;
-                    self.running.kill(signal)?;
+                    self.kill(signal)?;
                 }
                 self.clients.tell(client, &Reply::Done);
             }
-            Wish::Network(client, change) => {
-                let reply = match (self.change)(&change) {
+            Wish::Act(client, act) => {
+                let done = self.care.as_mut().map(|care| care.act(&act));
+                let reply = match done.unwrap_or(Err(Error::NoCommand)) {
                     Ok(()) => Reply::Done,
                     Err(error) => Reply::failed(&error),
                 };
@@ -127,10 +135,20 @@ impl Session<'_> {
             Wish::Stop { signal, timeout } => {
                 self.stop.ask(timeout);
                 if let Some(signal) = Signal::new(signal) {
-                    self.running.kill(signal)?;
+                    self.kill(signal)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Sends a signal. A container that is frozen goes on, or it would have no effect.
+    fn kill(&mut self, signal: Signal) -> Result<()> {
+        match self.care.as_ref().and_then(|care| care.made) {
+            Some(made) => made.kill(self.running, signal)?,
+            None => self.running.kill(signal)?,
+        }
+        self.care.iter_mut().for_each(|care| care.wake());
         Ok(())
     }
 

@@ -11,13 +11,16 @@ use super::error::{Error, Result};
 use super::folder::Folder;
 use super::message::{Frames, Reply, Request, control as frame};
 use super::names;
+use super::note::note;
 use super::remove::remove;
 use super::spawn::{self, Task};
+use super::state::Status;
 
 /// Starts a new container, connected to this process's streams, and waits for its end.
 ///
 /// Without a terminal this process itself watches the container, which dies with it. With one it
-/// is watched by a process of its own, so that the user can leave it running.
+/// is watched by a process of its own, so that the user can leave it running; and with another
+/// runtime, since that takes a process of one thread.
 pub fn run(store: &Store, created: &Created, user: &Terminal) -> Result<Ended> {
     let folder = Folder::new(store, &created.id);
     if let Err(error) = check(user, created.tty) {
@@ -26,7 +29,7 @@ pub fn run(store: &Store, created: &Created, user: &Terminal) -> Result<Ended> {
         }
         return Err(error);
     }
-    let (stream, monitor) = if created.tty {
+    let (stream, monitor) = if created.tty || created.is_foreign {
         (spawn::start(store, &created.id, Task::Container)?, None)
     } else {
         let (stream, monitor) = spawn::start_here(store, &folder)?;
@@ -44,8 +47,10 @@ pub fn run(store: &Store, created: &Created, user: &Terminal) -> Result<Ended> {
 /// One that runs already is left so.
 pub fn start(store: &Store, name: &str) -> Result<String> {
     let folder = names::find(store, name)?;
-    if folder.state()?.status.is_alive() {
-        return Ok(folder.id);
+    match folder.state()?.status {
+        Status::Paused => return Err(Error::Paused(folder.short().to_owned())),
+        status if status.is_alive() => return Ok(folder.id),
+        _ => {}
     }
     let mut stream = spawn::start(store, &folder.id, Task::Container)?;
     let request = Request::Attach { output: false, input: false, size: None };
@@ -76,6 +81,12 @@ pub fn start_attached(store: &Store, name: &str, user: &Terminal) -> Result<Ende
 pub fn attach(store: &Store, name: &str, user: &Terminal) -> Result<Ended> {
     let folder = names::find(store, name)?;
     let stream = control::connect(&folder)?;
+    if folder.written_state()?.status == Status::Paused {
+        return Err(Error::Paused(folder.short().to_owned()));
+    }
+    if let Some(record) = folder.record()? {
+        note(&folder, &record, "attach", &[]);
+    }
     let forward = |signal| drop(control::signal(&folder, signal));
     let peer = Peer { tty: is_tty(&folder)?, owned: false, forward: &forward };
     connect(stream, user, &peer)

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use super::network::{Endpoint, Published};
 
 /// The stage of its life that a container is in.
@@ -71,4 +72,6 @@ pub struct State {
     pub published: Vec<Published>,
     /// How often its restart policy started it again.
     pub restarts: u32,
+    /// How its health checks have gone, where it has any.
+    pub health: Option<Health>,
 }

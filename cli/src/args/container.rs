@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Pair;
+use super::foreign::{Flag, Flags, Foreign, refused};
 
 /// What `rbuild ps` understands.
 #[derive(Debug, clap::Args)]
@@ -106,6 +107,19 @@ pub(crate) struct StartArgs {
     /// Send it standard input
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// The keys that leave the container running
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign<StartFlags>,
+}
+
+/// Flags of `start` that rbuild lacks.
+#[derive(Debug)]
+pub(crate) struct StartFlags;
+
+impl Flags for StartFlags {
+    const FLAGS: &'static [Flag] = &[refused("checkpoint"), refused("checkpoint-dir")];
 }
 
 /// What `rbuild stop` understands.
@@ -151,6 +165,16 @@ pub(crate) struct RmArgs {
     /// Also the volumes without a name that belong to them
     #[arg(short, long)]
     pub(crate) volumes: bool,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign<RmFlags>,
+}
+
+/// Flags of `rm` that rbuild lacks.
+#[derive(Debug)]
+pub(crate) struct RmFlags;
+
+impl Flags for RmFlags {
+    const FLAGS: &'static [Flag] = &[refused("link").short('l').switch()];
 }
 
 /// What verbs understand that take names and nothing else.

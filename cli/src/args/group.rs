@@ -4,10 +4,10 @@ use clap::Subcommand;
 
 use super::{
     AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CommitArgs, CpArgs, CreateArgs, DfArgs,
-    DuArgs, ExecArgs, ExportArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools, ImportArgs,
-    InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs, PsArgs, PullArgs,
-    PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs, StopArgs,
-    SystemPruneArgs, TagArgs, TopArgs,
+    DuArgs, EventsArgs, ExecArgs, ExportArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools,
+    ImportArgs, InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs, PsArgs,
+    PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs,
+    StopArgs, SystemPruneArgs, TagArgs, TopArgs, UpdateArgs,
 };
 
 /// `rbuild image ...`
@@ -77,6 +77,12 @@ pub(crate) enum Container {
     Restart(StopArgs),
     /// Send a signal to containers
     Kill(KillArgs),
+    /// Stop all processes of containers where they are
+    Pause(NamesArgs),
+    /// Let the processes of paused containers go on
+    Unpause(NamesArgs),
+    /// Change limits and the restart policy of containers
+    Update(Box<UpdateArgs>),
     /// Wait until containers stop, and print their exit codes
     Wait(NamesArgs),
     /// Show what stands for the ports of a container
@@ -121,6 +127,8 @@ pub(crate) enum Buildx {
 pub(crate) enum System {
     /// Show what images, containers and the cache take
     Df(DfArgs),
+    /// Show what happens to containers, images, networks and volumes
+    Events(EventsArgs),
     /// Show the machine and the store
     Info(FormatArgs),
     /// Remove containers, images and cache that nobody uses
@@ -167,6 +175,9 @@ impl Container {
             Self::Start(args) => Command::Start(args),
             Self::Stop(args) => Command::Stop(args),
             Self::Kill(args) => Command::Kill(args),
+            Self::Pause(args) => Command::Pause(args),
+            Self::Unpause(args) => Command::Unpause(args),
+            Self::Update(args) => Command::Update(args),
             Self::Wait(args) => Command::Wait(args),
             Self::Port(args) => Command::Port(args),
             Self::Rm(args) => Command::Rm(args),

@@ -7,6 +7,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "a switch is a bool")]
 #![expect(clippy::struct_field_names, reason = "a field is named as its flag")]
 
+mod branch;
 mod build;
 mod cache;
 mod call;
@@ -15,6 +16,7 @@ mod foreign;
 mod group;
 mod image;
 mod imagetools;
+mod life;
 mod network;
 mod route;
 mod run;
@@ -43,6 +45,7 @@ pub(crate) use image::{
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use imagetools::{Imagetools, IndexArgs, LookArgs, Manifest, ManifestArgs};
+pub(crate) use life::{EventsArgs, Health, Limits, Logging, UpdateArgs};
 pub(crate) use network::{
     ConnectArgs, DisconnectArgs, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
     NetworkRmArgs, Networks, PortArgs,
@@ -87,9 +90,16 @@ Examples:
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) global: Global,
+    pub(crate) top: Top,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What may stand before the verb.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) global: Global,
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -197,6 +207,14 @@ pub(crate) enum Command {
     Restart(StopArgs),
     /// Send a signal to containers
     Kill(KillArgs),
+    /// Stop all processes of containers where they are
+    Pause(NamesArgs),
+    /// Let the processes of paused containers go on
+    Unpause(NamesArgs),
+    /// Change limits and the restart policy of containers
+    Update(Box<UpdateArgs>),
+    /// Show what happens to containers, images, networks and volumes
+    Events(EventsArgs),
     /// Wait until containers stop, and print their exit codes
     Wait(NamesArgs),
     /// Remove containers
@@ -295,6 +313,7 @@ impl Command {
             Self::Container(verb) => verb.plain(),
             Self::Builder(Builder::Build(args)) => Self::Build(args),
             Self::Buildx(args) => args.verb.plain(),
+            Self::System(System::Events(args)) => Self::Events(args),
             Self::System(System::Df(args)) => Self::DiskUsage(args),
             Self::System(System::Info(args)) => Self::Info(args),
             Self::System(System::Prune(args)) => Self::SystemPrune(args),
@@ -330,9 +349,14 @@ impl Wrong {
 /// # Errors
 /// What clap has to say instead: that something is wrong, but also help and version.
 pub(crate) fn parse(argv: Vec<OsString>) -> Result<Cli, Wrong> {
-    let mut command = Cli::command();
-    let (argv, verb) = route::route(argv, &mut command);
+    let (argv, verb) = route::route(argv);
+    let branch = verb.as_deref().and_then(branch::of);
+    let matches = branch.and_then(|branch| branch.try_get_matches_from(&argv).ok());
+    if let Some(cli) = matches.and_then(|matches| Cli::from_arg_matches(&matches).ok()) {
+        return Ok(cli);
+    }
     let runs = matches!(verb.as_deref(), Some("run" | "create" | "exec" | "container"));
+    let mut command = Cli::command();
     let parsed = match verb.as_deref() {
         Some(verb) if route::is_absent(verb) => {
             let message = format!("`rbuild {verb}` is not supported yet");

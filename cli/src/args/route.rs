@@ -25,6 +25,65 @@ const TAKES_VALUE: [&str; 14] = [
 const STANDS_ALONE: [&str; 2] = ["-D", "--debug"];
 /// What asks about the program itself.
 const ASKS: [&str; 5] = ["-h", "--help", "-v", "-V", "--version"];
+/// All verbs, so that the tree of commands need not be built to know them.
+pub(super) const VERBS: [&str; 56] = [
+    "build",
+    "why",
+    "verify",
+    "run",
+    "create",
+    "ps",
+    "logs",
+    "exec",
+    "attach",
+    "cp",
+    "commit",
+    "export",
+    "top",
+    "stats",
+    "rename",
+    "start",
+    "stop",
+    "restart",
+    "kill",
+    "pause",
+    "unpause",
+    "update",
+    "events",
+    "wait",
+    "rm",
+    "port",
+    "images",
+    "pull",
+    "push",
+    "tag",
+    "rmi",
+    "history",
+    "save",
+    "load",
+    "import",
+    "diff",
+    "inspect",
+    "login",
+    "logout",
+    "image",
+    "container",
+    "volume",
+    "network",
+    "cache",
+    "builder",
+    "buildx",
+    "imagetools",
+    "manifest",
+    "system",
+    "doctor",
+    "version",
+    "info",
+    "completion",
+    "man",
+    "runtime",
+    "help",
+];
 /// Verbs of docker that rbuild lacks: a wrong verb must not be taken for a folder to build.
 const ABSENT: &[&str] = &[
     "bake",
@@ -32,10 +91,8 @@ const ABSENT: &[&str] = &[
     "compose",
     "config",
     "context",
-    "events",
     "model",
     "node",
-    "pause",
     "plugin",
     "scout",
     "search",
@@ -44,8 +101,6 @@ const ABSENT: &[&str] = &[
     "stack",
     "swarm",
     "trust",
-    "unpause",
-    "update",
     "sbom",
     "init",
     "mcp",
@@ -53,16 +108,12 @@ const ABSENT: &[&str] = &[
 ];
 
 /// Puts `build` where the verb is missing; returns the verb too, none where nothing was typed.
-pub(super) fn route(
-    mut argv: Vec<OsString>,
-    command: &mut clap::Command,
-) -> (Vec<OsString>, Option<String>) {
+pub(super) fn route(mut argv: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     let Some(place) = verb_place(&argv) else {
         return (argv, None);
     };
     let word = argv[place].to_string_lossy().into_owned();
-    let known = command.find_subcommand(&word).is_some() || word == "help";
-    if known || ASKS.contains(&word.as_str()) || is_absent(&word) {
+    if VERBS.contains(&&*word) || ASKS.contains(&&*word) || is_absent(&word) {
         return (argv, Some(word));
     }
     let verb = "build".to_owned();

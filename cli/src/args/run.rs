@@ -1,6 +1,6 @@
 //! The flags of `run` and `create`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use rbuild::cdi::Gpus;
@@ -195,7 +195,8 @@ pub(crate) struct Files {
     /// Show GPUs: `all`, a number, `device=0,2`
     #[arg(long, value_name = "GPUS")]
     pub(crate) gpus: Option<Gpus>,
-    /// `nvidia`: show the GPUs that the image or `-e` names in `NVIDIA_VISIBLE_DEVICES`
+    /// Another runtime, such as runc, by its name or path; `nvidia`: show the GPUs that the image or
+    /// `-e` names in `NVIDIA_VISIBLE_DEVICES`
     #[arg(long, value_name = "RUNTIME")]
     pub(crate) runtime: Option<String>,
     /// Where descriptions of devices are
@@ -222,6 +223,9 @@ pub(crate) struct Network {
     /// The container's address in its network
     #[arg(long, value_name = "IP")]
     pub(crate) ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address in its network
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip6: Option<Ipv6Addr>,
     /// The container's hardware address in its network
     #[arg(long, value_name = "MAC")]
     pub(crate) mac_address: Option<String>,

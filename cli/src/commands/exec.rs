@@ -29,6 +29,7 @@ pub(super) fn run(args: &ExecArgs, session: &Session) -> Outcome {
         input: args.interactive,
         detach_keys: args.detach_keys.clone(),
         sig_proxy: false,
+        ..Terminal::default()
     };
     match container::exec(&session.store()?, name, &options, &terminal) {
         Ok(ended) => Ok(code(ended)),

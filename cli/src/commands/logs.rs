@@ -40,7 +40,7 @@ fn tail(typed: Option<&str>) -> Result<Option<usize>, Failure> {
 }
 
 /// A time (`2026-11-24T08:31:33Z`), seconds since 1970, or how long ago (`1h30m`).
-fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
     let wrong = || Failure::usage(format!("`{text}` is no time"));
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);

@@ -1,12 +1,13 @@
 //! `ps`: the containers.
 
-use rbuild::container::{self, Listed, State, Status};
+mod filters;
+
+use filters::Filters;
+use rbuild::container::{self, HealthStatus, Listed, State, Status};
 use serde_json::{Value, json};
 
-use super::images::has_label;
-use super::{DONE, Outcome, Session, filters, now, print};
+use super::{DONE, Outcome, Session, now, print};
 use crate::args::PsArgs;
-use crate::failure::Failure;
 use crate::format::Format;
 use crate::table::{ago, short_id, shorten, size, span, time};
 
@@ -17,13 +18,13 @@ const COMMAND: usize = 20;
 
 pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
     let store = session.store()?;
-    let filters = filters(&args.filter)?;
+    let filters = Filters::read(&args.filter)?;
     let last = args.last.filter(|last| *last >= 0).or(args.latest.then_some(1));
-    let asks_state = filters.iter().any(|(key, _)| matches!(*key, "status" | "exited"));
-    let mut listed = container::list(&store, args.all || last.is_some() || asks_state)?;
-    for (key, value) in filters {
-        filter(&mut listed, key, value)?;
-    }
+    let all = container::list(&store, true)?;
+    let with_stopped = args.all || last.is_some() || filters.ask_for_stopped();
+    let mut listed = all.clone();
+    listed.retain(|one| with_stopped || one.state.status.is_alive());
+    filters.keep(&mut listed, &all)?;
     if let Some(last) = last {
         listed.truncate(usize::try_from(last).unwrap_or(usize::MAX));
     }
@@ -39,32 +40,14 @@ pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
         listed.iter().map(|one| row(one, &id(one), args.no_trunc, now)).collect();
     if args.size {
         for (one, row) in listed.iter().zip(&mut rows) {
-            row["Size"] = size(container::size(&store, &one.id)?).into();
+            let (own, all) = container::sizes(&store, &one.id)?;
+            row["Size"] = format!("{} (virtual {})", size(own), size(all)).into();
         }
     }
     let usual = if args.size { format!("{TABLE}\t{{{{.Size}}}}") } else { TABLE.to_owned() };
     let format = args.format.clone().filter(|format| format != "table").unwrap_or(usual);
     print(&Format::parse(&format)?.rows(&titles(), &rows)?)?;
     Ok(DONE)
-}
-
-fn filter(listed: &mut Vec<Listed>, key: &str, value: &str) -> Result<(), Failure> {
-    match key {
-        "id" => listed.retain(|one| one.id.starts_with(value)),
-        "name" => listed.retain(|one| one.names.iter().any(|name| name.contains(value))),
-        "status" => listed.retain(|one| one.state.status.to_string() == value),
-        "exited" => listed.retain(|one| {
-            one.state.status == Status::Exited && one.state.exit_code.to_string() == value
-        }),
-        "label" => listed.retain(|one| has_label(&one.labels, value)),
-        "network" => listed.retain(|one| one.networks.iter().any(|name| name == value)),
-        "ancestor" => listed.retain(|one| {
-            let name = one.image.split(':').next().unwrap_or_default();
-            one.image == value || name == value || one.image_id.hex().starts_with(value)
-        }),
-        _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
-    }
-    Ok(())
 }
 
 fn row(one: &Listed, id: &str, whole: bool, now: i64) -> Value {
@@ -94,7 +77,11 @@ fn status(state: &State, now: i64) -> String {
     let up = || format!("Up {}", span(now - since(&state.started)));
     let ended = || format!("({}) {}", state.exit_code, ago(since(&state.finished), now));
     match state.status {
-        Status::Running => up(),
+        Status::Running => match state.health.as_ref().map(|health| health.status) {
+            None => up(),
+            Some(HealthStatus::Starting) => up() + " (health: starting)",
+            Some(status) => format!("{} ({status})", up()),
+        },
         Status::Paused => up() + " (Paused)",
         Status::Exited => format!("Exited {}", ended()),
         Status::Restarting => format!("Restarting {}", ended()),
@@ -127,6 +114,16 @@ mod tests {
             ..State::default()
         };
         assert_eq!(status(&state(Status::Running, Some(100), None), 280), "Up 3 minutes");
+        let with_health = |status| State {
+            health: Some(rbuild::container::Health { status, ..Default::default() }),
+            ..state(Status::Running, Some(100), None)
+        };
+        let told = status(&with_health(HealthStatus::Starting), 280);
+        assert_eq!(told, "Up 3 minutes (health: starting)");
+        let told = status(&with_health(HealthStatus::Healthy), 280);
+        assert_eq!(told, "Up 3 minutes (healthy)");
+        let paused = state(Status::Paused, Some(100), None);
+        assert_eq!(status(&paused, 280), "Up 3 minutes (Paused)");
         let exited = state(Status::Exited, Some(100), Some(160));
         assert_eq!(status(&exited, 280), "Exited (3) 2 minutes ago");
         assert_eq!(status(&state(Status::Created, None, None), 280), "Created");

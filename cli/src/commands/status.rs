@@ -8,6 +8,9 @@ use crate::args::{AttachArgs, KillArgs, NamesArgs, RenameArgs, RmArgs, StartArgs
 use crate::failure::{Failure, exit_code};
 
 pub(super) fn start(args: &StartArgs, session: &Session) -> Outcome {
+    if let Some(flag) = args.foreign.refused() {
+        return Err(Failure::unsupported(flag));
+    }
     let store = session.store()?;
     if !args.attach && !args.interactive {
         return each(&args.containers, |name| {
@@ -18,7 +21,12 @@ pub(super) fn start(args: &StartArgs, session: &Session) -> Outcome {
     let [name] = args.containers.as_slice() else {
         return Err(Failure::usage("only one container can be attached to"));
     };
-    let terminal = Terminal { input: args.interactive, detach_keys: None, sig_proxy: true };
+    let terminal = Terminal {
+        input: args.interactive,
+        detach_keys: args.detach_keys.clone(),
+        sig_proxy: true,
+        ..Terminal::default()
+    };
     Ok(code(container::start_attached(&store, name, &terminal)?))
 }
 
@@ -45,6 +53,7 @@ pub(super) fn attach(args: &AttachArgs, session: &Session) -> Outcome {
         input: !args.no_stdin,
         detach_keys: args.detach_keys.clone(),
         sig_proxy: args.sig_proxy,
+        ..Terminal::default()
     };
     Ok(code(container::attach(&session.store()?, &args.container, &terminal)?))
 }
@@ -63,12 +72,31 @@ pub(super) fn kill(args: &KillArgs, session: &Session) -> Outcome {
     })
 }
 
+pub(super) fn pause(args: &NamesArgs, session: &Session) -> Outcome {
+    let store = session.store()?;
+    each(&args.containers, |name| {
+        container::pause(&store, name)?;
+        Ok(format!("{name}\n"))
+    })
+}
+
+pub(super) fn unpause(args: &NamesArgs, session: &Session) -> Outcome {
+    let store = session.store()?;
+    each(&args.containers, |name| {
+        container::unpause(&store, name)?;
+        Ok(format!("{name}\n"))
+    })
+}
+
 pub(super) fn wait(args: &NamesArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     each(&args.containers, |name| Ok(format!("{}\n", container::wait(&store, name)?)))
 }
 
 pub(super) fn rm(args: &RmArgs, session: &Session) -> Outcome {
+    if let Some(flag) = args.foreign.refused() {
+        return Err(Failure::unsupported(flag));
+    }
     let store = session.store()?;
     each(&args.containers, |name| {
         match container::remove(&store, name, args.force, args.volumes) {

@@ -117,6 +117,7 @@ mod tests {
             ticks: 3661 * TICKS,
             memory: 0,
             threads: 1,
+            ended: false,
             command: "busy".to_owned(),
         };
         let row = row(&process, 1_000_000, 1_000);

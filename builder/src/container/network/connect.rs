@@ -1,16 +1,14 @@
 //! Putting a container into networks, and taking it out, whether or not it runs.
 
-use std::io::Write;
-
 use rbuild_cache::Store;
 use serde::{Deserialize, Serialize};
 
-use super::definition;
 use super::{Attached, Connection, DEFAULT};
+use super::{definition, resolver};
 use crate::container::control;
 use crate::container::error::{Error, Result};
 use crate::container::folder::{Folder, Record};
-use crate::container::message::{Frames, Reply, Request, control as frame};
+use crate::container::message::Act;
 use crate::container::names;
 use crate::container::options::Network;
 use crate::container::parse::invalid;
@@ -32,10 +30,25 @@ pub fn connect(store: &Store, container: &str, connection: &Connection) -> Resul
     change(store, container, &Change::Connect(connection))
 }
 
-/// Takes a container out of a network.
-pub fn disconnect(store: &Store, container: &str, network: &str) -> Result<()> {
+/// Takes a container out of a network. With `force`, one that is not in it, or is not there, is
+/// no error.
+pub fn disconnect(store: &Store, container: &str, network: &str, force: bool) -> Result<()> {
     let network = definition::find(store, network)?;
+    if force && !is_in(store, container, &network.name)? {
+        return Ok(());
+    }
     change(store, container, &Change::Disconnect(network.name))
+}
+
+fn is_in(store: &Store, container: &str, network: &str) -> Result<bool> {
+    let folder = match names::find(store, container) {
+        Err(Error::NotFound(_)) => return Ok(false),
+        found => found?,
+    };
+    let Some(record) = folder.record()? else {
+        return Ok(false);
+    };
+    Ok(folder.connections(&record)?.iter().any(|one| one.network == network))
 }
 
 /// Refuses what only networks of one's own have.
@@ -44,6 +57,9 @@ pub(crate) fn check(network: &str, connection: &Connection) -> Result<()> {
     if network == DEFAULT {
         if let Some(address) = connection.address {
             return Err(invalid("ip", &address.to_string(), own_only));
+        }
+        if let Some(address) = connection.address6 {
+            return Err(invalid("ip6", &address.to_string(), own_only));
         }
         if let Some(alias) = connection.aliases.first() {
             return Err(invalid("network-alias", alias, own_only));
@@ -60,17 +76,7 @@ fn change(store: &Store, container: &str, change: &Change) -> Result<()> {
         return Err(invalid("container", container, reason));
     }
     match control::connect(&folder) {
-        Ok(mut stream) => {
-            let request = frame(&Request::Network(Box::new(change.clone())));
-            stream.write_all(&request).map_err(Error::monitor("speak to"))?;
-            match Frames::default().reply(&mut stream).map_err(Error::monitor("hear from"))? {
-                Some(Reply::Done) => Ok(()),
-                Some(Reply::Failed { message, code, hint }) => {
-                    Err(Error::Start { message, code, hint })
-                }
-                _ => Err(Error::NotRunning(container.to_owned())),
-            }
-        }
+        Ok(stream) => control::ask(&folder, stream, &Act::Network(Box::new(change.clone()))),
         Err(Error::NotRunning(_)) => {
             let held = folder.lock()?.ok_or_else(|| Error::Busy(container.to_owned()))?;
             note(&folder, &record, change)?;
@@ -100,6 +106,9 @@ pub(crate) fn apply(
     state.published.clone_from(&joined.published);
     folder.write_state(state)?;
     changed?;
+    if let Some((before, after)) = joined.gain_names(record)? {
+        resolver::rewrite(state.pid, &before, &after);
+    }
     note(folder, record, change)
 }
 

@@ -2,6 +2,7 @@
 
 mod life;
 mod options;
+mod runtime;
 
 use std::fs;
 
@@ -33,6 +34,17 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
     if args.detach && args.rm && args.create.restart.as_deref().is_some_and(|text| text != "no") {
         return Err(Failure::usage("`--rm` and `--restart` contradict each other"));
     }
+    let attach: Vec<_> = args.attach.iter().map(|stream| stream.to_ascii_lowercase()).collect();
+    if let Some(other) =
+        attach.iter().find(|stream| !["stdin", "stdout", "stderr"].contains(&stream.as_str()))
+    {
+        let message = format!("`--attach {other}`: the streams are stdin, stdout and stderr");
+        return Err(Failure::usage(message));
+    }
+    if args.detach && !attach.is_empty() {
+        return Err(Failure::usage("`--attach` and `--detach` contradict each other"));
+    }
+    let wanted = |stream: &str| attach.is_empty() || attach.iter().any(|one| one == stream);
     let store = session.store()?;
     let remove = args.rm;
     let created = make(&args.create, &store, session, |options| {
@@ -44,9 +56,10 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
         return Ok(DONE);
     }
     let terminal = Terminal {
-        input: args.create.interactive,
+        input: args.create.interactive && wanted("stdin"),
         detach_keys: args.detach_keys.clone(),
         sig_proxy: args.sig_proxy,
+        hidden: [!wanted("stdout"), !wanted("stderr")],
     };
     Ok(code(container::run(&store, &created, &terminal)?))
 }

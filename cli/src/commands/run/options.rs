@@ -58,6 +58,7 @@ fn network(options: RunOptions, typed: &Network) -> Result<RunOptions, Failure> 
         network,
         network_aliases: [typed.network_alias.clone(), first.aliases].concat(),
         ip: typed.ip.or(first.address),
+        ip6: typed.ip6.or(first.address6),
         mac_address: typed.mac_address.as_deref().map(str::parse).transpose()?.or(first.mac),
         more_networks,
         publish: typed.publish.clone(),
@@ -132,7 +133,7 @@ fn networks(
     Ok((mode, first, more))
 }
 
-/// `NAME`, or `name=NAME,alias=A,ip=IP,mac-address=MAC`.
+/// `NAME`, or `name=NAME,alias=A,ip=IP,ip6=IP,mac-address=MAC`.
 fn connection(text: &str) -> Result<Connection, Failure> {
     let mut connection = Connection::default();
     if !text.contains('=') {
@@ -148,6 +149,10 @@ fn connection(text: &str) -> Result<Connection, Failure> {
             "ip" => {
                 let address = value.parse().map_err(|_| wrong(format!("`{value}` is no IPv4")))?;
                 connection.address = Some(address);
+            }
+            "ip6" => {
+                let address = value.parse().map_err(|_| wrong(format!("`{value}` is no IPv6")))?;
+                connection.address6 = Some(address);
             }
             "mac-address" => connection.mac = Some(value.parse()?),
             _ => return Err(wrong(format!("there is no `{key}`"))),

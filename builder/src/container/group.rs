@@ -1,0 +1,104 @@
+//! The control group of a container while it runs: made when it is needed, gone with the container.
+//!
+//! A container without limits has none, which makes its start cheaper. When it is frozen or gets
+//! limits later, a group is made and its processes move there.
+
+use std::os::fd::OwnedFd;
+
+use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
+
+use super::error::Result;
+use super::folder::Folder;
+use super::limits::Resources;
+
+/// The group of one run of a container.
+#[derive(Debug)]
+pub(crate) struct Group {
+    id: String,
+    path: String,
+    group: Option<Cgroup>,
+}
+
+impl Group {
+    /// Makes the group of a container that has limits or a place for one.
+    pub(crate) fn new(folder: &Folder, resources: &Resources) -> Result<Self> {
+        let (limits, path) = (resources.limits(), path(folder, resources));
+        let wanted = limits != Limits { swap_optional: limits.swap_optional, ..Limits::default() };
+        let group = match (&resources.cgroup_parent, wanted) {
+            (Some(_), _) => Some(Cgroup::create_everywhere(&path, &limits)?),
+            (None, true) => Some(Cgroup::create(&path, &limits)?),
+            (None, false) => None,
+        };
+        Ok(Self { id: folder.id.clone(), path, group })
+    }
+
+    /// The group that another runtime has made of a container.
+    pub(crate) fn made(folder: &Folder, resources: &Resources) -> Result<Self> {
+        let path = path(folder, resources);
+        let group = Some(Cgroup::find(&path)?);
+        Ok(Self { id: folder.id.clone(), path, group })
+    }
+
+    /// What a process writes itself into to be in the group.
+    pub(crate) fn procs(&self) -> Result<Vec<OwnedFd>> {
+        Ok(self.group.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default())
+    }
+
+    /// Stops all processes where they are, or lets them go on. `inside` lists them.
+    pub(crate) fn freeze(&mut self, frozen: bool, inside: &dyn Fn() -> Vec<u32>) -> Result<()> {
+        let group = self.whole(inside)?;
+        group.freeze(frozen)?;
+        if frozen {
+            // What came in by `exec` meanwhile stops as it joins.
+            group.adopt(inside)?;
+        }
+        Ok(())
+    }
+
+    /// Sets limits anew. `inside` lists the processes.
+    pub(crate) fn update(&mut self, limits: &Limits, inside: &dyn Fn() -> Vec<u32>) -> Result<()> {
+        Ok(self.whole(inside)?.update(limits)?)
+    }
+
+    /// The group, in every tree of the machine and with every process in it.
+    fn whole(&mut self, inside: &dyn Fn() -> Vec<u32>) -> Result<&Cgroup> {
+        let group = Cgroup::create_everywhere(&self.path, &Limits::default())?;
+        let group = self.group.insert(group);
+        group.adopt(inside)?;
+        Ok(group)
+    }
+
+    /// Ends what is left in the group, and removes it; returns whether memory had run out.
+    pub(crate) fn end(self) -> bool {
+        let Some(group) = self.group else { return false };
+        let is_short_of_memory = group.memory_kills() > 0;
+        // In the host's processes, children live on when the first one has ended.
+        end(group, &self.id);
+        is_short_of_memory
+    }
+}
+
+/// Removes what a dead monitor has left of the group of a container, frozen as it may be.
+pub(crate) fn sweep(folder: &Folder, resources: &Resources) {
+    match Cgroup::find(&path(folder, resources)) {
+        Ok(group) => end(group, &folder.id),
+        Err(error) => tracing::warn!(id = folder.id, %error, "control groups could not be read"),
+    }
+}
+
+fn end(group: Cgroup, id: &str) {
+    group.kill();
+    if group.is_frozen() {
+        // What is frozen does not even die.
+        let _ = group.freeze(false);
+    }
+    if let Err(error) = group.remove() {
+        tracing::warn!(id, %error, "a control group could not be removed");
+    }
+}
+
+/// Where it is below the top of each tree.
+pub(crate) fn path(folder: &Folder, resources: &Resources) -> String {
+    let parent = resources.cgroup_parent.as_deref().unwrap_or(DEFAULT_PARENT);
+    format!("{parent}/{}", folder.id)
+}
