@@ -344,6 +344,7 @@ fn tmpfs_options(
     gid: u32,
 ) -> Vec<(String, Option<String>)> {
     let mut options = vec![
+        ("source".to_owned(), Some("tmpfs".to_owned())),
         ("mode".to_owned(), Some(format!("{mode:o}"))),
         ("uid".to_owned(), Some(uid.to_string())),
         ("gid".to_owned(), Some(gid.to_string())),

@@ -21,18 +21,24 @@ use crate::sys;
 use crate::userns;
 use crate::wire::{MountOrder, NamespaceOrder, Sandbox, SourceOrder};
 
+/// The option that every file system has.
+const SOURCE: &str = "source";
 /// The flags of a file system of the kernel's: nothing in it is a program or a device.
 const KERNELS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-/// A new file system, mounted nowhere yet.
+/// A new file system, mounted nowhere yet; what it is called in lists of mounts is the option
+/// `source`, else its kind.
 pub(crate) fn new_mount(
     kind: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if options.iter().all(|(key, _)| *key != SOURCE) {
+        fsconfig_set_string(&context, SOURCE, kind)?;
+    }
     for (key, value) in options {
         fsconfig_set_string(&context, *key, *value)?;
     }
@@ -112,7 +118,8 @@ impl<'a> Mounts<'a> {
             below_dev(&dev, "mqueue", "mqueue", &[], KERNELS)?;
         }
         let size = sandbox.shm_size.to_string();
-        below_dev(&dev, "shm", "tmpfs", &[("mode", "1777"), ("size", &size)], KERNELS)?;
+        let options = [(SOURCE, "shm"), ("mode", "1777"), ("size", &size)];
+        below_dev(&dev, "shm", "tmpfs", &options, KERNELS)?;
         let mut attributes = KERNELS;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, !sandbox.writable_sys);
         let sys = match new_mount("sysfs", &[], attributes) {
@@ -123,7 +130,8 @@ impl<'a> Mounts<'a> {
         let sys = sys.doing(|| "make a sys file system")?;
         place(&mut targets, &sys, "/sys")?;
         if sandbox.cgroup_tree {
-            let tree = new_mount("cgroup2", &[], attributes).doing(|| "make a cgroup tree")?;
+            let tree = new_mount("cgroup2", &[(SOURCE, "cgroup")], attributes);
+            let tree = tree.doing(|| "make a cgroup tree")?;
             place(&mut targets, &tree, "/sys/fs/cgroup")?;
         }
         Ok(Self { root, targets, proc, dev: Some(dev), terminals: Some(terminals) })

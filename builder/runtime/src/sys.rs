@@ -184,12 +184,19 @@ pub(crate) fn before_program(
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, work) };
 }
 
-/// Gives every signal its default action.
+/// Gives every signal its default action, those that the C library keeps to itself included: a
+/// program that it starts would ignore them.
 pub(crate) fn reset_signals() {
+    /// The kernel's `struct sigaction` where nothing is asked for: the default action.
+    const DEFAULT: [u64; 4] = [0; 4];
     for number in 1..=64 {
-        // SAFETY: the default action runs no code of ours. Where it cannot be set (SIGKILL, the C
-        // library's own) nothing happens.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the structure is no longer than this on any machine, the set of signals is of 8
+        // bytes, and the default action runs no code of ours. Where it cannot be set (SIGKILL)
+        // nothing happens.
+        unsafe {
+            let nothing = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), nothing, 8);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::support::{Root, full, piped, refusal, run, run_on_terminal, start};
 pub(crate) const TESTS: &[Test] = &[
     ("inside::identity", identity),
     ("inside::capabilities_and_filter", capabilities_and_filter),
+    ("inside::no_signal_is_ignored", no_signal_is_ignored),
     ("inside::environment_and_directory", environment_and_directory),
     ("inside::users", users),
     ("inside::networks", networks),
@@ -53,6 +54,17 @@ fn capabilities_and_filter() {
     let unshare = root.container("exec busybox unshare -m true");
     let (exit, output) = run(unshare);
     assert!(exit != Exit::Code(0) && output.contains("not permitted"), "{output}");
+}
+
+/// Neither what the launching process ignores nor what the C library has its children ignore.
+fn no_signal_is_ignored() {
+    let root = Root::new();
+    let mut container = root.container("");
+    container.process.argv = ["cat", "/proc/self/status"].map(String::from).to_vec();
+    let (_, status) = run(container);
+    for name in ["SigBlk", "SigIgn", "SigCgt"] {
+        assert!(status.contains(&format!("\n{name}:\t0000000000000000\n")), "{status}");
+    }
 }
 
 fn environment_and_directory() {
