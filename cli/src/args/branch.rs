@@ -44,6 +44,8 @@ pub(super) const VERBS: [Verb; 24] = [
 /// The program with this one verb; none if the verb needs the whole tree.
 pub(super) fn of(verb: &str) -> Option<Command> {
     let (name, arguments) = VERBS.iter().find(|(name, _)| *name == verb)?;
-    let program = Top::augment_args(Command::new("rbuild").disable_version_flag(true));
-    Some(program.args_override_self(true).subcommand(arguments(Command::new(*name))))
+    let program =
+        Command::new("rbuild").version(env!("CARGO_PKG_VERSION")).disable_version_flag(true);
+    let program = Top::augment_args(program.args_override_self(true));
+    Some(program.subcommand(arguments(Command::new(*name))))
 }

@@ -32,6 +32,32 @@ fn clap_finds_no_fault() {
 }
 
 #[test]
+fn the_verbs_are_those_of_the_tree() {
+    let tree = Cli::command();
+    let names = tree.get_subcommands().flat_map(|verb| {
+        std::iter::once(verb.get_name()).chain(verb.get_all_aliases()).map(str::to_owned)
+    });
+    let names: Vec<_> = names.chain(["help".to_owned()]).collect();
+    assert_eq!(names, route::VERBS);
+}
+
+#[test]
+fn a_branch_is_as_in_the_tree() {
+    let mut tree = Cli::command();
+    tree.build();
+    for (verb, _) in branch::VERBS {
+        let mut branch = branch::of(verb).unwrap();
+        branch.clone().debug_assert();
+        branch.build();
+        let arguments = |program: &clap::Command| {
+            let verb = program.find_subcommand(verb).unwrap_or_else(|| panic!("no {verb}"));
+            verb.get_arguments().map(|argument| format!("{argument:?}")).collect::<Vec<_>>()
+        };
+        assert_eq!(arguments(&branch), arguments(&tree), "{verb}");
+    }
+}
+
+#[test]
 fn a_line_without_a_verb_is_a_build() {
     for line in [
         "rbuild -t x .",
@@ -163,10 +189,10 @@ fn groups_mirror_the_verbs() {
 #[test]
 fn global_flags_stand_before_and_after_the_verb() {
     for line in ["rbuild --root /r ps", "rbuild ps --root /r", "rbuild --root /r -t x ."] {
-        assert_eq!(parse(line).unwrap().global.root, Some(PathBuf::from("/r")), "{line}");
+        assert_eq!(parse(line).unwrap().top.global.root, Some(PathBuf::from("/r")), "{line}");
     }
     let mirrors = parse("rbuild --registry-mirror a --registry-mirror b pull x").unwrap();
-    assert_eq!(mirrors.global.registry_mirror, ["a", "b"]);
+    assert_eq!(mirrors.top.global.registry_mirror, ["a", "b"]);
 }
 
 #[test]
