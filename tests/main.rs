@@ -31,6 +31,8 @@ mod diff;
 mod doctor;
 /// A build that fails, and what is said of it.
 mod failure;
+/// Containers that other runtimes make.
+mod foreign;
 /// Devices by their descriptions, and GPUs.
 mod gpu;
 /// Images in the store and at registries.

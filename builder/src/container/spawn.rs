@@ -13,12 +13,15 @@ use rbuild_cache::Store;
 use super::error::{Error, Result};
 use super::exec::serve_exec;
 use super::folder::Folder;
+use super::foreign::guard;
 use super::monitor::supervise;
 
 /// The first argument of a monitor.
 const MONITOR: &str = "--rbuild-container-monitor";
 /// The first argument of a process that watches over another process in a container.
 const EXEC: &str = "--rbuild-exec-monitor";
+/// The first argument of a process that waits for the death of a monitor.
+const GUARD: &str = "--rbuild-monitor-guard";
 
 /// What a monitor is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) enum Task {
     Container,
     /// One more process in a container that runs.
     Exec,
+    /// The end of a monitor, whose container another runtime has made.
+    Guard,
 }
 
 /// Becomes a monitor, and never returns, if this process was started as one; otherwise does
@@ -37,6 +42,7 @@ pub fn monitor_if_asked() {
     let task = match arguments.next().as_deref().and_then(OsStr::to_str) {
         Some(MONITOR) => Task::Container,
         Some(EXEC) => Task::Exec,
+        Some(GUARD) => Task::Guard,
         _ => return,
     };
     let mut watch = || -> Option<()> {
@@ -49,6 +55,7 @@ pub fn monitor_if_asked() {
         match task {
             Task::Container => supervise(&store, &folder, client),
             Task::Exec => serve_exec(&folder, client),
+            Task::Guard => guard(&folder, client),
         }
         Some(())
     };
@@ -75,7 +82,11 @@ pub(crate) fn start(store: &Store, id: &str, task: Task) -> Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut child = Command::new("/proc/self/exe")
             .arg0("rbuild")
-            .arg(if task == Task::Exec { EXEC } else { MONITOR })
+            .arg(match task {
+                Task::Container => MONITOR,
+                Task::Exec => EXEC,
+                Task::Guard => GUARD,
+            })
             .arg(store.root())
             .arg(id)
             .env_clear()

@@ -251,6 +251,13 @@ fn path(name: &str) -> Option<PathBuf> {
     (!path.as_os_str().is_empty() && (!is_xdg || path.is_absolute())).then_some(path)
 }
 
+/// The folders in which programs are looked for.
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
+pub(crate) fn search_path() -> Vec<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).collect()
+}
+
 /// Reads a file that may be missing.
 fn read_if_there(path: &Path) -> Result<Option<String>, std::io::Error> {
     match std::fs::read_to_string(path) {

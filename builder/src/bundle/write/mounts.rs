@@ -6,12 +6,8 @@ use serde_json::{Value, json};
 use super::super::error::{Error, Result};
 
 /// `MOUNT_ATTR_*` that have a word here.
-const ATTRIBUTES: [(u64, &str); 4] = [
-    (0x10, "noatime"),
-    (0x20, "strictatime"),
-    (0x80, "nodiratime"),
-    (0x20_0000, "nosymfollow"),
-];
+const ATTRIBUTES: [(u64, &str); 4] =
+    [(0x10, "noatime"), (0x20, "strictatime"), (0x80, "nodiratime"), (0x20_0000, "nosymfollow")];
 /// Those of the host that are shown in place of own ones where the IPC namespace is the host's.
 const SHARED: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
 /// Where file systems of the kernel's are mounted in every container.
@@ -93,7 +89,8 @@ fn described(mount: &Mount, all_devices: bool) -> Result<Value> {
         MountSource::Tmpfs { size, mode, uid, gid } => {
             options.push(format!("mode={mode:o}"));
             options.extend(size.map(|bytes| format!("size={bytes}")));
-            let owner = [("uid", uid), ("gid", gid)].into_iter().filter(|(_, number)| **number != 0);
+            let owner =
+                [("uid", uid), ("gid", gid)].into_iter().filter(|(_, number)| **number != 0);
             options.extend(owner.map(|(name, number)| format!("{name}={number}")));
             ("tmpfs", "tmpfs")
         }

@@ -2,9 +2,7 @@
 
 use std::fs::File;
 
-use rbuild_runtime::{
-    Capabilities, Limit, Mount, MountSource, Propagation, Resource, Seccomp,
-};
+use rbuild_runtime::{Capabilities, Limit, Mount, MountSource, Propagation, Resource, Seccomp};
 
 use super::super::spec::Spec;
 use super::*;
@@ -54,8 +52,7 @@ fn read(config: &Value, root: &Path) -> Container {
 fn what_is_written_is_read_the_same() {
     let root = root();
     let mut before = container(root.path());
-    before.process.limits =
-        vec![Limit { resource: Resource::Nofile, soft: Some(5), hard: None }];
+    before.process.limits = vec![Limit { resource: Resource::Nofile, soft: Some(5), hard: None }];
     before.process.no_new_privileges = true;
     before.process.oom_score = Some(3);
     before.read_only_root = true;

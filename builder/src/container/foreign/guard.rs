@@ -9,9 +9,9 @@ use super::super::control::LETTING_GO;
 use super::super::error::{Error, Result};
 use super::super::folder::Folder;
 use super::super::spawn::{self, Task};
+use super::OtherRuntime;
 use super::bundle::Bundle;
 use super::program::Program;
-use super::OtherRuntime;
 
 const PAUSE: Duration = Duration::from_millis(2);
 
