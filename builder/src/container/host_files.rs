@@ -55,19 +55,25 @@ pub(crate) fn mounts(
     let options = &record.options;
     let hostname = hostname(&folder, options);
     let of_host = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (base, names) = match options.network {
-        Network::Host => (of_host("/etc/hosts"), Names::OfHost),
-        _ if has_own_names(&folder.connections(&record)?, options) => (HOSTS.into(), Names::Own),
-        _ => (HOSTS.into(), Names::FromOutside),
+    let (base, resolver) = match options.network {
+        Network::Host => {
+            (of_host("/etc/hosts"), resolv_conf(&of_host(RESOLV_CONF), options, Names::OfHost))
+        }
+        _ => (HOSTS.into(), resolver(&folder.connections(&record)?, options)),
     };
-    let mut files = vec![
-        (RESOLV_CONF, resolv_conf(&of_host(RESOLV_CONF), options, names)),
-        ("/etc/hosts", hosts(base, &hostname, options, &endpoints)),
-    ];
+    let mut files =
+        vec![(RESOLV_CONF, resolver), ("/etc/hosts", hosts(base, &hostname, options, &endpoints))];
     if own.uts != Share::Host {
         files.push(("/etc/hostname", format!("{hostname}\n")));
     }
     Ok(files.into_iter().map(|(path, text)| file(path, text)).collect())
+}
+
+/// The `/etc/resolv.conf` of a container in these networks.
+pub(crate) fn resolver(connections: &[Connection], options: &RunOptions) -> String {
+    let host = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    let has_own = has_own_names(connections, options);
+    resolv_conf(&host, options, if has_own { Names::Own } else { Names::FromOutside })
 }
 
 /// The name servers of the host.
@@ -112,6 +118,8 @@ fn hosts(base: String, hostname: &str, options: &RunOptions, endpoints: &[Endpoi
     if !known && options.network != Network::Host {
         let mut addresses: Vec<_> =
             endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        let long = endpoints.iter().filter_map(|endpoint| endpoint.ipv6);
+        addresses.extend(long.map(|place| place.address.to_string()));
         if addresses.is_empty() {
             addresses.push("127.0.1.1".to_owned());
         }

@@ -27,6 +27,7 @@ pub(crate) fn endpoint() -> Endpoint {
         address: [10, 1, 0, 2].into(),
         subnet: Subnet::of([10, 1, 0, 0].into(), 24),
         gateway: [10, 1, 0, 1].into(),
+        ipv6: None,
         mac: "02:42:0a:01:00:02".parse().expect("it is one"),
         internal: false,
         aliases: Vec::new(),

@@ -1,9 +1,10 @@
 //! The verbs on networks, and their flags.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::Subcommand;
 
+use super::foreign::{Flag, Flags, Foreign, ignored, refused};
 use super::{Pair, PruneArgs};
 
 /// `rbuild network ...`
@@ -32,24 +33,52 @@ pub(crate) enum Networks {
 pub(crate) struct NetworkCreateArgs {
     /// The network's name
     pub(crate) name: String,
-    /// Its addresses [default: some that this machine does not use]
+    /// Its addresses; once more for those of IPv6 [default: some that this machine does not use]
     #[arg(long, value_name = "ADDRESS/BITS")]
-    pub(crate) subnet: Option<String>,
-    /// The address of its bridge [default: the first of the subnet]
+    pub(crate) subnet: Vec<String>,
+    /// The address of its bridge, of IPv4 or of IPv6 [default: the first of the subnet]
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) gateway: Vec<IpAddr>,
+    /// Which of its addresses containers get [default: all]
+    #[arg(long, value_name = "ADDRESS/BITS")]
+    pub(crate) ip_range: Option<String>,
+    /// An address that no container gets
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub(crate) aux_address: Vec<Pair>,
+    /// Give it IPv6 addresses, too
+    #[arg(long)]
+    pub(crate) ipv6: bool,
     /// Let nothing outside be reached from it
     #[arg(long)]
     pub(crate) internal: bool,
     /// Add a label
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<Pair>,
-    /// The kind of network: `bridge`
-    #[arg(short, long, default_value = "bridge", value_parser = ["bridge"])]
+    /// `com.docker.network.bridge.name`, the device, or `com.docker.network.driver.mtu`
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) opt: Vec<Pair>,
+    /// The kind of network: `bridge` is the only one
+    #[arg(short, long, default_value = "bridge")]
     pub(crate) driver: String,
-    /// Accepted for docker's sake
-    #[arg(long, hide = true)]
-    pub(crate) attachable: bool,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign<NetworkCreate>,
+}
+
+/// The verb whose foreign flags these are.
+#[derive(Debug)]
+pub(crate) struct NetworkCreate;
+
+impl Flags for NetworkCreate {
+    const FLAGS: &'static [Flag] = &[
+        ignored("attachable").switch(),
+        ignored("ipam-driver"),
+        refused("config-from"),
+        refused("config-only").switch(),
+        refused("ingress").switch(),
+        refused("ipam-opt"),
+        refused("ipv4"),
+        refused("scope"),
+    ];
 }
 
 /// What `rbuild network ls` understands.
@@ -107,6 +136,9 @@ pub(crate) struct ConnectArgs {
     /// The container's address there
     #[arg(long, value_name = "IP")]
     pub(crate) ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address there
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip6: Option<Ipv6Addr>,
 }
 
 /// What `rbuild network disconnect` understands.
@@ -116,8 +148,8 @@ pub(crate) struct DisconnectArgs {
     pub(crate) network: String,
     /// The container
     pub(crate) container: String,
-    /// Accepted for docker's sake
-    #[arg(short, long, hide = true)]
+    /// Say nothing where it is not in the network, or not there
+    #[arg(short, long)]
     pub(crate) force: bool,
 }
 

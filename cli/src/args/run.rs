@@ -35,7 +35,6 @@ impl Flags for RunFlags {
         refused("device-write-bps"),
         refused("device-write-iops"),
         ignored("disable-content-trust").switch(),
-        refused("ip6"),
         refused("isolation"),
         ignored("kernel-memory"),
         refused("link"),

@@ -10,7 +10,7 @@ use crate::args::{ImagesArgs, TagArgs};
 use crate::format::Format;
 use crate::pattern;
 use crate::table::{ago, short_id, size, time};
-pub(super) use filters::{Filters, has_label};
+pub(super) use filters::{Filters, has_label, until};
 
 const TABLE: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const DIGESTS: &str =

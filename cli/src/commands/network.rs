@@ -1,14 +1,16 @@
 //! `network ...` and `port`: where containers are reached and what they reach.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use rbuild::container;
 use rbuild::container::network::{self, Connection, NetworkListed, NetworkOptions, Port};
 use serde_json::{Value, json};
 
-use super::images::has_label;
+use super::images::{has_label, until};
 use super::{DONE, Outcome, Session, confirm, each, filters, print};
 use crate::args::{
     ConnectArgs, DisconnectArgs, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
-    NetworkRmArgs, Networks, PortArgs, PruneArgs,
+    NetworkRmArgs, Networks, Pair, PortArgs, PruneArgs,
 };
 use crate::failure::Failure;
 use crate::format::Format;
@@ -29,20 +31,85 @@ pub(super) fn run(verb: &Networks, session: &Session) -> Outcome {
 }
 
 fn create(args: &NetworkCreateArgs, session: &Session) -> Outcome {
-    if args.gateway.is_some() && args.subnet.is_none() {
-        return Err(Failure::usage("`--gateway` is an address of `--subnet`, which is missing"));
+    if let Some(flag) = args.foreign.refused() {
+        return Err(Failure::unsupported(flag));
+    }
+    if args.driver != "bridge" {
+        let message =
+            format!("the driver `{}` is not supported: networks are bridges", args.driver);
+        let hint = "`host` and `none` are there without being made: `rbuild run --network host`";
+        return Err(Failure::usage(message).hint(hint));
     }
     let labels =
         args.label.iter().map(|pair| (pair.name.clone(), pair.value.clone().unwrap_or_default()));
     let options = NetworkOptions {
-        subnet: args.subnet.as_deref().map(str::parse).transpose()?,
-        gateway: args.gateway,
+        range: args.ip_range.as_deref().map(str::parse).transpose()?,
+        reserved: args.aux_address.iter().map(reserved).collect::<Result<_, _>>()?,
+        ipv6: args.ipv6,
         internal: args.internal,
         labels: labels.collect(),
+        ..NetworkOptions::default()
     };
+    let options = addresses(args, options)?;
+    let options = args.opt.iter().try_fold(options, |options, pair| driver(options, pair))?;
     let id = network::create(&session.store()?, &args.name, &options)?;
     print(&format!("{id}\n"))?;
     Ok(DONE)
+}
+
+/// The subnets and gateways of both kinds, of which there is one each.
+fn addresses(args: &NetworkCreateArgs, options: NetworkOptions) -> Result<NetworkOptions, Failure> {
+    let twice = |what: &str| Failure::usage(format!("a network has one {what} of a kind"));
+    let mut options = options;
+    for text in &args.subnet {
+        let is_second = if text.contains(':') {
+            options.subnet6.replace(text.parse()?).is_some()
+        } else {
+            options.subnet.replace(text.parse()?).is_some()
+        };
+        if is_second {
+            return Err(twice("`--subnet`"));
+        }
+    }
+    for gateway in &args.gateway {
+        let (is_second, has_subnet) = match *gateway {
+            IpAddr::V4(it) => (options.gateway.replace(it).is_some(), options.subnet.is_some()),
+            IpAddr::V6(it) => (options.gateway6.replace(it).is_some(), options.subnet6.is_some()),
+        };
+        if is_second {
+            return Err(twice("`--gateway`"));
+        }
+        if !has_subnet {
+            let message = format!("`--gateway {gateway}` is an address of a missing `--subnet`");
+            return Err(Failure::usage(message));
+        }
+    }
+    if (options.range.is_some() || !options.reserved.is_empty()) && options.subnet.is_none() {
+        let message = "`--ip-range` and `--aux-address` are of `--subnet`, which is missing";
+        return Err(Failure::usage(message));
+    }
+    Ok(options)
+}
+
+fn reserved(pair: &Pair) -> Result<(String, Ipv4Addr), Failure> {
+    let address = pair.value.as_deref().and_then(|value| value.parse().ok());
+    let wrong = || Failure::usage(format!("`--aux-address {}` has no IPv4 address", pair.name));
+    address.map(|address| (pair.name.clone(), address)).ok_or_else(wrong)
+}
+
+/// What docker's driver of bridges is told by `--opt`. What changes nothing here is let pass.
+fn driver(options: NetworkOptions, pair: &Pair) -> Result<NetworkOptions, Failure> {
+    let value = pair.value.clone().unwrap_or_default();
+    let wrong = || Failure::usage(format!("`--opt {}={value}` is not supported", pair.name));
+    match pair.name.strip_prefix("com.docker.network.").ok_or_else(wrong)? {
+        "bridge.name" => Ok(NetworkOptions { device: Some(value), ..options }),
+        "driver.mtu" => {
+            let mtu = value.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
+            Ok(NetworkOptions { mtu: Some(mtu.ok_or_else(wrong)?), ..options })
+        }
+        "bridge.enable_icc" | "bridge.enable_ip_masquerade" if value == "true" => Ok(options),
+        _ => Err(wrong()),
+    }
 }
 
 fn list(args: &NetworkLsArgs, session: &Session) -> Outcome {
@@ -71,6 +138,10 @@ fn filter(listed: &mut Vec<NetworkListed>, key: &str, value: &str) -> Result<(),
         "driver" => listed.retain(|one| one.driver == value),
         "scope" => listed.retain(|_| value == "local"),
         "label" => listed.retain(|one| has_label(&one.labels, value)),
+        "dangling" => {
+            // Those in which nobody is; docker's own are never told so.
+            listed.retain(|one| !is_builtin(one) && one.in_use != (value == "true"));
+        }
         "type" => listed.retain(|one| is_builtin(one) == (value == "builtin")),
         _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
     }
@@ -84,7 +155,7 @@ fn row(one: &NetworkListed, id: &str) -> Value {
         "Driver": one.driver,
         "ID": id,
         "IPv4": "true",
-        "IPv6": "false",
+        "IPv6": one.ipv6.to_string(),
         "Internal": one.internal.to_string(),
         "Labels": labels.join(","),
         "Name": one.name,
@@ -131,16 +202,22 @@ fn prune(args: &PruneArgs, session: &Session) -> Outcome {
     if args.all {
         return Err(Failure::usage("networks have no `--all`: those without containers go"));
     }
-    let filters = filters(&args.filter)?;
-    if let Some((key, _)) = filters.iter().find(|(key, _)| !["label", "label!"].contains(key)) {
-        return Err(Failure::usage(format!("there is no filter `{key}`")));
+    let (mut labels, mut before) = (Vec::new(), i64::MAX);
+    for (key, value) in filters(&args.filter)? {
+        match key {
+            "label" => labels.push((value, true)),
+            "label!" => labels.push((value, false)),
+            "until" => before = before.min(until(value)?),
+            _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
+        }
     }
     let question = "This removes all networks in which no container runs. Go on?";
     if !args.force && !confirm(question) {
         return Ok(DONE);
     }
     let removed = network::prune(&session.store()?, |one| {
-        filters.iter().all(|(key, value)| has_label(&one.labels, value) == (*key == "label"))
+        let fits = |(label, has): &(&str, bool)| has_label(&one.labels, label) == *has;
+        labels.iter().all(fits) && one.created.as_second() < before
     })?;
     if !removed.is_empty() {
         print(&format!("Deleted Networks:\n{}\n\n", removed.join("\n")))?;
@@ -153,6 +230,7 @@ fn connect(args: &ConnectArgs, session: &Session) -> Outcome {
         network: args.network.clone(),
         aliases: args.alias.clone(),
         address: args.ip,
+        address6: args.ip6,
         mac: None,
     };
     network::connect(&session.store()?, &args.container, &connection)?;
@@ -160,7 +238,7 @@ fn connect(args: &ConnectArgs, session: &Session) -> Outcome {
 }
 
 fn disconnect(args: &DisconnectArgs, session: &Session) -> Outcome {
-    network::disconnect(&session.store()?, &args.container, &args.network)?;
+    network::disconnect(&session.store()?, &args.container, &args.network, args.force)?;
     Ok(DONE)
 }
 

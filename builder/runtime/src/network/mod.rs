@@ -24,6 +24,25 @@ pub(crate) fn bring_loopback_up() -> Result<(), Errno> {
     sys::bring_up(socket, c"lo")
 }
 
+/// Keeps IPv6 from the devices that this thread's namespace is going to have, but for those that
+/// [`allow_ipv6`] is told of; none of them learns from its neighbours where the world is.
+pub fn keep_ipv6_off() -> Result<()> {
+    set_ipv6("default", "accept_ra", "0").and_then(|()| set_ipv6("default", "disable_ipv6", "1"))
+}
+
+/// Lets a device of this thread's namespace speak IPv6.
+pub fn allow_ipv6(device: &str) -> Result<()> {
+    set_ipv6(device, "disable_ipv6", "0")
+}
+
+fn set_ipv6(device: &str, setting: &str, value: &str) -> Result<()> {
+    match std::fs::write(format!("/proc/sys/net/ipv6/conf/{device}/{setting}"), value) {
+        // A machine without IPv6.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done.doing(|| format!("set {setting} of {device}")),
+    }
+}
+
 /// Makes a network namespace with only a loopback device, to be furnished and then given to
 /// [`Namespace::Join`](crate::Namespace::Join). It is gone when nothing refers to it any more.
 ///

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use rbuild_cache::Store;
 use serde::{Deserialize, Serialize};
 
 use super::subnet::Subnet;
+use super::subnet6::Subnet6;
 use crate::container::error::{Error, Result};
 use crate::container::folder::{read, replace};
 use crate::container::names::is_digit;
@@ -25,7 +26,8 @@ const NETWORKS: &str = "networks";
 const FILE: &str = "network.json";
 
 /// What a network is, written once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Definition {
     /// 64 hexadecimal digits.
     pub(crate) id: String,
@@ -35,8 +37,19 @@ pub(crate) struct Definition {
     pub(crate) subnet: Option<Subnet>,
     /// The bridge's own address; none is the first one.
     pub(crate) gateway: Option<Ipv4Addr>,
+    /// Which of its addresses containers get; none is all.
+    pub(crate) range: Option<Subnet>,
+    /// Addresses that no container gets, by what has them.
+    pub(crate) reserved: BTreeMap<String, Ipv4Addr>,
+    /// Its IPv6 addresses, if it has any, and the bridge's own; none is the first one.
+    pub(crate) subnet6: Option<Subnet6>,
+    pub(crate) gateway6: Option<Ipv6Addr>,
     /// Whether nothing outside is reached from it.
     pub(crate) internal: bool,
+    /// The device; none is one that is named after the id.
+    pub(crate) device: Option<String>,
+    /// The longest packet in bytes; none is that of what leaves the host.
+    pub(crate) mtu: Option<u32>,
     pub(crate) labels: BTreeMap<String, String>,
 }
 
@@ -46,11 +59,7 @@ impl Definition {
         Self {
             id: blake3::hash(DEFAULT_BRIDGE.as_bytes()).to_hex().to_string(),
             name: DEFAULT.to_owned(),
-            created: Timestamp::UNIX_EPOCH,
-            subnet: None,
-            gateway: None,
-            internal: false,
-            labels: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -61,7 +70,24 @@ impl Definition {
     /// The device, and the table of nftables, of the network.
     pub(crate) fn bridge(&self) -> String {
         let short = self.id.get(..12).unwrap_or(&self.id);
-        if self.is_default() { DEFAULT_BRIDGE.to_owned() } else { format!("rb-{short}") }
+        match &self.device {
+            _ if self.is_default() => DEFAULT_BRIDGE.to_owned(),
+            Some(device) => device.clone(),
+            None => format!("rb-{short}"),
+        }
+    }
+
+    /// Its IPv6 addresses, and the bridge's own.
+    pub(crate) fn range6(&self) -> Option<(Subnet6, Ipv6Addr)> {
+        self.subnet6.map(|subnet| (subnet, self.gateway6.unwrap_or_else(|| subnet.gateway())))
+    }
+
+    /// Whether an address is one of the network's.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.subnet.is_some_and(|subnet| subnet.has(address)),
+            IpAddr::V6(address) => self.subnet6.is_some_and(|subnet| subnet.has(address)),
+        }
     }
 
     /// Writes the network down, which brings it into being.

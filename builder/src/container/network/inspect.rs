@@ -19,14 +19,10 @@ use crate::container::state::State;
 pub fn inspect(store: &Store, name: &str) -> Result<Value> {
     let listed = list(store)?.into_iter();
     if let Some(plain) = listed.filter(|one| one.driver != "bridge").find(|one| one.name == name) {
-        return Ok(described(&plain, &Value::Array(Vec::new()), &Map::new()));
+        return Ok(described(&plain, &json!([]), &Map::new(), &Map::new()));
     }
     let network = definition::find(store, name)?;
-    let (subnet, gateway) = range(&network)?;
-    let config = match (subnet, gateway) {
-        (Some(subnet), Some(gateway)) => json!([{ "Subnet": subnet, "Gateway": gateway }]),
-        _ => json!([]),
-    };
+    let config = ranges(&network)?;
     let mut names = names::names(store)?;
     let containers = members::members(store, &network)?.into_iter().map(|member| {
         let name = names.remove(&member.id).into_iter().flatten().next().unwrap_or_default();
@@ -36,31 +32,62 @@ pub fn inspect(store: &Store, name: &str) -> Result<Value> {
             "EndpointID": endpoint_id(&member.id, &network.id),
             "MacAddress": mac,
             "IPv4Address": format!("{address}/{}", subnet.prefix()),
-            "IPv6Address": "",
+            "IPv6Address": member.endpoint.ipv6.map(|place| {
+                format!("{}/{}", place.address, place.subnet.prefix())
+            }).unwrap_or_default(),
         });
         (member.id, value)
     });
     let containers = containers.collect();
     let found = list(store)?.into_iter().find(|one| one.id == network.id);
     let found = found.ok_or_else(|| Error::NoNetwork(name.to_owned()))?;
-    Ok(described(&found, &config, &containers))
+    Ok(described(&found, &config, &containers, &options(&network)))
 }
 
 /// The addresses of a network; those of the default one are known once its bridge is there.
-fn range(network: &Definition) -> Result<(Option<String>, Option<String>)> {
-    if let Some(subnet) = network.subnet {
-        let gateway = network.gateway.unwrap_or_else(|| subnet.gateway());
-        return Ok((Some(subnet.to_string()), Some(gateway.to_string())));
+fn ranges(network: &Definition) -> Result<Value> {
+    let mut known =
+        network.subnet.map(|subnet| (subnet, network.gateway.unwrap_or_else(|| subnet.gateway())));
+    if known.is_none() {
+        let mut links = rbuild_runtime::network::Links::open().map_err(Error::network)?;
+        let bridge = Bridge::found(network, &mut links).map_err(Error::network)?;
+        known = bridge.map(|bridge| (bridge.subnet, bridge.gateway));
     }
-    let mut links = rbuild_runtime::network::Links::open().map_err(Error::network)?;
-    let bridge = Bridge::found(network, &mut links).map_err(Error::network)?;
-    Ok((
-        bridge.as_ref().map(|bridge| bridge.subnet.to_string()),
-        bridge.as_ref().map(|bridge| bridge.gateway.to_string()),
-    ))
+    let mut ranges = Vec::new();
+    if let Some((subnet, gateway)) = known {
+        let mut range = json!({ "Subnet": subnet, "Gateway": gateway });
+        if let Some(part) = network.range {
+            range["IPRange"] = json!(part);
+        }
+        if !network.reserved.is_empty() {
+            range["AuxiliaryAddresses"] = json!(network.reserved);
+        }
+        ranges.push(range);
+    }
+    if let Some((subnet, gateway)) = network.range6() {
+        ranges.push(json!({ "Subnet": subnet, "Gateway": gateway }));
+    }
+    Ok(ranges.into())
 }
 
-fn described(network: &NetworkListed, config: &Value, containers: &Map<String, Value>) -> Value {
+/// What was asked for with `--opt`.
+fn options(network: &Definition) -> Map<String, Value> {
+    let mut options = Map::new();
+    if let Some(device) = &network.device {
+        options.insert("com.docker.network.bridge.name".to_owned(), json!(device));
+    }
+    if let Some(mtu) = network.mtu {
+        options.insert("com.docker.network.driver.mtu".to_owned(), json!(mtu.to_string()));
+    }
+    options
+}
+
+fn described(
+    network: &NetworkListed,
+    config: &Value,
+    containers: &Map<String, Value>,
+    options: &Map<String, Value>,
+) -> Value {
     json!({
         "Name": network.name,
         "Id": network.id,
@@ -68,7 +95,7 @@ fn described(network: &NetworkListed, config: &Value, containers: &Map<String, V
         "Scope": "local",
         "Driver": network.driver,
         "EnableIPv4": true,
-        "EnableIPv6": false,
+        "EnableIPv6": network.ipv6,
         "IPAM": { "Driver": "default", "Options": null, "Config": config },
         "Internal": network.internal,
         "Attachable": false,
@@ -76,7 +103,7 @@ fn described(network: &NetworkListed, config: &Value, containers: &Map<String, V
         "ConfigFrom": { "Network": "" },
         "ConfigOnly": false,
         "Containers": containers,
-        "Options": {},
+        "Options": options,
         "Labels": network.labels,
     })
 }
@@ -118,6 +145,9 @@ fn place(container: &str, endpoint: &Endpoint) -> Value {
         "Gateway": endpoint.gateway,
         "IPAddress": endpoint.address,
         "IPPrefixLen": endpoint.subnet.prefix(),
+        "IPv6Gateway": text(endpoint.ipv6.map(|place| place.gateway)),
+        "GlobalIPv6Address": text(endpoint.ipv6.map(|place| place.address)),
+        "GlobalIPv6PrefixLen": endpoint.ipv6.map_or(0, |place| place.subnet.prefix()),
         "MacAddress": endpoint.mac,
     })
 }
@@ -125,8 +155,13 @@ fn place(container: &str, endpoint: &Endpoint) -> Value {
 fn nowhere() -> Value {
     json!({
         "Aliases": null, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "",
-        "IPPrefixLen": 0, "MacAddress": "",
+        "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        "MacAddress": "",
     })
+}
+
+fn text(address: Option<std::net::Ipv6Addr>) -> String {
+    address.map(|address| address.to_string()).unwrap_or_default()
 }
 
 /// The container's ports and what stands for them; null for those that are only exposed.

@@ -6,19 +6,22 @@
 //! that redirects them, and the name server's sockets go with the process, however it ends.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rbuild_cache::Store;
-use rbuild_runtime::network::{Links, OwnedTable, Pair, new_namespace};
+use rbuild_runtime::network::{
+    Links, OwnedTable, Pair, allow_ipv6, keep_ipv6_off, new_namespace, within,
+};
 use serde::{Deserialize, Serialize};
 
 use super::bridge::{self, Bridge};
 use super::definition::{self, DEFAULT};
 use super::dns::{Knowledge, Server, Sockets};
+use super::held::{HeldPorts, Reached};
 use super::mac::Mac;
-use super::members::{self, Endpoint};
-use super::ports::{self, HeldPorts, Published};
+use super::members::{self, Endpoint, Place6};
+use super::ports::Published;
 use super::rules;
 use super::turn::Turn;
 use crate::container::error::{Error, Result};
@@ -36,6 +39,8 @@ pub struct Connection {
     pub aliases: Vec<String>,
     /// Its address; none is any that is free.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address; none is that of the same number.
+    pub address6: Option<Ipv6Addr>,
     /// Its hardware address; none is made of the address.
     pub mac: Option<Mac>,
 }
@@ -55,8 +60,10 @@ pub(crate) struct Joined {
     pub(crate) published: Vec<Published>,
     /// The ports are the container's as long as this lives.
     held: HeldPorts,
-    redirects: Option<OwnedTable>,
+    redirects: Vec<OwnedTable>,
     names: Option<Server>,
+    /// What the container's `/etc/resolv.conf` said at its start.
+    resolver: String,
 }
 
 impl Joined {
@@ -64,7 +71,10 @@ impl Joined {
     pub(crate) fn new(store: &Store, folder: &Folder, record: &Record) -> Result<Self> {
         let connections = folder.connections(record)?;
         let has_names = host_files::has_own_names(&connections, &record.options);
-        let furnish = || Ok((Links::open()?, has_names.then(Sockets::open)));
+        let furnish = || {
+            keep_ipv6_off()?;
+            Ok((Links::open()?, has_names.then(Sockets::open)))
+        };
         let (namespace, (inside, sockets)) = new_namespace(furnish).map_err(Error::network)?;
         let mut joined = Self {
             store: store.clone(),
@@ -76,20 +86,19 @@ impl Joined {
             endpoints: Vec::new(),
             published: Vec::new(),
             held: HeldPorts::default(),
-            redirects: None,
+            redirects: Vec::new(),
             names: None,
+            resolver: host_files::resolver(&connections, &record.options),
         };
         for connection in &connections {
             joined.connect(connection)?;
         }
-        if let Some(to) = joined.way_out().map(|endpoint| endpoint.address) {
-            (joined.published, joined.held) = ports::take(record, to)?;
+        if let Some(to) = joined.reached() {
+            (joined.published, joined.held) = HeldPorts::take(record, to)?;
             joined.redirect()?;
         }
         if let Some(sockets) = sockets {
-            let (networks, servers) = joined.known();
-            let knowledge = Knowledge { store: store.clone(), networks, servers };
-            joined.names = Some(Server::start(sockets?, knowledge)?);
+            joined.serve_names(sockets?)?;
         }
         Ok(joined)
     }
@@ -108,8 +117,9 @@ impl Joined {
             return Err(Error::AlreadyConnected(network.name));
         }
         let bridge = Bridge::of(&self.store, &network, &mut turn)?;
-        let address = bridge.free_address(connection.address, &mut turn.links)?;
-        let mac = connection.mac.unwrap_or_else(|| Mac::of(address));
+        let wish = (self.id.as_str(), connection);
+        let (address, address6) = bridge.free_address(&network, wish, &mut turn.links)?;
+        let place = |((subnet, gateway), address)| Place6 { address, subnet, gateway };
         let endpoint = Endpoint {
             network: network.name.clone(),
             network_id: network.id.clone(),
@@ -117,7 +127,8 @@ impl Joined {
             address,
             subnet: bridge.subnet,
             gateway: bridge.gateway,
-            mac,
+            ipv6: bridge.ipv6.zip(address6).map(place),
+            mac: connection.mac.unwrap_or_else(|| Mac::of(address)),
             internal: network.internal,
             aliases: connection.aliases.clone(),
         };
@@ -125,13 +136,42 @@ impl Joined {
         members::enter(&self.store, &self.id, &endpoint)?;
         let outside = outside_name()?;
         let plugged = self.plug_in(&endpoint, &outside, &bridge, &mut turn.links);
-        drop(turn);
         if let Err(source) = plugged.and_then(|()| self.furnish(&endpoint)) {
             members::leave(&self.store, &self.id, &network.name);
+            // Also one that was made and not plugged in to the end.
+            if let Ok(Some(link)) = turn.links.find(&outside) {
+                let _ = turn.links.remove(&link);
+            }
             return Err(Error::Network { source });
         }
+        drop(turn);
         self.endpoints.push(endpoint);
         self.tell_names();
+        Ok(())
+    }
+
+    /// Gives a container that was without names a name server, once it is where names are. Returns
+    /// what its `/etc/resolv.conf` said, and is to say, if that has changed.
+    pub(crate) fn gain_names(&mut self, record: &Record) -> Result<Option<(String, String)>> {
+        let networks = self.endpoints.iter().map(|endpoint| Connection {
+            network: endpoint.network.clone(),
+            ..Connection::default()
+        });
+        let networks: Vec<_> = networks.collect();
+        if self.names.is_some() || !host_files::has_own_names(&networks, &record.options) {
+            return Ok(None);
+        }
+        let opened = within(self.namespace(), || Ok(Sockets::open())).map_err(Error::network)?;
+        self.serve_names(opened?)?;
+        let resolver = host_files::resolver(&networks, &record.options);
+        let before = std::mem::replace(&mut self.resolver, resolver.clone());
+        Ok(Some((before, resolver)))
+    }
+
+    fn serve_names(&mut self, sockets: Sockets) -> Result<()> {
+        let (networks, servers) = self.known();
+        let knowledge = Knowledge { store: self.store.clone(), networks, servers };
+        self.names = Some(Server::start(sockets, knowledge)?);
         Ok(())
     }
 
@@ -163,7 +203,7 @@ impl Joined {
     ) -> rbuild_runtime::Result<()> {
         host.add_pair(&Pair {
             outside,
-            alias: &bridge::note(endpoint.address, &self.id),
+            alias: &bridge::note(endpoint, &self.id),
             bridge: &bridge.link,
             inside: &endpoint.device,
             mac: endpoint.mac.bytes(),
@@ -177,23 +217,37 @@ impl Joined {
             return Ok(());
         };
         self.inside.add_address(&link, endpoint.address, endpoint.subnet.prefix())?;
+        if let Some(place) = endpoint.ipv6 {
+            within(self.namespace(), || allow_ipv6(&endpoint.device))?;
+            self.inside.add_address(&link, place.address, place.subnet.prefix())?;
+        }
         self.inside.bring_up(&link)?;
-        if endpoint.internal || self.way_out().is_some() {
+        if endpoint.internal {
             return Ok(());
         }
-        self.inside.add_default_route(endpoint.gateway)
+        if self.way_out().is_none() {
+            self.inside.add_default_route(endpoint.gateway)?;
+        }
+        match endpoint.ipv6.filter(|_| self.way_out6().is_none()) {
+            Some(place) => self.inside.add_default_route(place.gateway),
+            None => Ok(()),
+        }
     }
 
-    /// Finds another way out when the last one is gone; its route went with its device.
+    /// Finds other ways out when the last ones are gone; their routes went with their device.
     fn route(&mut self, gone: &Endpoint) -> rbuild_runtime::Result<()> {
         let number = |device: &str| device.trim_start_matches("eth").parse::<usize>().ok();
-        let was_first = |other: &Endpoint| number(&gone.device) < number(&other.device);
-        match self.way_out() {
-            Some(next) if !gone.internal && was_first(next) => {
-                let gateway = next.gateway;
-                self.inside.add_default_route(gateway)
-            }
-            _ => Ok(()),
+        let was_first = |other: &&Endpoint| number(&gone.device) < number(&other.device);
+        if gone.internal {
+            return Ok(());
+        }
+        if let Some(gateway) = self.way_out().filter(was_first).map(|next| next.gateway) {
+            self.inside.add_default_route(gateway)?;
+        }
+        let next = self.way_out6().filter(was_first).and_then(|next| next.ipv6);
+        match next.filter(|_| gone.ipv6.is_some()) {
+            Some(place) => self.inside.add_default_route(place.gateway),
+            None => Ok(()),
         }
     }
 
@@ -202,18 +256,27 @@ impl Joined {
         self.endpoints.iter().find(|endpoint| !endpoint.internal)
     }
 
+    /// The network by which the rest of the world is reached by IPv6.
+    fn way_out6(&self) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| !endpoint.internal && endpoint.ipv6.is_some())
+    }
+
+    /// Where what comes to published ports goes.
+    fn reached(&self) -> Option<Reached> {
+        let ipv6 = self.way_out6().and_then(|endpoint| endpoint.ipv6);
+        let ipv6 = ipv6.map(|place| place.address);
+        self.way_out().map(|endpoint| Reached { address: endpoint.address, ipv6 })
+    }
+
     /// Redirects the published ports to where the container is reached now.
     fn redirect(&mut self) -> Result<()> {
-        self.redirects = None;
-        let Some(to) = self.way_out().map(|endpoint| endpoint.address) else {
+        self.redirects.clear();
+        let Some(to) = self.reached() else {
             return Ok(());
         };
-        for published in &mut self.published {
-            published.container.set_ip(to);
-        }
-        if !self.published.is_empty() {
-            let table = rules::of_ports(&self.id, &self.published);
-            self.redirects = Some(table.install_owned().map_err(Error::network)?);
+        self.held.aim(&mut self.published, to);
+        for table in rules::of_ports(&self.id, &self.published) {
+            self.redirects.push(table.install_owned().map_err(Error::network)?);
         }
         Ok(())
     }

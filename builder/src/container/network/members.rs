@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use rbuild_cache::Store;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::definition::{self, Definition};
 use super::mac::Mac;
 use super::subnet::Subnet;
+use super::subnet6::Subnet6;
 use crate::container::error::{Error, Result};
 use crate::container::folder::{Folder, read, replace};
 use crate::container::names;
@@ -36,12 +37,36 @@ pub struct Endpoint {
     pub subnet: Subnet,
     /// The address of the network's bridge.
     pub gateway: Ipv4Addr,
+    /// The same of IPv6, in a network that has it.
+    #[serde(default)]
+    pub ipv6: Option<Place6>,
     /// The container's hardware address.
     pub mac: Mac,
     /// Whether nothing outside is reached from the network.
     pub internal: bool,
     /// What the container is called in the network, besides its name and its short id.
     pub aliases: Vec<String>,
+}
+
+/// A container's place among the IPv6 addresses of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place6 {
+    /// The container's address.
+    pub address: Ipv6Addr,
+    /// The addresses of the network.
+    pub subnet: Subnet6,
+    /// The address of the network's bridge.
+    pub gateway: Ipv6Addr,
+}
+
+impl Endpoint {
+    /// Whether the container has an address there.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.address == address,
+            IpAddr::V6(address) => self.ipv6.is_some_and(|place| place.address == address),
+        }
+    }
 }
 
 /// A container that runs, and its place in a network.
@@ -101,31 +126,31 @@ fn place(store: &Store, network: &Definition, id: &str) -> Result<Option<Endpoin
     Ok(state.status.is_alive().then_some(endpoint))
 }
 
-/// The addresses of the containers of a network that are called so: by name, by an alias, or by
-/// the first 12 digits of their id.
-pub(crate) fn addresses(store: &Store, network: &Definition, name: &str) -> Result<Vec<Ipv4Addr>> {
+/// The places of the containers of a network that are called so: by name, by an alias, or by the
+/// first 12 digits of their id.
+pub(crate) fn called(store: &Store, network: &Definition, name: &str) -> Result<Vec<Endpoint>> {
     let own = names::by_name(store, name);
     if let Some(id) = &own
         && let Some(endpoint) = place(store, network, id)?
     {
-        return Ok(vec![endpoint.address]);
+        return Ok(vec![endpoint]);
     }
     let is_called = |member: &Member| {
         let mut aliases = member.endpoint.aliases.iter();
         member.id.get(..12) == Some(name) || aliases.any(|alias| alias.eq_ignore_ascii_case(name))
     };
     let members = members(store, network)?.into_iter();
-    Ok(members.filter(is_called).map(|member| member.endpoint.address).collect())
+    Ok(members.filter(is_called).map(|member| member.endpoint).collect())
 }
 
 /// The name of the container of a network that has an address.
 pub(crate) fn name_of(
     store: &Store,
     network: &Definition,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Result<Option<String>> {
     let members = members(store, network)?;
-    let found = members.into_iter().find(|member| member.endpoint.address == address);
+    let found = members.into_iter().find(|member| member.endpoint.has(address));
     let Some(member) = found else {
         return Ok(None);
     };

@@ -9,13 +9,17 @@ mod bridge;
 mod connect;
 mod definition;
 mod dns;
+mod held;
 mod inspect;
 mod join;
 mod mac;
 mod members;
 mod ports;
+mod proxy;
+mod resolver;
 mod rules;
 mod subnet;
+mod subnet6;
 mod turn;
 mod verbs;
 
@@ -38,10 +42,11 @@ pub(crate) use inspect::settings;
 pub use join::Connection;
 pub(crate) use join::Joined;
 pub use mac::Mac;
-pub use members::Endpoint;
+pub use members::{Endpoint, Place6};
 pub use ports::{Port, Protocol, Published};
 pub(crate) use ports::{all_exposed, check, shown, wished};
 pub use subnet::Subnet;
+pub use subnet6::Subnet6;
 pub use verbs::{NetworkListed, NetworkOptions, create, list, prune, published, remove};
 
 /// The network of a container that is being started.

@@ -1,9 +1,8 @@
-//! Ports: which are exposed and published, and the host's ports that stand for them.
+//! Ports: which are exposed and published, as people write and read them.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -73,10 +72,10 @@ impl FromStr for Port {
 pub struct Published {
     /// What speaks there.
     pub protocol: Protocol,
-    /// The address and the port of the host; 0.0.0.0 is every address.
-    pub host: SocketAddrV4,
+    /// The address and the port of the host; 0.0.0.0 and `[::]` are every address of their kind.
+    pub host: SocketAddr,
     /// The address and the port of the container.
-    pub container: SocketAddrV4,
+    pub container: SocketAddr,
 }
 
 impl Published {
@@ -88,13 +87,14 @@ impl Published {
 
 /// Ports to publish, as `-p` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wish {
-    address: Ipv4Addr,
+pub(super) struct Wish {
+    /// The address of the host; none is every one.
+    pub(super) address: Option<IpAddr>,
     /// The first and the last port of the host; none is any.
-    host: Option<(u16, u16)>,
+    pub(super) host: Option<(u16, u16)>,
     /// The first and the last port of the container.
-    container: (u16, u16),
-    protocol: Protocol,
+    pub(super) container: (u16, u16),
+    pub(super) protocol: Protocol,
 }
 
 impl FromStr for Wish {
@@ -114,8 +114,13 @@ impl FromStr for Wish {
             }
         };
         let address = match address {
-            "" => Ipv4Addr::UNSPECIFIED,
-            address => address.parse().map_err(|_| wrong("not an IPv4 address of the host"))?,
+            "" => None,
+            address => {
+                let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                let parsed = bare.unwrap_or(address).parse::<IpAddr>();
+                let parsed = parsed.ok().filter(|parsed| parsed.is_ipv6() == bare.is_some());
+                Some(parsed.ok_or_else(|| wrong("not an address of the host"))?)
+            }
         };
         let length = |(first, last): (u16, u16)| last - first;
         if host.is_some_and(|host| length(host) != length(container) && length(container) > 0) {
@@ -152,11 +157,7 @@ pub(crate) fn wished(publish: &[String]) -> Value {
                 Some((low, high)) if first == last && low != high => format!("{low}-{high}"),
                 Some((low, _)) => (low + (number - first)).to_string(),
             };
-            let address = if wish.address.is_unspecified() {
-                String::new()
-            } else {
-                wish.address.to_string()
-            };
+            let address = wish.address.map(|address| address.to_string()).unwrap_or_default();
             let port = Port { number, protocol: wish.protocol }.to_string();
             let several = bindings.entry(port).or_insert_with(|| json!([]));
             if let Value::Array(several) = several {
@@ -187,92 +188,6 @@ pub(crate) fn all_exposed(record: &Record) -> BTreeSet<Port> {
     texts.filter_map(|text| exposed(text).ok()).flatten().collect()
 }
 
-/// Holds ports of the host, so that no other program gets them.
-#[derive(Debug, Default)]
-pub(crate) struct HeldPorts(Vec<Held>);
-
-#[derive(Debug)]
-enum Held {
-    Tcp(#[expect(dead_code, reason = "it is held open")] TcpListener),
-    Udp(#[expect(dead_code, reason = "it is held open")] UdpSocket),
-}
-
-/// Takes the host's ports for those that are to be published.
-pub(crate) fn take(record: &Record, to: Ipv4Addr) -> Result<(Vec<Published>, HeldPorts)> {
-    let wishes = record.options.publish.iter().map(|text| text.parse::<Wish>());
-    let wishes = wishes.collect::<Result<Vec<_>>>()?;
-    let (mut published, mut held) = (Vec::new(), HeldPorts::default());
-    let mut publish = |address, host: &mut dyn Iterator<Item = u16>, port: Port| -> Result<()> {
-        let (taken, socket) = first_free(address, host, port.protocol)?;
-        held.0.push(socket);
-        published.push(Published {
-            protocol: port.protocol,
-            host: SocketAddrV4::new(address, taken),
-            container: SocketAddrV4::new(to, port.number),
-        });
-        Ok(())
-    };
-    for wish in &wishes {
-        let (first, last) = wish.container;
-        for number in first..=last {
-            let port = Port { number, protocol: wish.protocol };
-            match wish.host {
-                None => publish(wish.address, &mut std::iter::once(0), port)?,
-                // A range for one port: whichever is free.
-                Some((low, high)) if first == last => {
-                    publish(wish.address, &mut (low..=high), port)?;
-                }
-                Some((low, _)) => {
-                    publish(wish.address, &mut std::iter::once(low + (number - first)), port)?;
-                }
-            }
-        }
-    }
-    if record.options.publish_all {
-        let is_wished = |port: &Port| {
-            wishes.iter().any(|wish| {
-                wish.protocol == port.protocol
-                    && (wish.container.0..=wish.container.1).contains(&port.number)
-            })
-        };
-        for port in all_exposed(record).into_iter().filter(|port| !is_wished(port)) {
-            publish(Ipv4Addr::UNSPECIFIED, &mut std::iter::once(0), port)?;
-        }
-    }
-    Ok((published, held))
-}
-
-/// Binds the first of some ports that is free; 0 is any.
-fn first_free(
-    address: Ipv4Addr,
-    ports: &mut dyn Iterator<Item = u16>,
-    protocol: Protocol,
-) -> Result<(u16, Held)> {
-    let bind = |port| -> io::Result<(u16, Held)> {
-        match protocol {
-            Protocol::Tcp => {
-                let listener = TcpListener::bind((address, port))?;
-                Ok((listener.local_addr()?.port(), Held::Tcp(listener)))
-            }
-            Protocol::Udp => {
-                let socket = UdpSocket::bind((address, port))?;
-                Ok((socket.local_addr()?.port(), Held::Udp(socket)))
-            }
-        }
-    };
-    let mut failure = None;
-    for port in ports {
-        match bind(port) {
-            Ok(bound) => return Ok(bound),
-            Err(source) => {
-                failure =
-                    Some(Error::Port { port: format!("{address}:{port}/{protocol}"), source });
-            }
-        }
-    }
-    Err(failure.unwrap_or_else(|| invalid("publish", "", "an empty range")))
-}
-
 /// The ports as `ps` shows them: neighbours together, then those exposed and not published.
 pub(crate) fn shown(published: &[Published], exposed: &BTreeSet<Port>) -> String {
     let mut published = published.to_vec();
@@ -296,7 +211,11 @@ pub(crate) fn shown(published: &[Published], exposed: &BTreeSet<Port>) -> String
     };
     let shown = lines.iter().map(|(one, count)| {
         let (host, inner) = (span(one.host.port(), *count), span(one.container.port(), *count));
-        format!("{}:{host}->{inner}/{}", one.host.ip(), one.protocol)
+        let address = match one.host.ip() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        format!("{address}:{host}->{inner}/{}", one.protocol)
     });
     let is_published = |port: &&Port| published.iter().any(|one| one.port() == **port);
     let rest = exposed.iter().filter(|port| !is_published(port)).map(ToString::to_string);
@@ -306,76 +225,56 @@ pub(crate) fn shown(published: &[Published], exposed: &BTreeSet<Port>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::sample::record;
 
     #[test]
     fn ports_are_read_as_docker_reads_them() {
         let wish = |text: &str| text.parse::<Wish>().unwrap();
-        let tcp = |address: [u8; 4], host, container| Wish {
-            address: address.into(),
+        let tcp = |address: &str, host, container| Wish {
+            address: address.parse().ok(),
             host,
             container,
             protocol: Protocol::Tcp,
         };
-        assert_eq!(wish("80"), tcp([0; 4], None, (80, 80)));
-        assert_eq!(wish("8080:80"), tcp([0; 4], Some((8080, 8080)), (80, 80)));
-        assert_eq!(
-            wish("127.0.0.1:8080:80/TCP"),
-            tcp([127, 0, 0, 1], Some((8080, 8080)), (80, 80))
-        );
-        assert_eq!(wish("127.0.0.1::80"), tcp([127, 0, 0, 1], None, (80, 80)));
-        assert_eq!(wish("8000-8001:90-91"), tcp([0; 4], Some((8000, 8001)), (90, 91)));
+        assert_eq!(wish("80"), tcp("", None, (80, 80)));
+        assert_eq!(wish("8080:80"), tcp("", Some((8080, 8080)), (80, 80)));
+        assert_eq!(wish("127.0.0.1:8080:80/TCP"), tcp("127.0.0.1", Some((8080, 8080)), (80, 80)));
+        assert_eq!(wish("127.0.0.1::80"), tcp("127.0.0.1", None, (80, 80)));
+        assert_eq!(wish("[::1]:8080:80"), tcp("::1", Some((8080, 8080)), (80, 80)));
+        assert_eq!(wish("[::]::80"), tcp("::", None, (80, 80)));
+        assert_eq!(wish("8000-8001:90-91"), tcp("", Some((8000, 8001)), (90, 91)));
         assert_eq!(wish("8000-8009:90").host, Some((8000, 8009)));
         assert_eq!(wish("53:53/udp").protocol, Protocol::Udp);
-        for wrong in
-            ["", "a", "0", "80:", "1-2:1-3", "2-1", "70000:1", "1:2/sctp", "[::]:1:2", "x:1:2"]
-        {
+        for wrong in [
+            "",
+            "a",
+            "0",
+            "80:",
+            "1-2:1-3",
+            "2-1",
+            "70000:1",
+            "1:2/sctp",
+            "::1:1:2",
+            "[::1:1:2",
+            "[1.2.3.4]:1:2",
+            "x:1:2",
+        ] {
             assert!(wrong.parse::<Wish>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_port_is_held_until_it_is_let_go() {
-        let mut record = record();
-        record.options.publish = vec!["127.0.0.1::80".to_owned()];
-        let to = Ipv4Addr::new(10, 0, 0, 2);
-        let (published, held) = take(&record, to).unwrap();
-        let host = published[0].host;
-        assert_eq!(published[0].container, SocketAddrV4::new(to, 80));
-        record.options.publish = vec![format!("{host}:80")];
-        assert!(matches!(take(&record, to), Err(Error::Port { .. })));
-        record.options.publish = vec![format!("127.0.0.1:{}-{}:80", host.port(), host.port() + 9)];
-        assert_ne!(take(&record, to).unwrap().0[0].host, host, "another of the range");
-        drop(held);
-        record.options.publish = vec![format!("{host}:80")];
-        assert_eq!(take(&record, to).unwrap().0, published);
-    }
-
-    #[test]
-    fn all_exposed_ports_are_published_once() {
-        let mut record = record();
-        record.config.exposed_ports = ["80/tcp".to_owned(), "53/udp".to_owned()].into();
-        record.options.expose = vec!["90-91".to_owned()];
-        record.options.publish = vec!["127.0.0.1::80".to_owned()];
-        record.options.publish_all = true;
-        let (published, _held) = take(&record, Ipv4Addr::new(10, 0, 0, 2)).unwrap();
-        let mut ports: Vec<_> = published.iter().map(|one| one.port().to_string()).collect();
-        ports.sort();
-        assert_eq!(ports, ["53/udp", "80/tcp", "90/tcp", "91/tcp"]);
     }
 
     #[test]
     fn ports_are_shown_with_their_neighbours() {
         let one = |host: u16, container: u16| Published {
             protocol: Protocol::Tcp,
-            host: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, host),
-            container: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), container),
+            host: ([0, 0, 0, 0], host).into(),
+            container: ([10, 0, 0, 2], container).into(),
         };
         let exposed = ["80", "443"].map(|port| port.parse().unwrap()).into();
-        let published = [one(8002, 82), one(9000, 90), one(8000, 80), one(8001, 81)];
+        let long = Published { host: "[::]:9000".parse().unwrap(), ..one(9000, 90) };
+        let published = [one(8002, 82), one(9000, 90), one(8000, 80), one(8001, 81), long];
         assert_eq!(
             shown(&published, &exposed),
-            "0.0.0.0:8000-8002->80-82/tcp, 0.0.0.0:9000->90/tcp, 443/tcp"
+            "0.0.0.0:8000-8002->80-82/tcp, 0.0.0.0:9000->90/tcp, [::]:9000->90/tcp, 443/tcp"
         );
     }
 }

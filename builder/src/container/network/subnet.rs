@@ -42,6 +42,11 @@ impl Subnet {
         Ipv4Addr::from(u32::from(self.first) + 1)
     }
 
+    /// Whether an address is in it.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        Self::of(address, self.prefix) == *self
+    }
+
     /// Whether a device can have this address: it is inside, and neither the first nor the last.
     pub fn has_host(&self, address: Ipv4Addr) -> bool {
         let (first, last) = self.ends();

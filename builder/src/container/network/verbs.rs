@@ -1,19 +1,21 @@
 //! Making, listing and removing networks.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use rbuild_cache::Store;
 
 use super::bridge::{self, Bridge};
 use super::definition::{self, Definition};
+use super::members;
 use super::ports::Published;
 use super::subnet::Subnet;
+use super::subnet6::Subnet6;
 use super::turn::Turn;
 use crate::container::error::{Error, Result};
 use crate::container::folder::Folder;
-use crate::container::names::{self, new_id};
+use crate::container::names::{self, new_id, random};
 use crate::container::parse::{invalid, is_name};
 
 /// Names that are no network's, or that of one which is always there.
@@ -26,6 +28,20 @@ pub struct NetworkOptions {
     pub subnet: Option<Subnet>,
     /// The address of its bridge; none is the first of the subnet.
     pub gateway: Option<Ipv4Addr>,
+    /// Which of its addresses containers get; none is all of them.
+    pub range: Option<Subnet>,
+    /// Addresses that no container gets, by the names of what has them.
+    pub reserved: BTreeMap<String, Ipv4Addr>,
+    /// Whether it has IPv6, too.
+    pub ipv6: bool,
+    /// Its IPv6 addresses; none is a choice of those that everybody may use at home.
+    pub subnet6: Option<Subnet6>,
+    /// The IPv6 address of its bridge; none is the first of the subnet.
+    pub gateway6: Option<Ipv6Addr>,
+    /// What its device is called; none is a name made of its id.
+    pub device: Option<String>,
+    /// The longest packet in bytes; none is that of what leaves the host.
+    pub mtu: Option<u32>,
     /// Whether nothing outside is reached from it.
     pub internal: bool,
     /// Labels.
@@ -41,8 +57,12 @@ pub struct NetworkListed {
     pub name: String,
     /// `bridge`, `host` or `null`.
     pub driver: &'static str,
+    /// Whether it has IPv6, too.
+    pub ipv6: bool,
     /// Whether nothing outside is reached from it.
     pub internal: bool,
+    /// Whether a container that runs is in it.
+    pub in_use: bool,
     /// When it was made.
     pub created: Timestamp,
     /// Its labels.
@@ -62,29 +82,97 @@ pub fn create(store: &Store, name: &str, options: &NetworkOptions) -> Result<Str
     if definition::all(store)?.iter().any(|network| network.name == name) {
         return Err(Error::NetworkTaken(name.to_owned()));
     }
-    let subnet = match options.subnet {
-        Some(subnet) => not_in_use(store, subnet, &mut turn)?,
-        None => bridge::free_subnet(store, &mut turn.links)?,
-    };
-    if let Some(gateway) = options.gateway.filter(|gateway| !subnet.has_host(*gateway)) {
-        let reason = format!("it is not in the subnet {subnet}");
-        return Err(invalid("gateway", &gateway.to_string(), reason));
-    }
     let network = Definition {
         id: new_id()?,
         name: name.to_owned(),
         created: Timestamp::now(),
-        subnet: Some(subnet),
-        gateway: options.gateway,
         internal: options.internal,
+        device: options.device.as_deref().map(device).transpose()?,
+        mtu: options.mtu,
         labels: options.labels.clone(),
+        ..Definition::default()
     };
+    let network = with_ipv4(store, network, options, &mut turn)?;
+    let network = with_ipv6(store, network, options, &mut turn)?;
     network.write(store)?;
     if let Err(error) = Bridge::of(store, &network, &mut turn) {
         network.remove(store)?;
         return Err(error);
     }
     Ok(network.id)
+}
+
+/// Its addresses, of which the user may have named some.
+fn with_ipv4(
+    store: &Store,
+    network: Definition,
+    options: &NetworkOptions,
+    turn: &mut Turn,
+) -> Result<Definition> {
+    let subnet = match options.subnet {
+        Some(subnet) => not_in_use(store, subnet, turn)?,
+        None => bridge::free_subnet(store, &mut turn.links)?,
+    };
+    let outside = format!("it is not in the subnet {subnet}");
+    if let Some(gateway) = options.gateway.filter(|gateway| !subnet.has_host(*gateway)) {
+        return Err(invalid("gateway", &gateway.to_string(), outside));
+    }
+    let is_within = |range: &Subnet| range.prefix() >= subnet.prefix() && subnet.overlaps(range);
+    if let Some(range) = options.range.filter(|range| !is_within(range)) {
+        return Err(invalid("ip-range", &range.to_string(), outside));
+    }
+    if let Some(address) = options.reserved.values().find(|address| !subnet.has_host(**address)) {
+        return Err(invalid("aux-address", &address.to_string(), outside));
+    }
+    Ok(Definition {
+        subnet: Some(subnet),
+        gateway: options.gateway,
+        range: options.range,
+        reserved: options.reserved.clone(),
+        ..network
+    })
+}
+
+/// Its IPv6 addresses, if it is to have any.
+fn with_ipv6(
+    store: &Store,
+    network: Definition,
+    options: &NetworkOptions,
+    turn: &mut Turn,
+) -> Result<Definition> {
+    if !options.ipv6 && options.subnet6.is_none() {
+        return Ok(network);
+    }
+    let taken = bridge::taken6(store, &mut turn.links)?;
+    let subnet = match options.subnet6 {
+        Some(subnet) => subnet,
+        None => {
+            let mut bytes = [0; 5];
+            random(&mut bytes)?;
+            Subnet6::at_home(bytes)
+        }
+    };
+    if let Some(other) = taken.iter().find(|other| other.overlaps(&subnet)) {
+        let reason = format!("the host reaches {other} elsewhere");
+        return Err(invalid("subnet", &subnet.to_string(), reason));
+    }
+    if let Some(gateway) = options.gateway6.filter(|gateway| !subnet.has_host(*gateway)) {
+        let reason = format!("it is not in the subnet {subnet}");
+        return Err(invalid("gateway", &gateway.to_string(), reason));
+    }
+    Ok(Definition { subnet6: Some(subnet), gateway6: options.gateway6, ..network })
+}
+
+/// A name that a device can have.
+fn device(name: &str) -> Result<String> {
+    const LONGEST: usize = 15;
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(is_good);
+    // Those of our own are taken away by whoever finds them without a note.
+    if !is_name || name.starts_with('.') || name.starts_with("rb") {
+        return Err(invalid("com.docker.network.bridge.name", name, "not the name of a device"));
+    }
+    Ok(name.to_owned())
 }
 
 fn not_in_use(store: &Store, subnet: Subnet, turn: &mut Turn) -> Result<Subnet> {
@@ -101,22 +189,26 @@ fn not_in_use(store: &Store, subnet: Subnet, turn: &mut Turn) -> Result<Subnet> 
 
 /// All networks, docker's three included, by name.
 pub fn list(store: &Store) -> Result<Vec<NetworkListed>> {
-    let mut listed: Vec<_> = definition::all(store)?
-        .into_iter()
-        .map(|network| NetworkListed {
+    let mut listed = Vec::new();
+    for network in definition::all(store)? {
+        listed.push(NetworkListed {
+            in_use: !members::members(store, &network)?.is_empty(),
             id: network.id,
             name: network.name,
             driver: "bridge",
+            ipv6: network.subnet6.is_some(),
             internal: network.internal,
             created: network.created,
             labels: network.labels,
-        })
-        .collect();
+        });
+    }
     listed.extend([("host", "host"), ("none", "null")].map(|(name, driver)| NetworkListed {
         id: blake3::hash(name.as_bytes()).to_hex().to_string(),
         name: name.to_owned(),
         driver,
+        ipv6: false,
         internal: false,
+        in_use: false,
         created: Timestamp::UNIX_EPOCH,
         labels: BTreeMap::new(),
     }));
@@ -167,7 +259,7 @@ fn is_in_use(store: &Store, network: &Definition, turn: &mut Turn) -> Result<boo
         return Ok(false);
     };
     for port in turn.links.ports(&bridge.link).map_err(Error::network)? {
-        let container = port.alias.split(' ').nth(1).map(|id| Folder::new(store, id));
+        let container = bridge::noted(&port.alias).1.map(|id| Folder::new(store, id));
         if let Some(folder) = container
             && folder.is_held()?
         {

@@ -98,7 +98,7 @@ fn made(store: &Store, image: &str) -> Result<(i64, Digest), Failure> {
 }
 
 /// A span before now, a time, or seconds since 1970; as seconds since 1970.
-fn until(value: &str) -> Result<i64, Failure> {
+pub(in crate::commands) fn until(value: &str) -> Result<i64, Failure> {
     if let Ok(span) = rbuild::dockerfile::value::duration(value) {
         return Ok(now() - i64::try_from(span.as_secs()).unwrap_or(i64::MAX));
     }

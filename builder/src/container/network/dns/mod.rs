@@ -10,7 +10,7 @@ mod forward;
 mod message;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock, Weak};
@@ -23,9 +23,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::definition::{self, Definition};
-use super::members;
+use super::members::{self, Endpoint};
 use super::ports::Protocol;
 use crate::container::error::{Error, Result};
+use forward::Way;
 use message::{Kind, Question};
 
 /// Where a container finds its name server, as with docker.
@@ -49,7 +50,11 @@ impl Sockets {
     /// Opens them in this thread's network.
     pub(crate) fn open() -> Result<Self> {
         let bind = || -> io::Result<Self> {
-            Ok(Self { udp: UdpSocket::bind((ADDRESS, 0))?, tcp: TcpListener::bind((ADDRESS, 0))? })
+            let (udp, tcp) = (UdpSocket::bind((ADDRESS, 0))?, TcpListener::bind((ADDRESS, 0))?);
+            // What is found to be there may be gone when it is taken.
+            udp.set_nonblocking(true)?;
+            tcp.set_nonblocking(true)?;
+            Ok(Self { udp, tcp })
         };
         let sockets = bind().map_err(Error::system("open the name server's sockets"))?;
         sockets.redirect()?;
@@ -69,7 +74,9 @@ impl Sockets {
             rule(Protocol::Tcp, self.tcp.local_addr())?,
         ];
         let chains = vec![Chain { name: "names", hook: Some(Hook::Outgoing), rules }];
-        Table { family: Family::V4, name: "rbuild".to_owned(), chains }.install_new().map_err(Error::network)
+        Table { family: Family::V4, name: "rbuild".to_owned(), chains }
+            .install_new()
+            .map_err(Error::network)
     }
 }
 
@@ -165,34 +172,39 @@ fn send(socket: &Weak<UdpSocket>, answer: &[u8], to: SocketAddr) {
 
 /// One client over TCP: questions and answers, each with its length before it.
 fn converse(stream: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let question = forward::read_message(stream)?;
-    let mut answered = None;
-    match local_answer(&question, shared) {
-        Local::Known(answer) => answered = Some(answer),
-        Local::Elsewhere(servers) => {
-            answered = forward::ask(&question, &servers, forward::Way::Tcp);
+    // Until the client has no more of them.
+    loop {
+        let question = forward::read_message(stream)?;
+        let answer = match local_answer(&question, Way::Tcp, shared) {
+            Local::Known(answer) => Some(answer),
+            Local::Elsewhere(servers) => elsewhere(&question, &servers, Way::Tcp),
+            Local::Nonsense => None,
+        };
+        match answer {
+            Some(answer) => forward::write_message(stream, &answer)?,
+            None => return Ok(()),
         }
-        Local::Nonsense => {}
     }
-    match answered.or_else(|| Question::read(&question).map(|question| question.failure())) {
-        Some(answer) => forward::write_message(stream, &answer),
-        None => Ok(()),
-    }
+}
+
+/// What others say, or that they say nothing.
+fn elsewhere(message: &[u8], servers: &[SocketAddr], way: Way) -> Option<Vec<u8>> {
+    let failure = || Question::read(message, way).map(|question| question.failure());
+    forward::ask(message, servers, way).or_else(failure)
 }
 
 /// Answers at once what is known here, and the rest in a thread of its own.
 fn answer(message: &[u8], shared: &Arc<Shared>, reply: impl FnOnce(&[u8]) + Send + 'static) {
-    match local_answer(message, shared) {
+    match local_answer(message, Way::Udp, shared) {
         Local::Known(answer) => reply(&answer),
         Local::Nonsense => {}
         Local::Elsewhere(servers) => {
             let message = message.to_owned();
             aside(shared, move || {
-                let failure = || Question::read(&message).map(|question| question.failure());
-                let found = forward::ask(&message, &servers, forward::Way::Udp);
-                if let Some(answer) = found.or_else(failure) {
+                if let Some(answer) = elsewhere(&message, &servers, Way::Udp) {
                     reply(&answer);
                 }
             });
@@ -223,26 +235,27 @@ enum Local {
     Nonsense,
 }
 
-fn local_answer(message: &[u8], shared: &Shared) -> Local {
-    let Some(question) = Question::read(message) else {
+fn local_answer(message: &[u8], way: Way, shared: &Shared) -> Local {
+    let Some(question) = Question::read(message, way) else {
         return Local::Nonsense;
     };
     let Ok(knowledge) = shared.knowledge.read() else {
         return Local::Nonsense;
     };
     let known = match question.kind {
-        Kind::Address | Kind::LongAddress => {
-            knowledge.addresses(&question.name).map(|found| match question.kind {
-                Kind::Address => question.addresses(&found),
-                // It is known, and has none of these.
-                _ => question.addresses(&[]),
+        Kind::Pointer => knowledge.pointed_at(&question),
+        // Nobody outside is to know what containers are called, or says that they are not there.
+        Kind::Address | Kind::LongAddress | Kind::Other => {
+            knowledge.places(&question.name).map(|mut places| {
+                // Of several with one name each is the first now and then.
+                let turn = usize::from(question.id()) % places.len();
+                places.rotate_left(turn);
+                let long = |place: &Endpoint| place.ipv6.map(|place| IpAddr::V6(place.address));
+                let both = |place: &Endpoint| [Some(place.address.into()), long(place)];
+                question.addresses(places.iter().flat_map(both).flatten())
             })
         }
-        Kind::Pointer => {
-            let name = question.address().and_then(|address| knowledge.name_of(address));
-            name.map(|name| question.pointer(&name))
-        }
-        Kind::Other => None,
+        Kind::Elsewhere => Some(question.not_understood()),
     };
     match known {
         Some(answer) => Local::Known(answer),
@@ -256,21 +269,27 @@ impl Knowledge {
         self.networks.iter().filter_map(|name| definition::find(&self.store, name).ok())
     }
 
-    /// The addresses of a container's name, also with its network's name after it.
-    fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
+    /// The places of those who have a name, also with their network's name after it.
+    fn places(&self, name: &str) -> Option<Vec<Endpoint>> {
         self.definitions().find_map(|network| {
             let bare = name.strip_suffix(&format!(".{}", network.name));
             [Some(name), bare].into_iter().flatten().find_map(|name| {
-                let found = members::addresses(&self.store, &network, name).unwrap_or_default();
+                let found = members::called(&self.store, &network, name).unwrap_or_default();
                 (!found.is_empty()).then_some(found)
             })
         })
     }
 
-    fn name_of(&self, address: Ipv4Addr) -> Option<String> {
-        self.definitions().find_map(|network| {
+    /// The name of who has an address. One of the networks' own that nobody has is nobody's
+    /// outside either.
+    fn pointed_at(&self, question: &Question<'_>) -> Option<Vec<u8>> {
+        let address = question.address()?;
+        let name = self.definitions().find_map(|network| {
             let name = members::name_of(&self.store, &network, address).ok()??;
             Some(format!("{name}.{}", network.name))
-        })
+        });
+        let is_own = || self.definitions().any(|network| network.has(address));
+        let none = || is_own().then(|| question.no_such_name());
+        name.map(|name| question.pointer(&name)).or_else(none)
     }
 }
