@@ -4,6 +4,8 @@ mod mount;
 mod process;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::caps::Capabilities;
 use crate::hook::Hooks;
@@ -28,6 +30,8 @@ const MASKED: [&str; 11] = [
     "/sys/firmware",
 ];
 const MASKED_POWER: &str = "/sys/devices/virtual/powercap";
+/// Where each processor has a folder, whose counters of heat tell what others compute.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -129,7 +133,7 @@ impl Container {
             propagation: None,
             devices: Vec::new(),
             all_devices: false,
-            masked_paths: MASKED.iter().chain([&MASKED_POWER]).map(|&path| path.into()).collect(),
+            masked_paths: masked(),
             read_only_paths: READ_ONLY.map(String::from).to_vec(),
             writable_sys: false,
             shm_size: 64 << 20,
@@ -155,6 +159,28 @@ impl Container {
     }
 }
 
+fn masked() -> Vec<String> {
+    static OF_PROCESSORS: OnceLock<Vec<String>> = OnceLock::new();
+    let fixed = MASKED.iter().chain([&MASKED_POWER]).map(|&path| path.to_owned());
+    let of_processors = OF_PROCESSORS.get_or_init(|| throttles(Path::new(PROCESSORS)));
+    fixed.chain(of_processors.iter().cloned()).collect()
+}
+
+/// The counters of heat of all processors; few machines have them, and then all processors do.
+fn throttles(processors: &Path) -> Vec<String> {
+    let of_processor = |name: &str| format!("{}/{name}/thermal_throttle", processors.display());
+    if !Path::new(&of_processor("cpu0")).exists() {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(processors).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_processor = |name: &String| {
+        let number = name.strip_prefix("cpu").unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    names.filter(is_processor).map(|name| of_processor(&name)).collect()
+}
+
 /// Which instance of a kernel namespace the container is in.
 #[derive(Debug, Default)]
 pub enum Namespace {
@@ -165,4 +191,22 @@ pub enum Namespace {
     Host,
     /// An existing one, by an open `/proc/<pid>/ns/*` file.
     Join(OwnedFd),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_heat_of_all_processors() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(throttles(folder.path()), [""; 0]);
+        for name in ["cpu0/thermal_throttle", "cpu1", "cpu12", "cpuidle", "power"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let mut found = throttles(folder.path());
+        found.sort();
+        let path = |name| format!("{}/{name}/thermal_throttle", folder.path().display());
+        assert_eq!(found, ["cpu0", "cpu1", "cpu12"].map(path));
+    }
 }

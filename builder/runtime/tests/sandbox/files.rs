@@ -85,6 +85,25 @@ fn masked_and_read_only() {
     let output = root.output(script);
     assert!(output.starts_with("0\n0\n"), "{output}");
     assert_eq!(output.matches("ead-only file system").count(), 3, "{output}");
+    // What tells of others: empty, or not there at all.
+    for path in [
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/timer_stats",
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/scsi",
+        "/sys/devices/virtual/powercap",
+        "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    ] {
+        let script = format!("test -e {path} || exit 0; cat {path} || ls -A {path}");
+        let (_, output) = run(root.container(&script));
+        let is_folder = output.lines().all(|line| line.ends_with("Is a directory"));
+        assert!(output.is_empty() || is_folder, "{path}: {output}");
+    }
 }
 
 fn mounts_of_every_source() {
