@@ -103,6 +103,59 @@ pub(crate) fn install_filter(program: &mut [libc::sock_filter], flags: u64) -> R
     Ok(())
 }
 
+const PROG_LOAD: libc::c_int = 5;
+const PROG_ATTACH: libc::c_int = 8;
+
+/// What the kernel is told of a program to load.
+#[repr(C)]
+struct ProgramToLoad {
+    kind: u32,
+    length: u32,
+    instructions: u64,
+    licence: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    version: u32,
+    flags: u32,
+}
+
+/// Loads a program (`struct bpf_insn`) that decides who may use devices.
+pub(crate) fn load_device_program(program: &[u64]) -> Result<OwnedFd> {
+    const CGROUP_DEVICE: u32 = 15;
+    let told = ProgramToLoad {
+        kind: CGROUP_DEVICE,
+        length: program.len().try_into().map_err(|_| Errno::TOOBIG)?,
+        instructions: program.as_ptr() as u64,
+        licence: c"".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        version: 0,
+        flags: 0,
+    };
+    // SAFETY: the structure is as long as is said, the program as long as it says, and the licence
+    // a C string; the kernel copies and checks them.
+    let made = check(unsafe {
+        libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const told, size_of_val(&told))
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(made.try_into().map_err(|_| Errno::INVAL)?) })
+}
+
+/// Has a control group of version 2, by its open folder, obey such a program beside others.
+pub(crate) fn attach_device_program(group: impl AsFd, program: impl AsFd) -> Result<()> {
+    const DEVICE: libc::c_int = 6;
+    const BESIDE_OTHERS: libc::c_int = 2;
+    let [group, program] = [group.as_fd(), program.as_fd()].map(|fd| fd.as_raw_fd());
+    let told = [group, program, DEVICE, BESIDE_OTHERS];
+    // SAFETY: the structure, four numbers, is as long as is said.
+    check(unsafe {
+        libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const told, size_of_val(&told))
+    })?;
+    Ok(())
+}
+
 /// Gives the process a session keyring of its own, empty.
 pub(crate) fn join_new_keyring() -> Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -51,7 +51,9 @@ impl Spec {
         namespaces(linux, &mut container)?;
         self.names(&mut container)?;
         let resources = linux.resources.as_ref();
-        container.all_devices = resources.is_some_and(limits::allows_all);
+        // Where the control group sees to it, every node may be there.
+        container.all_devices =
+            group.is_some_and(Cgroup::holds_devices) || resources.is_some_and(limits::allows_all);
         container.devices = linux.devices.iter().map(device).collect::<Result<_>>()?;
         container.masked_paths.clone_from(&linux.masked_paths);
         container.read_only_paths.clone_from(&linux.readonly_paths);

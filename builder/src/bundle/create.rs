@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
+use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT};
 use rbuild_runtime::{Running, launch};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::json;
@@ -16,7 +16,7 @@ use super::convert::hooks_of;
 use super::error::{Error, Result};
 use super::limits;
 use super::process;
-use super::spec::Spec;
+use super::spec::{Resources, Spec};
 use super::state::{Bundles, Saved, started};
 
 /// What a container is made with besides its bundle.
@@ -63,7 +63,7 @@ impl Bundles {
     ) -> Result<Running> {
         let path = group_path(spec, id, options.systemd_cgroup)?;
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
-        let limits = resources.map_or_else(Limits::default, limits::limits);
+        let limits = limits::limits(resources.unwrap_or(&Resources::default()));
         // Whatever ends the container kills all that is in its group.
         if !Cgroup::find(&path)?.processes().is_empty() {
             return Err(Error::Config(format!("the control group `{path}` has processes")));

@@ -1,6 +1,6 @@
 //! Limits and rules for devices, from the words of the specification to those of the runtime.
 
-use rbuild_runtime::cgroup::{Access, BlockRate, DeviceRule, Limits, Rate};
+use rbuild_runtime::cgroup::{Access, BlockRate, DeviceRule, Limits, Rate, allow_everything};
 
 use super::spec::{Resources, Throttle};
 
@@ -12,8 +12,8 @@ const USUAL: [(Option<u32>, Option<u32>); 9] = [
     (Some(1), Some(8)),
     (Some(1), Some(9)),
     (Some(5), Some(0)),
-    (Some(5), Some(1)),
     (Some(5), Some(2)),
+    (Some(10), Some(200)),
     (Some(136), None),
 ];
 
@@ -69,17 +69,12 @@ fn block_rates(resources: &Resources) -> Vec<BlockRate> {
     .concat()
 }
 
-/// Whether the container may use every device: the last rule about all of them says so.
+/// Whether the container may use every device.
 pub(super) fn allows_all(resources: &Resources) -> bool {
-    let number = |number: Option<i64>| number.is_none_or(|number| number < 0);
-    let mut about_all = resources.devices.iter().filter(|rule| {
-        matches!(rule.kind.as_str(), "" | "a") && number(rule.major) && number(rule.minor)
-    });
-    about_all.next_back().is_some_and(|rule| rule.allow)
+    allow_everything(&device_rules(resources))
 }
 
 fn device_rules(resources: &Resources) -> Vec<DeviceRule> {
-    let all = Access { read: true, write: true, make: true };
     let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
     let mut rules: Vec<_> = (resources.devices.iter())
         .map(|rule| DeviceRule {
@@ -92,7 +87,7 @@ fn device_rules(resources: &Resources) -> Vec<DeviceRule> {
             major: number(rule.major),
             minor: number(rule.minor),
             access: match rule.access.as_str() {
-                "" => all,
+                "" => Access::ALL,
                 access => Access {
                     read: access.contains('r'),
                     write: access.contains('w'),
@@ -101,13 +96,8 @@ fn device_rules(resources: &Resources) -> Vec<DeviceRule> {
             },
         })
         .collect();
-    if allows_all(resources) {
-        return rules;
-    }
-    rules.extend(allowed());
-    let denied = DeviceRule { allow: false, block: None, major: None, minor: None, access: all };
-    if !resources.devices.iter().any(|rule| !rule.allow) {
-        rules.insert(0, denied);
+    if !allow_everything(&rules) {
+        rules.extend(allowed());
     }
     rules
 }
@@ -122,9 +112,8 @@ pub(super) fn allowed() -> Vec<DeviceRule> {
         access,
     };
     let make = Access { read: false, write: false, make: true };
-    let all = Access { read: true, write: true, make: true };
     let mut rules = [true, false].map(|block| allow(block, None, None, make)).to_vec();
-    rules.extend(USUAL.map(|(major, minor)| allow(false, major, minor, all)));
+    rules.extend(USUAL.map(|(major, minor)| allow(false, major, minor, Access::ALL)));
     rules
 }
 
@@ -137,15 +126,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_all_devices_last_counts() {
-        let denied = resources(r#"{"devices": [{"allow": false, "access": "rwm"}]}"#);
-        assert!(!allows_all(&denied));
-        assert!(!allows_all(&Resources::default()), "nothing is said");
-        let privileged = resources(r#"{"devices": [{"allow": false}, {"allow": true}]}"#);
-        assert!(allows_all(&privileged));
-        let one = resources(r#"{"devices": [{"allow": true, "type": "c", "major": 1}]}"#);
-        assert!(!allows_all(&one));
-        assert!(!device_rules(&one)[0].allow, "all others do not work");
+    fn rules_keep_their_order_and_the_usual_ones_come_last() {
+        let rules = |text: &str| device_rules(&resources(text));
+        let all = rules(r#"{"devices": [{"allow": false}, {"allow": true}]}"#);
+        assert_eq!(all, [false, true].map(DeviceRule::everything), "nothing need be added");
+        let usual = allowed();
+        assert_eq!(rules("{}"), usual, "nothing is said");
+        let text = r#"{"devices": [{"allow": true}, {"allow": false, "type": "c", "major": 1}]}"#;
+        let some = rules(text);
+        let (said, added) = some.split_at(2);
+        assert_eq!((said[1].allow, said[1].block, said[1].major), (false, Some(false), Some(1)));
+        assert_eq!(added, usual);
+        let part = rules(r#"{"devices": [{"allow": true, "access": "m"}]}"#);
+        assert!(!allow_everything(&part), "a node that can be made is not one that works");
     }
 
     #[test]

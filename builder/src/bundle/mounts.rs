@@ -10,6 +10,7 @@ use super::spec;
 
 /// `MOUNT_ATTR_*` of the kernel.
 const READ_ONLY: u64 = 0x1;
+const NO_DEVICES: u64 = 0x4;
 const NO_ACCESS_TIMES: u64 = 0x10;
 const STRICT_ACCESS_TIMES: u64 = 0x20;
 const NO_FOLDER_ACCESS_TIMES: u64 = 0x80;
@@ -120,7 +121,8 @@ impl Words {
             "suid" | "rsuid" => self.nosuid = false,
             "noexec" | "rnoexec" => self.noexec = true,
             "exec" | "rexec" => self.noexec = false,
-            "dev" | "rdev" | "nodev" | "rnodev" => {}
+            "nodev" | "rnodev" => self.flags.attributes |= NO_DEVICES,
+            "dev" | "rdev" => self.flags.attributes &= !NO_DEVICES,
             "noatime" | "rnoatime" => self.flags.attributes |= NO_ACCESS_TIMES,
             "strictatime" | "rstrictatime" => self.flags.attributes |= STRICT_ACCESS_TIMES,
             "nodiratime" | "rnodiratime" => self.flags.attributes |= NO_FOLDER_ACCESS_TIMES,

@@ -1,5 +1,7 @@
 //! Limits as plain data, and the files of either version of control groups that they are.
 
+use super::devices::DeviceRule;
+
 /// What a container may use; what is not given is as it is without a group. Where a number can be
 /// negative, that is no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub struct Limits {
     pub network_priorities: Vec<(String, u32)>,
     /// Files of the group of version 2 and what is written into them.
     pub unified: Vec<(String, String)>,
-    /// Which devices work, later rules over earlier ones; version 1 only.
+    /// Which devices work, later rules over earlier ones; none at all is that all do.
     pub devices: Vec<DeviceRule>,
 }
 
@@ -73,32 +75,6 @@ pub enum Rate {
     BytesWritten,
     Reads,
     Writes,
-}
-
-/// Which devices work, or do not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceRule {
-    /// Whether they work.
-    pub allow: bool,
-    /// `Some(true)` for block devices, `Some(false)` for character devices, none for both.
-    pub block: Option<bool>,
-    /// The number of the driver; none is any.
-    pub major: Option<u32>,
-    /// The number with that driver; none is any.
-    pub minor: Option<u32>,
-    /// What may be done.
-    pub access: Access,
-}
-
-/// What may be done with a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Read it.
-    pub read: bool,
-    /// Write it.
-    pub write: bool,
-    /// Make its node.
-    pub make: bool,
 }
 
 /// What a limit is in the files of a group, by version.
@@ -275,26 +251,6 @@ impl Limits {
         for (name, value) in &self.unified {
             settings.add("", Value::Absent, file(name, &value));
         }
-        for rule in &self.devices {
-            let name = if rule.allow { "devices.allow" } else { "devices.deny" };
-            settings.add("devices", file(name, &rule.line()), Value::None);
-            // Which devices there are is what keeps a container from the others.
-            settings.0.last_mut().into_iter().for_each(|one| one.needed = false);
-        }
-    }
-}
-
-impl DeviceRule {
-    fn line(&self) -> String {
-        let kind = match self.block {
-            None => "a",
-            Some(true) => "b",
-            Some(false) => "c",
-        };
-        let number = |number: Option<u32>| number.map_or("*".into(), |number| number.to_string());
-        let access = [(self.access.read, 'r'), (self.access.write, 'w'), (self.access.make, 'm')];
-        let access: String = access.iter().filter(|(has, _)| *has).map(|(_, word)| word).collect();
-        format!("{kind} {}:{} {access}", number(self.major), number(self.minor))
     }
 }
 
@@ -389,16 +345,5 @@ mod tests {
     #[test]
     fn weights_keep_the_ends_and_the_usual() {
         assert_eq!([1, 2, 1024, 262_144].map(weight), [1, 1, 100, 10_000]);
-    }
-
-    #[test]
-    fn rules_for_devices() {
-        let all = Access { read: true, write: true, make: true };
-        let rule = DeviceRule { allow: false, block: None, major: None, minor: None, access: all };
-        assert_eq!(rule.line(), "a *:* rwm");
-        let access = Access { make: false, ..all };
-        let rule =
-            DeviceRule { allow: true, block: Some(false), major: Some(1), minor: Some(3), access };
-        assert_eq!(rule.line(), "c 1:3 rw");
     }
 }
