@@ -48,6 +48,7 @@ mod source;
 pub mod space;
 mod ssh;
 pub mod subrequest;
+mod view;
 mod worker;
 
 use std::future::Future;

@@ -1,14 +1,12 @@
 //! A layer of what a folder holds that is no layer of the store: the changes of a container.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::error::{Error, Result};
-use crate::id::Digest;
+use crate::hashed::Hashed;
 use crate::layers::open_folder;
 use crate::pack;
 use crate::snapshot::Layer;
@@ -24,11 +22,10 @@ impl Store {
         let (path, file) = self.temporary_file()?;
         let _gone = Gone(path.clone());
         let failed = || Error::file("write", &path);
-        let mut out = Hashed { out: BufWriter::new(&file), hash: Sha256::new() };
+        let mut out = Hashed::new(BufWriter::new(&file));
         pack::pack(open_folder(files)?.as_fd(), &mut out)?;
         out.flush().map_err(failed())?;
-        let diff_id = Digest::from_bytes(out.hash.finalize().into());
-        drop(out.out);
+        let diff_id = out.digest();
         let mut file: &File = &file;
         file.seek(SeekFrom::Start(0)).map_err(failed())?;
         Ok(Layer::Made(self.unpack(diff_id, file)?))
@@ -44,26 +41,10 @@ impl Drop for Gone {
     }
 }
 
-struct Hashed<W> {
-    out: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blobs::digest_of;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -83,8 +64,7 @@ mod tests {
         assert_eq!(whiteout.st_rdev, 0, "what was removed is a whiteout");
         let mut tar = Vec::new();
         store.pack(&layer, &mut tar).unwrap();
-        let digest = Digest::from_bytes(Sha256::digest(&tar).into());
-        assert_eq!(store.diff_id(&layer).unwrap(), digest);
+        assert_eq!(store.diff_id(&layer).unwrap(), digest_of(&tar));
         let left = fs::read_dir(store.root().join("tmp")).unwrap().count();
         assert_eq!(left, 0, "the archive is gone");
     }

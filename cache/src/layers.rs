@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
+use crate::hashed::Hashed;
 use crate::id::{ContentId, Digest, LayerId};
 use crate::item::Item;
 use crate::records::SIZE;
@@ -91,9 +91,9 @@ impl Store {
 
     /// The digest of the tar of a layer's files as they are now, and its size in bytes.
     pub(crate) fn packed_digest(&self, id: LayerId) -> Result<(Digest, u64)> {
-        let mut hash = Hashed(Sha256::new());
-        let size = self.pack(&Layer::Made(id), &mut hash)?;
-        Ok((Digest::from_bytes(hash.0.finalize().into()), size))
+        let mut hashed = Hashed::new(io::sink());
+        let size = self.pack(&Layer::Made(id), &mut hashed)?;
+        Ok((hashed.digest(), size))
     }
 
     /// Writes the uncompressed tar of a layer, and returns its size in bytes.
@@ -171,19 +171,6 @@ impl Store {
 pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(Error::file("open", path))
-}
-
-struct Hashed(Sha256);
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A layer that is being filled; dropped before it is committed, it is removed.
@@ -364,7 +351,7 @@ mod tests {
         });
         let mut tar = Vec::new();
         assert_eq!(store.pack(&layer, &mut tar).unwrap(), tar.len() as u64);
-        let expected = Digest::from_bytes(Sha256::digest(&tar).into());
+        let expected = crate::blobs::digest_of(&tar);
         assert!(ids.iter().all(|id| *id == expected));
         let Layer::Made(id) = layer else { panic!("{layer:?}") };
         assert_eq!(store.unpacked(&expected), Some(id));

@@ -7,8 +7,8 @@ use rbuild_cache::tree::{Options, Tree};
 use serde_json::{Value, json};
 
 use super::{Attestation, provenance, spdx};
-use crate::diff::sha256;
 use crate::error::{Error, Result};
+use crate::view::sha256;
 
 /// What the statements are on: every regular file of a tree.
 pub(crate) fn subjects(root: &OwnedFd) -> Result<Vec<Value>> {

@@ -25,6 +25,7 @@ use crate::packages;
 use crate::platform::Platform;
 use crate::remote::{GitUrl, git_address};
 use crate::source::ResolvedImage;
+use crate::view;
 use crate::worker::fetch::blocking;
 
 /// How the image of a platform was made, as the predicate of SLSA's provenance.
@@ -125,7 +126,7 @@ impl Run {
         let (store, image) = (store.clone(), image.clone());
         let name = self.names.first().cloned().unwrap_or_else(|| image.id.to_string());
         blocking(move || {
-            let root = diff::view(&store, &image.layers)?;
+            let root = view::open(&store, &image.layers)?;
             let found = packages::scan(root.as_fd())
                 .map_err(|source| Error::Read { path: store.root().to_owned(), source })?;
             let epoch = image.epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use rbuild_cache::Store;
 use rustix::fs::{AtFlags, statat};
 
-use super::{reading, touched, view};
+use super::{reading, touched};
 use crate::error::{Error, Result};
+use crate::view;
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum Touched {
 pub fn container(store: &Store, name: &str) -> Result<Vec<(String, Touched)>> {
     let (files, layers) = crate::container::changes(store, name)
         .map_err(|error| Error::Container(Box::new(error)))?;
-    let image = view(store, &layers)?;
+    let image = view::open(store, &layers)?;
     let walk = || {
         let mut all = Vec::new();
         let mut left = vec![(files, PathBuf::new(), 0)];

@@ -8,6 +8,7 @@ use std::path::Path;
 use rbuild_cache::tree::{Kind, Node, Time};
 
 use super::Aspect;
+use crate::view;
 
 /// How the content of a file is called.
 const CONTENT: &str = "content";
@@ -38,8 +39,8 @@ impl FileChange {
         let path = Path::new(self.path.trim_start_matches('/')).to_owned();
         let Change::Changed(aspects) = &mut self.change else { return Ok(()) };
         for aspect in aspects.iter_mut().filter(|aspect| aspect.what == CONTENT) {
-            aspect.was = Some(super::sha256(first, &path)?);
-            aspect.now = Some(super::sha256(second, &path)?);
+            aspect.was = Some(view::sha256(first, &path)?);
+            aspect.now = Some(view::sha256(second, &path)?);
         }
         Ok(())
     }

@@ -6,24 +6,21 @@ mod files;
 mod touched;
 mod verify;
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rbuild_cache::tree::{Options, Tree};
 use rbuild_cache::{Layer, Store};
 use rbuild_solver::Events;
-use rustix::fs::{Mode, OFlags};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::images::{self, Found};
 use crate::layout;
 use crate::platform::{self, Platform};
 use crate::registries::Registries;
+use crate::view;
 use crate::worker::fetch::blocking;
-use crate::worker::select;
 
 pub use container::{Touched, container};
 pub(crate) use files::hex;
@@ -124,7 +121,7 @@ fn trees(
     let keep = |path: &Path, _| touched.keep(path);
     let options = Options { keep: &keep, ..Options::default() };
     let read = |layers: &[Layer]| {
-        let root = view(store, layers)?;
+        let root = view::open(store, layers)?;
         let tree = Tree::read(root.as_fd(), &options)
             .map_err(Error::store("read the files of the image"))?;
         Ok::<_, Error>((root, tree))
@@ -137,37 +134,10 @@ fn trees(
     Ok(changes)
 }
 
-/// The merged tree of layers that are here, as a folder that can be read.
-pub(crate) fn view(store: &Store, layers: &[Layer]) -> Result<OwnedFd> {
-    let view = store.view(layers).map_err(Error::store("look at the files of the image"))?;
-    // A view may be a path only; its files are read through a real descriptor.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(view.as_fd(), ".", flags, Mode::empty())
-        .map_err(|error| reading(store)(error.into()))
-}
-
 /// Says that files of the store could not be read.
 fn reading(store: &Store) -> impl Fn(io::Error) -> Error + use<> {
     let path = store.root().to_owned();
     move |source| Error::Read { path: path.clone(), source }
-}
-
-/// The sha256 of a file.
-pub(crate) fn sha256(root: &OwnedFd, path: &Path) -> io::Result<String> {
-    struct Hash(Sha256);
-    impl io::Write for Hash {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut file: File = select::open_file(root.as_fd(), path)?;
-    let mut hash = Hash(Sha256::new());
-    io::copy(&mut file, &mut hash)?;
-    Ok(rbuild_cache::Digest::from_bytes(hash.0.finalize().into()).to_string())
 }
 
 #[cfg(test)]

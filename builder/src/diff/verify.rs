@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 use rbuild_cache::tree::{Options, Tree};
 use rbuild_cache::{Digest, Layer, Store};
 
-use super::{Aspect, FileChange, config, files, view};
+use super::{Aspect, FileChange, config, files};
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::export::Finished;
+use crate::view;
 use crate::worker::fetch::blocking;
 
 /// What differs between two builds of the same.
@@ -122,7 +123,10 @@ fn layers(store: &Store, first: &Finished, second: &Finished) -> Result<Vec<Laye
         let (was, now) = (tree(store, &first.layers[place])?, tree(store, &second.layers[place])?);
         let clamp = first.epoch.unwrap_or(i64::MAX);
         let mut files = files::compare_until(was.nodes(), now.nodes(), Some(clamp));
-        let roots = (view(store, &first.layers[..=place])?, view(store, &second.layers[..=place])?);
+        let roots = (
+            view::open(store, &first.layers[..=place])?,
+            view::open(store, &second.layers[..=place])?,
+        );
         for file in &mut files {
             file.digest(&roots.0, &roots.1).map_err(super::reading(store))?;
         }

@@ -4,10 +4,9 @@ mod members;
 
 use std::io::{self, Write};
 
-use rbuild_cache::{Blob, Digest, Layer, Lock, Store};
+use rbuild_cache::{Blob, Digest, Hashed, Layer, Lock, Store};
 use rbuild_registry::Reference;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, LAYER_GZIP, LAYER_PLAIN, LAYER_ZSTD};
 use super::stream::{self, Tap};
@@ -196,12 +195,13 @@ fn rewrite(store: &Store, layer: &Layer, how: Compression, newest: i64) -> Resul
     if let Some(known) = known.filter(|known| store.has_blob(&known.blob.digest)) {
         return Ok(known);
     }
-    let mut diff_id = Sha256::new();
+    let mut diff_id = None;
     let blob = written(store, how, &mut Tap::closed(), |members| {
-        let both = Hashed { out: members, hash: &mut diff_id };
-        store.pack_until(layer, Some(newest), both).map_err(doing())
+        let mut hashed = Hashed::new(members);
+        let size = store.pack_until(layer, Some(newest), &mut hashed).map_err(doing())?;
+        diff_id = Some(hashed.digest());
+        Ok(size)
     })?;
-    let diff_id = Some(Digest::from_bytes(diff_id.finalize().into()));
     let outgoing = Outgoing { blob, diff_id, is_sent: false };
     store.set_layer_note(layer, &note, &outgoing).map_err(doing())?;
     Ok(outgoing)
@@ -222,24 +222,6 @@ impl<W: Write> Write for Both<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.kept.flush()
-    }
-}
-
-/// Hashes what passes.
-struct Hashed<'a> {
-    out: &'a mut dyn Write,
-    hash: &'a mut Sha256,
-}
-
-impl Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.out.write(bytes)?;
-        self.hash.update(&bytes[..length]);
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 

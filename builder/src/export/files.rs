@@ -10,11 +10,11 @@ use rbuild_cache::copy::{self, Item, Options, Owner};
 use rbuild_cache::tree::{Node, Tree};
 use rbuild_cache::{Layer, pack};
 use rbuild_solver::What;
-use rustix::fs::{Mode, OFlags};
 
 use super::{Destination, Exporter, Finished};
 use crate::attest::{self, Attestation};
 use crate::error::{Error, Result};
+use crate::view;
 use crate::worker::fetch::{self, blocking};
 
 /// The folder that files go into.
@@ -165,11 +165,7 @@ async fn view(exporter: &Exporter, image: &Finished) -> Result<OwnedFd> {
     let missing: Vec<Layer> =
         layers.filter(|layer| store.layer_path(layer).is_none()).cloned().collect();
     fetch::layers(store, registries, &missing, events, Some(*step)).await?;
-    let view = store.view(&image.layers).map_err(Error::store("look at the files of the image"))?;
-    // A view may be a path only; its files are read through a real descriptor.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(view.as_fd(), ".", flags, Mode::empty())
-        .map_err(|error| Error::Read { path: store.root().to_owned(), source: error.into() })
+    view::open(store, &image.layers)
 }
 
 fn tell(exporter: &Exporter, part: &str, done: bool) {
