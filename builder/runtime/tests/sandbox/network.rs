@@ -1,7 +1,7 @@
 //! Bridges, pairs and tables of nftables, in a network namespace of the test's own.
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -159,15 +159,44 @@ fn a_table_decides_what_passes() {
     let accept = rule([Match::Established], Verdict::Accept);
     let drop_rest = rule([from("eth0"), gateway, Match::Port(6, 80)], Verdict::Drop);
     install(&incoming(vec![accept, drop_rest]));
-    let connect = || {
-        let to = SocketAddr::new(INSIDE.into(), 80);
-        Ok(TcpStream::connect_timeout(&to, Duration::from_millis(300)).is_ok())
-    };
-    assert!(!within(machine.host.as_fd(), connect).unwrap());
+    within(machine.host.as_fd(), || {
+        let dropped = begin_to_connect(80);
+        // What was sent later has come there and back, so the first has come there, too.
+        let refused = TcpStream::connect((INSIDE, 81)).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(std::io::ErrorKind::ConnectionRefused));
+        assert!(!is_answered(&dropped), "it passes");
+        Ok(())
+    })
+    .unwrap();
     let remove = || within(machine.container.as_fd(), || Table::remove(Family::V4, "walls"));
     remove().unwrap();
     remove().unwrap();
     assert!(machine.reaches(INSIDE, 80));
+    within(machine.host.as_fd(), || {
+        let passing = begin_to_connect(80);
+        drop(machine.listener.accept().unwrap());
+        TcpStream::connect((INSIDE, 81)).unwrap_err();
+        assert!(is_answered(&passing), "without the table it does");
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Sends the first packet to a port of the container, and does not wait for its answer.
+fn begin_to_connect(port: u16) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+    let begun = connect(&socket, &SocketAddrV4::new(INSIDE, port));
+    assert!(matches!(begun, Ok(()) | Err(rustix::io::Errno::INPROGRESS)), "{begun:?}");
+    socket
+}
+
+/// Whether the answer to the first packet has come by now.
+fn is_answered(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled = [PollFd::new(socket, PollFlags::OUT)];
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
 }
 
 fn long_addresses_are_redirected_too() {
