@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, makedev, mkdirat,
-    mknodat, openat, symlinkat, unlinkat,
+    Access, AtFlags, Dev, FileType, Gid, Mode, OFlags, Uid, accessat, chownat, fchmod, fchown,
+    makedev, mkdirat, mknodat, openat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
@@ -36,9 +36,11 @@ const LINKS: [(&str, &str); 6] = [
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
+    CORE,
 ];
+/// Only where the kernel has it.
+const CORE: (&str, &str) = ("core", "/proc/kcore");
 /// What of the host's `/dev` is never a device for a container.
 const NOT_DEVICES: [&str; 8] =
     ["pts", "shm", "fd", "mqueue", "console", ".udev", ".lxc", ".lxd-mounts"];
@@ -46,13 +48,13 @@ const DEPTH_LIMIT: usize = 8;
 const TEMPORARY: &str = ".new";
 
 /// The file system for `/dev`, with standard nodes and links, mounted nowhere yet.
-pub(crate) fn new_dev() -> Result<OwnedFd, Errno> {
+pub(crate) fn new_dev(proc: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = new_mount("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
     for (name, major, minor) in STANDARD {
         make(dev.as_fd(), name, FileType::CharacterDevice, makedev(major, minor), 0o666)?;
     }
-    for (name, goal) in LINKS {
+    for (name, goal) in links(proc) {
         symlinkat(goal, &dev, name)?;
     }
     Ok(dev)
@@ -60,7 +62,7 @@ pub(crate) fn new_dev() -> Result<OwnedFd, Errno> {
 
 /// Puts the standard nodes and links, and the caller's nodes, into a `/dev` that is mounted or part
 /// of the root, and lets only these work.
-pub(crate) fn furnish(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
+pub(crate) fn furnish(dev: BorrowedFd<'_>, proc: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
     let there = |made| match made {
         Err(Errno::EXIST) => Ok(()),
         made => made,
@@ -72,10 +74,16 @@ pub(crate) fn furnish(dev: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<()> {
             make(path.as_fd(), name, FileType::CharacterDevice, makedev(major, minor), 0o666);
         there(made).doing(|| format!("make /dev/{name}"))?;
     }
-    for (name, goal) in LINKS {
+    for (name, goal) in links(proc) {
         there(symlinkat(goal, &path, name)).doing(|| format!("make /dev/{name}"))?;
     }
     make_nodes(path.as_fd(), sandbox)
+}
+
+/// The links for a container with this process file system.
+fn links(proc: BorrowedFd<'_>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let has_core = accessat(proc, "kcore", Access::EXISTS, AtFlags::empty()).is_ok();
+    LINKS.into_iter().filter(move |link| has_core || *link != CORE)
 }
 
 fn make(

@@ -110,7 +110,7 @@ impl<'a> Mounts<'a> {
         let mut targets = Targets::new(root).doing(|| "look at the root")?;
         let proc = new_mount("proc", &[], KERNELS).doing(|| "make a proc file system")?;
         place(&mut targets, &proc, "/proc")?;
-        let dev = devices::new_dev().doing(|| "make a file system for devices")?;
+        let dev = devices::new_dev(proc.as_fd()).doing(|| "make a file system for devices")?;
         place(&mut targets, &dev, "/dev")?;
         devices::make_nodes(dev.as_fd(), sandbox)?;
         let terminals = below_dev(&dev, "pts", "devpts", terminal_options(), KERNELS_WITH_DEVICES)?;
@@ -154,7 +154,7 @@ impl<'a> Mounts<'a> {
                 && matches!(mount.source, SourceOrder::Mount(_))
         });
         if !hosts {
-            devices::furnish(dev.as_fd(), sandbox)?;
+            devices::furnish(dev.as_fd(), self.proc.as_fd(), sandbox)?;
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         self.terminals = open_in_root(self.root, "/dev/pts", flags, Mode::empty()).ok();
