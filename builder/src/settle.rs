@@ -75,7 +75,7 @@ impl Drop for Stay {
 
 /// Starts a process that waits for the disk, with the turn to do so.
 fn start(root: &Path, turn: &Lock) -> io::Result<()> {
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(rbuild_runtime::userns::own_program())
         .arg0("rbuild")
         .arg(SETTLE)
         .arg(root)

@@ -79,6 +79,28 @@ impl Cgroup {
         Ok(group)
     }
 
+    /// The group at this path with what it lacks to get these limits, or without any to be frozen:
+    /// a folder in more trees. Nothing is limited yet, and no process is there.
+    pub fn extend(path: &str, limits: Option<&Limits>) -> Result<Self> {
+        let (name, trees) = (checked(path)?, trees()?);
+        let settings = limits.map(Limits::settings).unwrap_or_default();
+        for setting in settings.iter().filter(|setting| setting.needed) {
+            tree_of(&trees, setting.controller)?;
+        }
+        let has_freezer = trees.iter().any(|tree| tree.has("freezer"));
+        for tree in &trees {
+            let is_wanted = match limits {
+                Some(_) => settings.iter().any(|setting| tree.has(setting.controller)),
+                None => tree.has("freezer") || tree.unified && !has_freezer,
+            };
+            if is_wanted {
+                let made = tree.make(&name, &controllers(tree, &settings, false));
+                made.doing(|| format!("make the control group {}", name.display()))?;
+            }
+        }
+        Self::find(path)
+    }
+
     /// Whether the kernel obeys the rules on devices that this was made with.
     pub fn holds_devices(&self) -> bool {
         self.holds_devices

@@ -140,21 +140,10 @@ impl Helper {
 
 /// This program, by a mount of its own through which nobody can write to it.
 fn sealed_program() -> io::Result<OwnedFd> {
-    let path = PROGRAM.get().map_or("/proc/self/exe".as_ref(), |path| path.as_path());
+    let own = userns::own_program();
+    let path = PROGRAM.get().map_or(own, PathBuf::as_path);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let open = |path: &Path| open_tree(rustix::fs::CWD, path, flags);
-    let program = match open(path) {
-        // It was started before this process had mounts of its own, which have it by its name.
-        Err(Errno::INVAL) => {
-            let (program, own) = (open(&std::fs::read_link(path)?)?, rustix::fs::stat(path)?);
-            let found = rustix::fs::fstat(&program)?;
-            if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) {
-                return Err(io::Error::other("it has been replaced: start it anew"));
-            }
-            program
-        }
-        opened => opened?,
-    };
+    let program = open_tree(rustix::fs::CWD, path, flags)?;
     sys::set_mount_attributes(&program, libc::MOUNT_ATTR_RDONLY, false)?;
     Ok(program)
 }

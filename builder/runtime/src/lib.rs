@@ -11,6 +11,7 @@ mod adopt;
 mod assembled;
 mod caps;
 pub mod cgroup;
+mod companion;
 mod container;
 pub mod copy;
 mod devices;
@@ -37,6 +38,7 @@ mod wire;
 pub use adopt::{MountedRoot, adopts};
 pub use assembled::Assembled;
 pub use caps::{Capabilities, CapabilitySets, UnknownCapability};
+pub use companion::end_with_caller;
 pub use container::{
     Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, Limit, Mount, MountFlags,
     MountSource, Namespace, Process, Propagation, Resource, Seccomp, Stdio, Stream, WindowSize,

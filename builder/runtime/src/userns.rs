@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -30,6 +30,10 @@ use ranges::{Range, ranges_of, user_name};
 const MEMBERS: &str = "userns";
 /// The inode of the first user namespace, which every kernel has given it.
 const INITIAL: &str = "user:[4026531837]";
+
+/// This program.
+const OWN: &str = "/proc/self/exe";
+static OWN_PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// What of the host's root the makers of containers keep in such a namespace.
 pub(crate) const KEPT: [&str; 3] = ["dev", "proc", "sys"];
@@ -96,11 +100,30 @@ pub(crate) fn open_kept(path: &str) -> std::result::Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
 }
 
+/// Why a user has no other users and groups than itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    /// A program that may map them is not there.
+    #[error("`{0}` is not installed")]
+    Mapper(&'static str),
+    /// Nobody has given it any.
+    #[error("`{file}` has no line for {user}")]
+    Range {
+        /// The file that should have one.
+        file: &'static str,
+        /// The user, by name or number.
+        user: String,
+    },
+    /// They were not mapped.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// How a process came to be root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entered {
     /// Why there is only one user and one group inside, where that is so.
-    pub single: Option<String>,
+    pub single: Option<Lack>,
     /// Whether no process has been in a namespace of this folder before.
     pub is_first: bool,
 }
@@ -135,8 +158,26 @@ pub fn enter(folder: &Path) -> Result<Entered> {
     let joined = alive.iter().any(|member| member.open().is_some_and(|pidfd| join(&pidfd).is_ok()));
     let single = if joined { alone() } else { make()? };
     members.write(alive.into_iter().chain(Member::own()))?;
+    let program = named_program().doing(|| "find this program by its name")?;
+    OWN_PROGRAM.get_or_init(|| program);
     sys::unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace")?;
     Ok(Entered { single, is_first })
+}
+
+/// This program, for starting it once more. By its name, where it was started before this process
+/// had mounts of its own: it is not found in these otherwise.
+pub fn own_program() -> &'static Path {
+    OWN_PROGRAM.get().map_or(Path::new(OWN), PathBuf::as_path)
+}
+
+/// The name of this program, which must not stand for another one by now.
+fn named_program() -> io::Result<PathBuf> {
+    let path = fs::read_link(OWN)?;
+    let (named, own) = (rustix::fs::stat(&path)?, rustix::fs::stat(OWN)?);
+    if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) {
+        return Ok(path);
+    }
+    Err(io::Error::other("it has been replaced: start it anew"))
 }
 
 /// Says that this process is in the namespace of a folder, which lives as long as it does: for
@@ -151,38 +192,66 @@ pub fn stay(folder: &Path) -> Result<()> {
 }
 
 /// Why there is one user only in a namespace that was found.
-fn alone() -> Option<String> {
-    (users() < 2).then(|| "so it was made".to_owned())
+fn alone() -> Option<Lack> {
+    (users() < 2).then(|| lack(user()).unwrap_or(Lack::Refused("so it was made".to_owned())))
 }
 
+/// Who this process is outside of its user namespace.
+pub fn user() -> u32 {
+    let own = geteuid().as_raw();
+    if is_initial() {
+        return own;
+    }
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let outside = |line: &str| {
+        let numbers: Vec<u32> =
+            line.split_whitespace().filter_map(|one| one.parse().ok()).collect();
+        matches!(numbers[..], [first, ..] if first == own).then(|| numbers[1])
+    };
+    map.lines().find_map(outside).unwrap_or(own)
+}
+
+/// What keeps a user from having other users and groups, as far as it can be seen.
+pub fn lack(user: u32) -> Option<Lack> {
+    let is_there = |program: &str| {
+        let ran = Command::new(program).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        !ran.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let mapper = MAPPERS.into_iter().find(|program| !is_there(program));
+    mapper.map(Lack::Mapper).or_else(|| ranges(user).err())
+}
+
+/// The programs that map users and groups for those who may not.
+const MAPPERS: [&str; 2] = ["newuidmap", "newgidmap"];
+
 /// Makes a namespace and enters it.
-fn make() -> Result<Option<String>> {
-    let why = match ranges() {
+fn make() -> Result<Option<Lack>> {
+    let lack = match ranges(geteuid().as_raw()) {
         Ok((users, groups)) => {
             let seed = Seed::new()?;
             match seed.map_ranges(&users, &groups) {
                 Ok(()) => return join(&seed.pidfd).doing(|| ENTERING).map(|()| None),
-                Err(why) => why,
+                Err(lack) => lack,
             }
         }
-        Err(why) => why,
+        Err(lack) => lack,
     };
     let seed = Seed::new()?;
     seed.map_self().doing(|| "map this user to root in a user namespace")?;
     join(&seed.pidfd).doing(|| ENTERING)?;
-    Ok(Some(why))
+    Ok(Some(lack))
 }
 
 const ENTERING: &str = "enter a user namespace";
 
-/// The users and groups that this user may have besides itself.
-fn ranges() -> std::result::Result<(Vec<Range>, Vec<Range>), String> {
-    let uid = geteuid().as_raw();
-    let name = user_name(&fs::read_to_string("/etc/passwd").unwrap_or_default(), uid);
-    let read = |path: &str| {
-        let found = ranges_of(&fs::read_to_string(path).unwrap_or_default(), name.as_deref(), uid);
-        let who = name.clone().unwrap_or_else(|| uid.to_string());
-        if found.is_empty() { Err(format!("`{path}` has no line for {who}")) } else { Ok(found) }
+/// The users and groups that a user may have besides itself.
+fn ranges(user: u32) -> std::result::Result<(Vec<Range>, Vec<Range>), Lack> {
+    let name = user_name(&fs::read_to_string("/etc/passwd").unwrap_or_default(), user);
+    let read = |file: &'static str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let found = ranges_of(&text, name.as_deref(), user);
+        let named = name.clone().unwrap_or_else(|| user.to_string());
+        if found.is_empty() { Err(Lack::Range { file, user: named }) } else { Ok(found) }
     };
     Ok((read("/etc/subuid")?, read("/etc/subgid")?))
 }
@@ -214,17 +283,17 @@ impl Seed {
     }
 
     /// Maps root to this user, and those that follow to the ranges, by the programs that may.
-    fn map_ranges(&self, users: &[Range], groups: &[Range]) -> std::result::Result<(), String> {
-        self.run_mapper("newuidmap", geteuid().as_raw(), users)?;
-        self.run_mapper("newgidmap", getegid().as_raw(), groups)
+    fn map_ranges(&self, users: &[Range], groups: &[Range]) -> std::result::Result<(), Lack> {
+        self.run_mapper(MAPPERS[0], geteuid().as_raw(), users)?;
+        self.run_mapper(MAPPERS[1], getegid().as_raw(), groups)
     }
 
     fn run_mapper(
         &self,
-        program: &str,
+        program: &'static str,
         own: u32,
         ranges: &[Range],
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<(), Lack> {
         let mut command = Command::new(program);
         command.arg(self.pid.as_raw_nonzero().to_string());
         command.args(["0", &own.to_string(), "1"]);
@@ -234,14 +303,15 @@ impl Seed {
             inside += u64::from(range.count);
         }
         let ran = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("`{program}` is not installed"),
-            _ => format!("`{program}` cannot be run: {error}"),
+            io::ErrorKind::NotFound => Lack::Mapper(program),
+            _ => Lack::Refused(format!("`{program}` cannot be run: {error}")),
         })?;
         if ran.status.success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&ran.stderr);
-        Err(format!("`{program}` failed: {}", said.lines().next().unwrap_or("it says nothing")))
+        let said = said.lines().next().unwrap_or("it says nothing");
+        Err(Lack::Refused(format!("`{program}` failed: {said}")))
     }
 
     /// Maps root to this user and to nobody else, which everybody may.

@@ -30,6 +30,7 @@ pub struct Created {
 
 /// Makes a container of an image.
 pub fn create(store: &Store, image: &ImageToRun, mut options: RunOptions) -> Result<Created> {
+    network::settle(&mut options)?;
     sandbox::check(&options)?;
     // Until the container's record says so.
     let _visit = store.enter()?;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rbuild_cache::Store;
 use rbuild_runtime::{
-    Capabilities, Container, DOCKER_SYSCTLS, Device as Node, Namespace, Process, Seccomp,
+    Capabilities, Container, DOCKER_SYSCTLS, Device as Node, Namespace, Process, Seccomp, userns,
 };
 
 use super::environment::environment;
@@ -154,20 +154,41 @@ fn share(
     container.cgroup = namespace(store, &options.cgroup_namespace, "cgroup")?;
     container.network = network.namespace()?;
     container.sysctls.clone_from(&options.sysctls);
-    if matches!(network, Attached::Alone | Attached::Joined(_)) {
+    if matches!(network, Attached::Alone | Attached::Joined(_) | Attached::Passed(_)) {
         let theirs = |name: &str| options.sysctls.iter().any(|(other, _)| other == name);
         let ours = DOCKER_SYSCTLS.iter().filter(|(name, _)| !theirs(name));
-        container.sysctls.extend(ours.map(|&(name, value)| (name.into(), value.into())));
+        container.sysctls.extend(ours.map(|&(name, value)| (name.into(), possible(name, value))));
     }
     Ok(())
+}
+
+/// The value of a setting, for as many groups as there are.
+fn possible(name: &str, value: &str) -> String {
+    match name {
+        "net.ipv4.ping_group_range" if !userns::is_initial() => {
+            format!("0 {}", userns::users().saturating_sub(1))
+        }
+        _ => value.to_owned(),
+    }
 }
 
 pub(crate) fn namespace(store: &Store, share: &Share, kind: &str) -> Result<Namespace> {
     Ok(match share {
         Share::Private => Namespace::Private,
         Share::Host => Namespace::Host,
-        Share::Container(name) => Namespace::Join(namespace_of(store, name, kind)?),
+        Share::Container(name) => {
+            let theirs = namespace_of(store, name, kind)?;
+            // An ordinary user may be in the host's namespace, and not join it.
+            if is_own(&theirs, kind)? { Namespace::Host } else { Namespace::Join(theirs) }
+        }
     })
+}
+
+fn is_own(namespace: &OwnedFd, kind: &str) -> Result<bool> {
+    let path = format!("/proc/self/ns/{kind}");
+    let own = rustix::fs::stat(&path).map_err(Error::file("examine", &path))?;
+    let theirs = rustix::fs::fstat(namespace).map_err(Error::file("examine", &path))?;
+    Ok((own.st_dev, own.st_ino) == (theirs.st_dev, theirs.st_ino))
 }
 
 fn namespace_of(store: &Store, name: &str, kind: &str) -> Result<OwnedFd> {

@@ -80,7 +80,7 @@ fn take_input() -> io::Result<UnixStream> {
 pub(crate) fn start(store: &Store, id: &str, task: Task) -> Result<UnixStream> {
     let spawn = || -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut child = Command::new("/proc/self/exe")
+        let mut child = Command::new(rbuild_runtime::userns::own_program())
             .arg0("rbuild")
             .arg(match task {
                 Task::Container => MONITOR,

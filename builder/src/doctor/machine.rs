@@ -7,21 +7,13 @@ use std::process::{Command, Stdio};
 use rbuild_cache::Store;
 use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
 use rbuild_runtime::network::{Family, Links, Table, new_namespace};
+use rbuild_runtime::userns;
 
 use super::Finding;
 use crate::cdi;
 use crate::container::chain;
 use crate::emulation::{self, Runs};
 use crate::platform::{self, Platform};
-
-pub(super) fn root(is_root: bool) -> Finding {
-    let part = "root";
-    if is_root {
-        return Finding::good(part, "this is root");
-    }
-    let fix = "run it with `sudo`: building and running as an ordinary user is not there yet";
-    Finding::broken(part, "this is an ordinary user", fix)
-}
 
 /// The kinds of namespaces that a container has of its own.
 const NAMESPACES: [&str; 5] = ["mnt", "pid", "ipc", "uts", "net"];
@@ -88,14 +80,16 @@ pub(super) fn cgroups() -> Finding {
         ..Limits::default()
     };
     let path = format!("{DEFAULT_PARENT}/doctor-{}", std::process::id());
+    let fix = if userns::is_initial() {
+        "mount cgroup2 at /sys/fs/cgroup (systemd does), and in a container give it \
+         `--cgroupns=private`; only limits such as `--memory` need it"
+    } else {
+        "run rbuild by `systemd-run --user --scope`, where version 2 of cgroups is mounted; only \
+         limits such as `--memory` need it"
+    };
     match Cgroup::create(&path, &limits).and_then(Cgroup::remove) {
         Ok(()) => Finding::good(part, "limits on memory, processors and processes"),
-        Err(error) => Finding::missing(
-            part,
-            chain(&error),
-            "mount cgroup2 at /sys/fs/cgroup (systemd does), and in a container give it \
-             `--cgroupns=private`; only limits such as `--memory` need it",
-        ),
+        Err(error) => Finding::missing(part, chain(&error), fix),
     }
 }
 
@@ -191,8 +185,6 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_told_apart_from_what_is_not() {
-        assert_eq!(root(true).health, Health::Good);
-        assert_eq!(root(false).health, Health::Broken);
         assert_eq!(judge_namespaces(&[]).health, Health::Good);
         let lacking = judge_namespaces(&["pid", "net"]);
         assert_eq!(lacking.health, Health::Broken);

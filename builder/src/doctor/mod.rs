@@ -1,10 +1,12 @@
 //! What this machine lacks for building and running, found by trying it, and the fix of each lack.
 
 mod machine;
+mod user;
 
 use std::time::Duration;
 
 use rbuild_cache::Store;
+use rbuild_runtime::userns;
 
 use crate::container::chain;
 use crate::registries::{Registries, Retry};
@@ -67,14 +69,19 @@ pub async fn examine(store: &Store, registries: &Registries, registry: &str) -> 
 }
 
 fn examine_machine(store: &Store) -> Vec<Finding> {
+    let user = user::find();
+    if user.health == Health::Broken {
+        // Whatever else was tried would fail for the same reason.
+        return vec![user, room(space::room(store)), machine::git()];
+    }
     vec![
-        machine::root(rustix::process::geteuid().is_root()),
+        user,
         machine::namespaces(),
         machine::overlay(store),
         machine::seccomp(),
         room(space::room(store)),
         machine::cgroups(),
-        machine::networks(),
+        if userns::is_initial() { machine::networks() } else { user::networks() },
         machine::emulation(),
         machine::gpus(),
         machine::git(),

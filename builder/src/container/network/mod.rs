@@ -14,6 +14,7 @@ mod inspect;
 mod join;
 mod mac;
 mod members;
+mod pasta;
 mod ports;
 mod proxy;
 mod resolver;
@@ -26,12 +27,13 @@ mod verbs;
 use std::os::fd::OwnedFd;
 
 use rbuild_cache::Store;
-use rbuild_runtime::Namespace;
+use rbuild_runtime::{Namespace, userns};
 
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::options::{Network, Share};
 use super::sandbox::namespace;
+use pasta::Pasta;
 
 pub(crate) use connect::{Change, apply, check as check_connection};
 pub use connect::{connect, disconnect};
@@ -43,6 +45,7 @@ pub use join::Connection;
 pub(crate) use join::Joined;
 pub use mac::Mac;
 pub use members::{Endpoint, Place6};
+pub(crate) use pasta::{NoPasta, find_pasta, settle};
 pub use ports::{Port, Protocol, Published};
 pub(crate) use ports::{all_exposed, check, shown, wished};
 pub use subnet::Subnet;
@@ -60,6 +63,8 @@ pub(crate) enum Attached {
     Shared(OwnedFd),
     /// One of its own, in networks of the store.
     Joined(Box<Joined>),
+    /// One of its own, for an ordinary user.
+    Passed(Pasta),
 }
 
 impl Attached {
@@ -71,9 +76,11 @@ impl Attached {
             Network::Container(name) => {
                 match namespace(store, &Share::Container(name.clone()), "net")? {
                     Namespace::Join(fd) => Self::Shared(fd),
+                    Namespace::Host => Self::Host,
                     _ => return Err(Error::NotRunning(name.clone())),
                 }
             }
+            Network::Bridge if !userns::is_initial() => Self::Passed(Pasta::start(record)?),
             Network::Bridge | Network::Named(_) => {
                 Self::Joined(Box::new(Joined::new(store, folder, record)?))
             }
@@ -91,6 +98,7 @@ impl Attached {
             Self::Alone => Ok(Namespace::Private),
             Self::Shared(fd) => copy(std::os::fd::AsFd::as_fd(fd)),
             Self::Joined(joined) => copy(joined.namespace()),
+            Self::Passed(pasta) => copy(std::os::fd::AsFd::as_fd(pasta.namespace())),
         }
     }
 
@@ -106,6 +114,7 @@ impl Attached {
     pub(crate) fn published(&self) -> &[Published] {
         match self {
             Self::Joined(joined) => &joined.published,
+            Self::Passed(pasta) => &pasta.published,
             _ => &[],
         }
     }
