@@ -46,7 +46,7 @@ impl Group {
 
     /// Stops all processes where they are, or lets them go on. `inside` lists them.
     pub(crate) fn freeze(&mut self, frozen: bool, inside: &dyn Fn() -> Vec<u32>) -> Result<()> {
-        let group = self.whole(inside)?;
+        let group = self.extend(None, inside)?;
         group.freeze(frozen)?;
         if frozen {
             // What came in by `exec` meanwhile stops as it joins.
@@ -57,13 +57,17 @@ impl Group {
 
     /// Sets limits anew. `inside` lists the processes.
     pub(crate) fn update(&mut self, limits: &Limits, inside: &dyn Fn() -> Vec<u32>) -> Result<()> {
-        Ok(self.whole(inside)?.update(limits)?)
+        Ok(self.extend(Some(limits), inside)?.update(limits)?)
     }
 
-    /// The group, in every tree of the machine and with every process in it.
-    fn whole(&mut self, inside: &dyn Fn() -> Vec<u32>) -> Result<&Cgroup> {
-        let group = Cgroup::create_everywhere(&self.path, &Limits::default())?;
-        let group = self.group.insert(group);
+    /// The group with a place in the trees for these limits, or for freezing, and every process
+    /// in it.
+    fn extend(
+        &mut self,
+        limits: Option<&Limits>,
+        inside: &dyn Fn() -> Vec<u32>,
+    ) -> Result<&Cgroup> {
+        let group = self.group.insert(Cgroup::extend(&self.path, limits)?);
         group.adopt(inside)?;
         Ok(group)
     }
