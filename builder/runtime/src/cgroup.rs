@@ -18,7 +18,7 @@ use crate::userns;
 pub use devices::{Access, DeviceRule, allow_everything};
 pub use limits::{BlockRate, Limits, Rate};
 use limits::{Setting, Value};
-use tree::{Tree, trees};
+use tree::{Tree, own_trees, trees};
 
 /// Where groups are made unless somebody names another place.
 pub const DEFAULT_PARENT: &str = "rbuild";
@@ -48,7 +48,7 @@ impl Cgroup {
 
     fn make(path: &str, limits: &Limits, everywhere: bool) -> Result<Self> {
         let path = checked(path)?;
-        let trees = trees()?;
+        let trees = own_trees()?;
         let settings = limits.settings();
         for setting in settings.iter().filter(|setting| setting.needed) {
             tree_of(&trees, setting.controller)?;
@@ -109,7 +109,7 @@ impl Cgroup {
     /// The group that is at this path, in each tree that has one.
     pub fn find(path: &str) -> Result<Self> {
         let path = checked(path)?;
-        let folders = trees()?.into_iter().map(|tree| {
+        let folders = own_trees()?.into_iter().map(|tree| {
             let folder = tree.root.join(&path);
             (tree, folder)
         });
@@ -293,7 +293,11 @@ fn checked(path: &str) -> Result<PathBuf> {
 
 fn tree_of<'a>(trees: &'a [Tree], controller: &str) -> Result<&'a Tree> {
     trees.iter().find(|tree| tree.has(controller)).ok_or_else(|| {
-        Error::Invalid(format!("this machine has no control groups for {controller:?}"))
+        Error::Invalid(if userns::is_initial() {
+            format!("this machine has no control groups for {controller:?}")
+        } else {
+            format!("this user may make no control groups for {controller:?}")
+        })
     })
 }
 

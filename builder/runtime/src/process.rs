@@ -193,6 +193,9 @@ fn fence_in(order: &ProcessOrder, filter: &mut [sock_filter]) -> Result<()> {
         set_no_new_privs(true).doing(|| "forbid new privileges")?;
     }
     order.sets.bounding.bound().doing(|| "limit capabilities")?;
+    if userns::is_single() {
+        userns::pretend()?;
+    }
     let flags = match &order.seccomp {
         Seccomp::None => return Ok(()),
         Seccomp::Default => 0,

@@ -5,6 +5,7 @@
 //! from the namespace that it was made in. Who is in it stands in a file of that folder, which is
 //! also the lock under which they come and go.
 
+mod pretend;
 mod ranges;
 
 use std::fs::{self, File, OpenOptions};
@@ -24,6 +25,7 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_sp
 use crate::error::{Doing, Result};
 use crate::sys::{self, Cloned};
 use crate::user::User;
+pub(crate) use pretend::pretend;
 use ranges::{Range, ranges_of, user_name};
 
 /// Who is in the namespace of a folder: a line a process, its number and when it started.
@@ -142,6 +144,12 @@ pub fn users() -> u64 {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let length = |line: &str| line.split_whitespace().nth(2)?.parse::<u64>().ok();
     map.lines().filter_map(length).sum()
+}
+
+/// Whether there is one user only, by whom all files are owned.
+pub fn is_single() -> bool {
+    static SINGLE: OnceLock<bool> = OnceLock::new();
+    *SINGLE.get_or_init(|| !is_initial() && users() < 2)
 }
 
 /// Makes this process root in a user namespace and gives it mounts of its own.

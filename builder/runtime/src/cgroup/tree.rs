@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::write;
 use crate::error::{Doing, Result};
+use crate::userns;
 
 /// A mounted tree of groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,38 @@ pub(super) struct Tree {
 pub(super) fn trees() -> Result<Vec<Tree>> {
     let mounts = fs::read_to_string("/proc/self/mounts").doing(|| "read the mounts")?;
     Ok(of_mounts(&mounts))
+}
+
+/// The trees in which this process may make groups: of an ordinary user those parts that the groups
+/// of the process are in, and that are this user's.
+pub(super) fn own_trees() -> Result<Vec<Tree>> {
+    let trees = trees()?;
+    if userns::is_initial() {
+        return Ok(trees);
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").doing(|| "read own control groups")?;
+    let is_own = |folder: &Path| {
+        let is_writable =
+            |path: PathBuf| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+        is_writable(folder.to_owned()) && is_writable(folder.join("cgroup.procs"))
+    };
+    Ok(own.lines().filter_map(|line| delegated(line, &trees, is_own)).collect())
+}
+
+/// The topmost part of a tree that a group, by its line of `/proc/<pid>/cgroup`, is in and that is
+/// this user's.
+fn delegated(line: &str, trees: &[Tree], is_own: impl Fn(&Path) -> bool) -> Option<Tree> {
+    let folder = folder_of(line, trees)?;
+    let tree = trees.iter().find(|tree| folder.starts_with(&tree.root))?;
+    let above = folder.ancestors().take_while(|above| above.starts_with(&tree.root));
+    let root = above.take_while(|above| is_own(above)).last()?;
+    let mut part = Tree { root: root.to_owned(), ..tree.clone() };
+    if tree.unified {
+        // Not all of them need have been passed on.
+        let names = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+        part.controllers = names.split_whitespace().map(str::to_owned).collect();
+    }
+    Some(part)
 }
 
 fn of_mounts(mounts: &str) -> Vec<Tree> {
@@ -145,6 +178,20 @@ mod tests {
         assert_eq!(tree("pids"), Some((folder.path().to_owned(), true)));
         assert_eq!(tree(""), Some((folder.path().to_owned(), true)));
         assert_eq!(tree("memory"), None);
+    }
+
+    #[test]
+    fn an_ordinary_user_has_the_topmost_part_that_is_its_own() {
+        let trees = [Tree::new("/c/memory", false, ["memory"])];
+        let of = |line: &str, own: &str| {
+            let tree = delegated(line, &trees, |folder| folder.starts_with(own));
+            tree.map(|tree| tree.root)
+        };
+        let line = "4:memory:/user/ann/app";
+        assert_eq!(of(line, "/c/memory/user/ann"), Some("/c/memory/user/ann".into()));
+        assert_eq!(of(line, "/c/memory"), Some("/c/memory".into()));
+        assert_eq!(of(line, "/c/memory/user/bob"), None);
+        assert_eq!(of("4:memory:/", "/c/memory/user"), None);
     }
 
     #[test]
