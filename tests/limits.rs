@@ -87,8 +87,13 @@ fn a_group_has_the_place_that_was_named_and_does_not_stay() {
     let parent = format!("rbuild-tests-{}", std::process::id());
     let line = format!("rbuild run -d --rm --cgroup-parent /{parent} app sleep 1000");
     let id = home.types(&line).ok();
-    assert!(groups(&format!("{parent}/{id}")).len() > 1 || groups(&parent).len() == 1);
     let pid = home.types(&format!("rbuild inspect --format '{{{{.State.Pid}}}}' {id}")).ok();
+    let (made, parents) = (groups(&format!("{parent}/{id}")), groups(&parent));
+    assert!(!made.is_empty() && made.len() == parents.len(), "{made:?} in {parents:?}");
+    for group in &made {
+        let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        assert!(processes.lines().any(|line| line == pid), "{group:?} has {processes}, not {pid}");
+    }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap();
     home.types(&format!("kill -9 {monitor}")).ok();
