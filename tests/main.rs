@@ -37,6 +37,8 @@ mod foreign;
 mod gpu;
 /// Images in the store and at registries.
 mod images;
+/// The life of containers: health, pauses, changes, events, logs.
+mod life;
 /// Limits on what containers use.
 mod limits;
 /// When a registry is asked what a name stands for.

@@ -14,6 +14,7 @@ use rbuild_registry::Reference;
 use crate::error::{Error, Result};
 pub use crate::export::push::{PushedImage, PushedLayer};
 use crate::image::ImageConfig;
+use crate::journal::{self, Entry, Kind};
 use crate::platform::Platform;
 use crate::settle::Stay;
 use crate::source;
@@ -211,13 +212,23 @@ pub fn tag(store: &Store, image: &str, name: &str) -> Result<()> {
             reason: "a name that is given cannot have a digest".to_owned(),
         });
     }
-    set_name(store, &reference.to_string(), &found.entry)
+    set_name(store, &reference.to_string(), &found.entry)?;
+    note(store, "tag", &found.entry.config, &reference.familiar());
+    Ok(())
 }
 
-/// Names an image; the image that loses the name is kept under its id.
-pub(crate) fn set_name(store: &Store, name: &str, entry: &ImageEntry) -> Result<()> {
+/// Writes down what has happened to an image that has, or had, a name.
+pub(crate) fn note(store: &Store, action: &str, id: &Digest, name: &str) {
+    let entry = Entry::new(Kind::Image, action, id.to_string()).with("name", name);
+    journal::note(store, &[entry]);
+}
+
+/// Names an image; the image that loses the name is kept under its id. Returns whether another
+/// one, or none, had the name.
+pub(crate) fn set_name(store: &Store, name: &str, entry: &ImageEntry) -> Result<bool> {
     let failed = || Error::store(format!("name the image `{name}`"));
     let old = store.image(name).map_err(failed())?;
+    let is_new = old.as_ref().is_none_or(|old| old.config != entry.config);
     // Before it loses its name: what has none for a moment might be removed.
     if let Some(old) = old.filter(|old| old.config != entry.config)
         && store.is_whole(&old)
@@ -227,7 +238,7 @@ pub(crate) fn set_name(store: &Store, name: &str, entry: &ImageEntry) -> Result<
     }
     store.tag(name, entry).map_err(failed())?;
     store.untag(&unnamed(&entry.config)).map_err(failed())?;
-    Ok(())
+    Ok(is_new)
 }
 
 /// Keeps an image that has no name.
@@ -288,10 +299,12 @@ pub fn remove(
     for name in names {
         store.untag(&name).map_err(failed())?;
         let familiar = source::parse(&name).map_or(name, |reference| reference.familiar());
+        note(store, "untag", &id, &familiar);
         removed.push(Removed::Untagged(familiar));
     }
     if is_last {
         store.untag(&unnamed(&id)).map_err(failed())?;
+        journal::note(store, &[Entry::new(Kind::Image, "delete", id.to_string())]);
         removed.push(Removed::Deleted(id));
     }
     Ok(removed)

@@ -60,9 +60,6 @@ pub fn restart(
 pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
     let folder = names::find(store, name)?;
     self::signal(&folder, signal)?;
-    if let Some(record) = folder.record()? {
-        note(&folder, &record, "kill", &[("signal", signal.number().to_string())]);
-    }
     if signal == Signal::KILL {
         // Who finds it gone already need not wait.
         let _ = wait_for(&folder);
@@ -119,6 +116,10 @@ pub fn rename(store: &Store, name: &str, new: &str) -> Result<()> {
 /// Sends a signal, and returns once it was sent.
 pub(crate) fn signal(folder: &Folder, signal: Signal) -> Result<()> {
     let mut stream = connect(folder)?;
+    if let Some(record) = folder.record()? {
+        // Before it, as what comes of it is written down at once.
+        note(folder, &record, "kill", &[("signal", signal.number().to_string())]);
+    }
     let asked = stream.write_all(&control(&Request::Signal(signal.number())));
     asked.map_err(Error::monitor("speak to"))?;
     // No answer is the end of it, to which any signal may be sent.

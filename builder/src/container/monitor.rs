@@ -228,10 +228,10 @@ impl<'a> Monitor<'a> {
             ..State::default()
         };
         self.folder.write_state(&self.state)?;
-        self.clients.tell_all(&Reply::Started);
         let mut entries = places(self.folder, &self.record, network.endpoints(), true);
         entries.push(entry(self.folder, &self.record, "start", &[]));
         journal::note(self.store, &entries);
+        self.clients.tell_all(&Reply::Started);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::{Exporter, Finished};
 use crate::error::{Error, Result};
 use crate::images;
 use crate::platform;
+use crate::source;
 
 /// Names the images in the store, those of several platforms together; without a name they are
 /// kept under the id of the one for this machine.
@@ -28,7 +29,11 @@ pub(super) fn export(exporter: &Exporter, images: &[Finished], names: &[String])
     let entry = ImageEntry::of_platforms(entries, main, jiff::Timestamp::now().as_second());
     let entry = entry.ok_or_else(|| Error::Usage("there is no image".to_owned()))?;
     for name in names {
-        images::set_name(store, name, &entry)?;
+        // What is known costs nothing.
+        if images::set_name(store, name, &entry)? {
+            let familiar = source::parse(name).map_or(name.clone(), |name| name.familiar());
+            images::note(store, "tag", &entry.config, &familiar);
+        }
         tell(format!("naming to {name}"));
     }
     if names.is_empty() {

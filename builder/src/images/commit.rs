@@ -62,7 +62,9 @@ pub fn commit(store: &Store, container: &str, options: &Commit) -> Result<Digest
         platforms: Vec::new(),
     };
     match name {
-        Some(name) => set_name(store, &name.to_string(), &entry)?,
+        Some(name) => {
+            set_name(store, &name.to_string(), &entry)?;
+        }
         None => keep_unnamed(store, &entry)?,
     }
     Ok(id)

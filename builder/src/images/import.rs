@@ -65,7 +65,9 @@ pub fn import(store: &Store, tar: impl Read + Send, options: &Import) -> Result<
         platforms: Vec::new(),
     };
     match name {
-        Some(name) => set_name(store, &name.to_string(), &entry)?,
+        Some(name) => {
+            set_name(store, &name.to_string(), &entry)?;
+        }
         None => keep_unnamed(store, &entry)?,
     }
     Ok(id)

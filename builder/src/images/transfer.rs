@@ -1,12 +1,14 @@
 //! Images on their way in and out: from and to registries, and archives.
 
 use rbuild_cache::{Digest, ImageEntry, Layer, Store};
+use rbuild_registry::Reference;
 use rbuild_solver::{Events, StepId, What};
 
 use super::{Found, enter, find, set_name};
 use crate::error::{Error, Result};
 use crate::export::push::PushedImage;
 use crate::export::{self, Archive, Destination, Exporter, Finished, Format, Packing};
+use crate::journal::{self, Entry, Kind};
 use crate::platform::Platform;
 use crate::registries::Registries;
 use crate::source::{self, ResolvedImage};
@@ -86,6 +88,7 @@ pub async fn pull(
     let old = store.image(&name).map_err(Error::store(format!("look up `{name}`")))?;
     let is_new = old.as_ref().is_none_or(|old| old.config != image.entry.config);
     set_name(store, &name, &image.entry)?;
+    of_registry(store, "pull", &reference);
     events.emit(step, What::Finished);
     let digest = image.entry.manifest.unwrap_or(image.entry.config);
     Ok(Pulled { name, digest, is_new, image })
@@ -124,8 +127,16 @@ pub async fn push(
         let entry = ImageEntry { manifest: Some(pushed.digest), ..entry };
         store.tag(&name, &entry).map_err(Error::store(format!("name the image `{name}`")))?;
     }
+    of_registry(store, "push", &reference);
     events.emit(step, What::Finished);
     Ok(pushed)
+}
+
+/// Writes down what has happened to an image at a registry: as with docker, by its name.
+fn of_registry(store: &Store, action: &str, reference: &Reference) {
+    let familiar = reference.familiar();
+    let name = familiar.rsplit_once(':').map_or(&*familiar, |(name, _)| name);
+    journal::note(store, &[Entry::new(Kind::Image, action, &familiar).with("name", name)]);
 }
 
 /// Loads the images of an archive of `docker save`, or of an OCI image layout; gives their names.
@@ -134,7 +145,10 @@ pub async fn push(
 /// What is no archive of images, is damaged, or cannot be kept.
 pub fn load(store: &Store, archive: impl std::io::Read + Send) -> Result<Vec<String>> {
     let _visit = enter(store)?;
-    crate::load::load(store, archive)
+    let names = crate::load::load(store, archive)?;
+    let loaded = names.iter().map(|name| Entry::new(Kind::Image, "load", name).with("name", name));
+    journal::note(store, &loaded.collect::<Vec<_>>());
+    Ok(names)
 }
 
 /// Writes images as one archive that `docker load`, and [`load`], read: for all of their platforms,

@@ -121,6 +121,11 @@ impl Started {
         self.stdout.until(&format!("`{text}`"), |all, _| all.contains(text));
     }
 
+    /// What came of its standard output so far.
+    pub fn out(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Waits for a text in its standard error.
     pub fn until_err(&self, text: &str) {
         self.stderr.until(&format!("`{text}`"), |all, _| all.contains(text));

@@ -17,6 +17,7 @@ use crate::container::error::{Error, Result};
 use crate::container::folder::Folder;
 use crate::container::names::{self, new_id, random};
 use crate::container::parse::{invalid, is_name};
+use crate::journal::{self, Entry, Kind};
 
 /// Names that are no network's, or that of one which is always there.
 const RESERVED: [&str; 5] = ["bridge", "default", "host", "none", "container"];
@@ -99,6 +100,7 @@ pub fn create(store: &Store, name: &str, options: &NetworkOptions) -> Result<Str
         network.remove(store)?;
         return Err(error);
     }
+    note(store, &network, "create");
     Ok(network.id)
 }
 
@@ -249,7 +251,14 @@ pub fn prune(store: &Store, wanted: impl Fn(&NetworkListed) -> bool) -> Result<V
 fn take_down(store: &Store, network: &Definition, turn: &mut Turn) -> Result<()> {
     network.remove(store)?;
     bridge::remove(&network.bridge(), &mut turn.links);
+    note(store, network, "destroy");
     Ok(())
+}
+
+fn note(store: &Store, network: &Definition, action: &str) {
+    let entry = Entry::new(Kind::Network, action, &network.id);
+    let entry = entry.with("name", &network.name).with("type", "bridge");
+    journal::note(store, &[entry]);
 }
 
 /// Whether a container that somebody watches is at a port of the bridge. The port of one that has

@@ -14,6 +14,7 @@ use super::super::mounts::NamedVolume;
 use super::super::names::new_id;
 use super::VOLUMES;
 use super::local;
+use crate::journal::{self, Entry, Kind};
 
 const DATA: &str = "_data";
 const RECORD: &str = "volume.json";
@@ -79,6 +80,7 @@ pub(super) fn make(store: &Store, volume: &NamedVolume) -> Result<Place> {
         return Ok(place);
     }
     build(&place).map_err(Error::file("make the volume", &place.folder))?;
+    note(store, "create", name);
     Ok(place)
 }
 
@@ -119,8 +121,15 @@ pub(super) fn remove(store: &Store, name: &str) -> Result<()> {
     match fs::rename(&place.folder, &gone) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::file("remove", &place.folder)(error)),
-        Ok(()) => fs::remove_dir_all(&gone).map_err(Error::file("remove", gone)),
+        Ok(()) => {
+            note(store, "destroy", name);
+            fs::remove_dir_all(&gone).map_err(Error::file("remove", gone))
+        }
     }
+}
+
+fn note(store: &Store, action: &str, name: &str) {
+    journal::note(store, &[Entry::new(Kind::Volume, action, name).with("driver", "local")]);
 }
 
 /// Ends removals that were cut short.
