@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -146,17 +146,19 @@ fn failed(reason: String) -> Error {
 
 fn spawn(namespace: &OwnedFd, published: &[Published]) -> Result<Child> {
     let mut command = Command::new(PROGRAM);
-    let netns = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
     // Nothing of the container reaches what listens at the host's loopback device only.
     command.args(["--foreground", "--quiet", "--stderr", "--config-net", "--no-map-gw"]);
-    command.args(["--no-netns-quit", "-T", "none", "-U", "none", "--netns", &netns]);
+    command.args(["--no-netns-quit", "-T", "none", "-U", "none"]);
+    // It gives up the right to look into this process, but has its own standard input.
+    let theirs = namespace.try_clone().map_err(Error::system("keep a network"))?;
+    command.args(["--netns", "/proc/self/fd/0"]).stdin(theirs);
     for (flag, protocol) in [("-t", Protocol::Tcp), ("-u", Protocol::Udp)] {
         match ports(published, protocol) {
             ports if ports.is_empty() => command.args([flag, "none"]),
             ports => command.args(ports.iter().flat_map(|port| [flag, port])),
         };
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
     end_with_caller(&mut command);
     command.spawn().map_err(Error::system("start pasta"))
 }
