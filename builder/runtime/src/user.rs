@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
@@ -137,20 +137,21 @@ fn number(text: &str) -> Result<Option<u32>, String> {
 
 /// The file's text, empty when there is none.
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, String> {
-    // Opening a fifo must not wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match open_in_root(root, path, flags, Mode::empty()) {
-        Ok(file) => file,
+    let failed = |error: &dyn std::fmt::Display| format!("/{path}: {error}");
+    // Opening a device or a fifo of the image would do something to the host, so first look.
+    let place = match open_in_root(root, path, OFlags::PATH, Mode::empty()) {
+        Ok(place) => place,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
-        Err(error) => return Err(format!("/{path}: {error}")),
+        Err(error) => return Err(failed(&error)),
     };
-    let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let kind = fstat(&place).map(|stat| FileType::from_raw_mode(stat.st_mode));
     if kind != Ok(FileType::RegularFile) {
         return Err(format!("/{path} is not a regular file"));
     }
+    let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd()));
     let mut bytes = Vec::new();
-    let size = File::from(file).take(FILE_LIMIT + 1).read_to_end(&mut bytes);
-    match size.map_err(|error| format!("/{path}: {error}"))? as u64 {
+    let size = file.and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+    match size.map_err(|error| failed(&error))? as u64 {
         0..=FILE_LIMIT => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         _ => Err(format!("/{path} has more than {} MiB", FILE_LIMIT >> 20)),
     }
@@ -231,6 +232,24 @@ mod tests {
         fs::remove_file(&passwd).unwrap();
         let at = fs::File::open(root.path()).unwrap();
         rustix::fs::mknodat(&at, "etc/passwd", FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(find(root.path(), "web").unwrap_err().contains("regular"));
+        let group = image(PASSWD, "");
+        let big = fs::File::create(group.path().join("etc/group")).unwrap();
+        big.set_len(1 << 30).unwrap();
+        assert!(find(group.path(), "web").unwrap_err().contains("10 MiB"));
+    }
+
+    #[test]
+    fn no_device_of_an_image_is_opened() {
+        let root = image("", "");
+        let passwd = root.path().join("etc/passwd");
+        fs::remove_file(&passwd).unwrap();
+        let at = fs::File::open(root.path()).unwrap();
+        // No driver has this number, so that to open it would be another error.
+        let number = rustix::fs::makedev(511, 77);
+        let made =
+            rustix::fs::mknodat(&at, "etc/passwd", FileType::CharacterDevice, Mode::RUSR, number);
+        made.expect("this takes root");
         assert!(find(root.path(), "web").unwrap_err().contains("regular"));
     }
 

@@ -15,13 +15,16 @@ pub(crate) const TESTS: &[Test] = &[
     ("attacks::own_program_while_joining", own_program_while_joining),
     ("attacks::own_program_as_init", own_program_as_init),
     ("attacks::directory_in_proc", directory_in_proc),
+    ("attacks::directory_in_proc_while_joining", directory_in_proc_while_joining),
     ("attacks::leaked_descriptors", leaked_descriptors),
     ("attacks::null_device_of_the_image", null_device_of_the_image),
     ("attacks::standard_places_are_links", standard_places_are_links),
     ("attacks::console_of_the_image", console_of_the_image),
     ("attacks::mounts_on_proc", mounts_on_proc),
+    ("attacks::proc_of_the_image", proc_of_the_image),
     ("attacks::targets_that_are_links", targets_that_are_links),
     ("attacks::targets_swapped_while_mounting", targets_swapped_while_mounting),
+    ("attacks::volumes_swapped_while_mounting", volumes_swapped_while_mounting),
     ("attacks::stubs_swapped_for_links", stubs_swapped_for_links),
 ];
 
@@ -107,6 +110,26 @@ fn directory_in_proc() {
     }
 }
 
+fn directory_in_proc_while_joining() {
+    let root = Root::new();
+    let (running, mut output) = start(root.container("echo up; exec sleep 1000"));
+    output.read_exact(&mut [0; 3]).unwrap();
+    let join = |cwd: String| {
+        let mut process = root.container("pwd").process;
+        process.cwd = cwd;
+        let (stdio, mut text) = piped();
+        let joined = exec(running.pid(), running.pidfd(), process, stdio)?;
+        let mut said = String::new();
+        text.read_to_string(&mut said).unwrap();
+        joined.wait().map(|_| said)
+    };
+    for number in 0..64 {
+        let error = join(format!("/proc/self/fd/{number}")).unwrap_err();
+        assert_eq!(error.exit_code(), 125, "descriptor {number}");
+    }
+    assert_eq!(join("/tmp".into()).unwrap(), "/tmp\n");
+}
+
 fn leaked_descriptors() {
     let _open = fs::File::open("/").unwrap();
     let root = Root::new();
@@ -128,11 +151,18 @@ fn null_device_of_the_image() {
 
 fn standard_places_are_links() {
     let outside = tempfile::tempdir().unwrap();
-    for place in ["dev", "proc", "sys"] {
+    for place in ["dev", "proc", "sys", "etc", "run"] {
         for goal in ["/outside".to_owned(), format!("../../../../..{}", outside.path().display())] {
             let root = Root::new();
+            let _ = fs::remove_dir_all(root.path(place));
             symlink(&goal, root.path(place)).unwrap();
-            let (exit, output) = match rbuild_runtime::launch(root.container("true"), piped().0) {
+            let mut container = root.container("true");
+            for target in ["/etc/hosts", "/run/secrets/one"] {
+                let (mode, uid, gid) = (0o644, 0, 0);
+                let source = MountSource::Bytes { bytes: b"in".into(), mode, uid, gid };
+                container.mounts.push(Mount::new(source, target));
+            }
+            let (exit, output) = match rbuild_runtime::launch(container, piped().0) {
                 Ok(running) => (running.wait().unwrap(), String::new()),
                 Err(error) => (Exit::Code(error.exit_code()), full(&error)),
             };
@@ -165,6 +195,27 @@ fn mounts_on_proc() {
         let source = MountSource::Tmpfs { size: None, mode: 0o777, uid: 0, gid: 0 };
         container.mounts.push(Mount::new(source, target));
         assert_eq!(refusal(container).exit_code(), 125, "{target}");
+    }
+}
+
+/// What the image has in place of the process file system is neither read nor written.
+fn proc_of_the_image() {
+    let root = Root::new();
+    let fakes = ["proc/sys/net/ipv4/ip_unprivileged_port_start", "proc/thread-self/oom_score_adj"];
+    for fake in fakes {
+        fs::create_dir_all(root.path(fake).parent().unwrap()).unwrap();
+        root.write(fake, "fake");
+    }
+    fs::create_dir_all(root.path("proc/self/attr/apparmor")).unwrap();
+    symlink("/outside", root.path("proc/self/attr/apparmor/exec")).unwrap();
+    let mut container =
+        root.container("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/1/oom_score_adj");
+    container.network = rbuild_runtime::Namespace::Private;
+    container.sysctls = vec![("net.ipv4.ip_unprivileged_port_start".into(), "77".into())];
+    container.process.oom_score = Some(555);
+    assert_eq!(run(container), (Exit::Code(0), "77\n555\n".into()));
+    for fake in fakes {
+        assert_eq!(fs::read_to_string(root.path(fake)).unwrap(), "fake", "{fake}");
     }
 }
 
@@ -215,17 +266,54 @@ fn targets_swapped_while_mounting() {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was made outside");
 }
 
+/// Another container swaps a directory and a link in a volume that both have.
+fn volumes_swapped_while_mounting() {
+    let outside = tempfile::tempdir().unwrap();
+    let volume = tempfile::tempdir().unwrap();
+    fs::create_dir(volume.path().join("swapped")).unwrap();
+    symlink(outside.path(), volume.path().join("link")).unwrap();
+    let root = Root::new();
+    for name in ["v", "proc", "dev", "sys"] {
+        fs::create_dir(root.path(name)).unwrap();
+    }
+    let swap = "cd /v; echo up; while true; do busybox mv -T swapped spare; \
+        busybox mv -T link swapped; busybox mv -T swapped link; busybox mv -T spare swapped; done";
+    let mut container = root.container(swap);
+    container.mounts.push(Mount::bind(volume.path(), "/v"));
+    let (swapper, mut output) = start(container);
+    output.read_exact(&mut [0; 3]).unwrap();
+    let (mut inside, mut refused) = (0, 0);
+    for _ in 0..100 {
+        let mut container = root.container("cat /v/swapped/file");
+        let source = MountSource::Bytes { bytes: b"in".into(), mode: 0o644, uid: 0, gid: 0 };
+        container.mounts.push(Mount::bind(volume.path(), "/v"));
+        container.mounts.push(Mount::new(source, "/v/swapped/file"));
+        match rbuild_runtime::launch(container, piped().0) {
+            Ok(running) => {
+                running.wait().unwrap();
+                inside += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(inside > 0, "the race is not run: {refused} of 100 did not start");
+    swapper.kill(rbuild_runtime::Signal::KILL).unwrap();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was made outside");
+}
+
 /// Tidying up must not follow what the container has put in a directory's place.
 fn stubs_swapped_for_links() {
     let outside = tempfile::tempdir().unwrap();
-    fs::write(outside.path().join("file"), "").unwrap();
+    let kept = outside.path().join("file");
+    fs::write(&kept, "").unwrap();
     let root = Root::new();
-    let mut container = root.container("busybox mv /made /gone; busybox ln -s /elsewhere /made");
+    let swap =
+        format!("busybox mv /made /gone && busybox ln -s {} /made", outside.path().display());
+    let mut container = root.container(&swap);
     let source = MountSource::Bytes { bytes: b"in".into(), mode: 0o644, uid: 0, gid: 0 };
     container.mounts.push(Mount::new(source, "/made/file"));
-    let (running, _output) = start(container);
-    running.wait().unwrap();
-    let _ = fs::remove_file(root.path("made"));
-    let _ = symlink(outside.path(), root.path("made"));
-    assert!(outside.path().join("file").exists());
+    let (exit, output) = run(container);
+    assert_eq!(exit, Exit::Code(0), "{output}");
+    assert!(root.path("made").is_symlink(), "it was swapped");
+    assert!(kept.exists(), "an empty file of the host was taken for the stub");
 }

@@ -96,6 +96,15 @@ fn users() {
     assert_eq!(id("web", &[]), "33 34 34 1");
     assert_eq!(id("web:bin", &[]), "33 1 1");
     assert_eq!(id("1:2", &["bin", "50"]), "1 2 2 1 50");
+    // What the first group is kept from is kept, though all others may read it.
+    root.write("tmp/not-for-the-group", "secret");
+    let file = root.path("tmp/not-for-the-group");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o707)).unwrap();
+    std::os::unix::fs::chown(&file, Some(0), Some(34)).unwrap();
+    let mut container = root.container("cat /tmp/not-for-the-group");
+    container.process.user = "web".into();
+    let (exit, output) = run(container);
+    assert!(exit != Exit::Code(0) && output.contains("denied"), "{output}");
     // Pipes are given to the user, who may open them by name.
     let mut container = root.container("echo through the name >/dev/stdout");
     container.process.user = "web".into();
@@ -195,7 +204,7 @@ fn joining() {
     let (running, mut output) = start(container);
     output.read_exact(&mut [0; 6]).unwrap();
     let script =
-        "hostname; id -u; grep -E '^(CapEff|CapInh|Seccomp):' /proc/self/status; ls /proc/self/fd
+        "hostname; id -u; grep -E '^(Cap(Inh|Eff|Amb)|Seccomp):' /proc/self/status; ls /proc/self/fd
         echo $HOME; grep -c /rbuild/joined- /proc/self/cgroup; ls -d /proc/1/root";
     let mut process = root.container(script).process;
     process.user = "web".into();
@@ -203,10 +212,24 @@ fn joining() {
     let joined = exec(running.pid(), running.pidfd(), process, stdio).unwrap();
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
-    let expected = "first\n33\nCapInh:\t0000000000000000\nCapEff:\t0000000000000000\nSeccomp:\t2\n\
+    let expected = "first\n33\nCapInh:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000\nSeccomp:\t2\n\
         0\n1\n2\n3\n/var/web\n1\n";
     assert!(text.starts_with(expected), "{text}");
     joined.wait().unwrap();
+    for (user, id) in [("1", "1 0"), ("1:", "1 0"), ("01", "1 0"), ("1:2", "1 2"), (":2", "0 2")] {
+        let mut process = root.container("echo $(id -u) $(id -g)").process;
+        process.user = user.into();
+        let (stdio, mut output) = piped();
+        let joined = exec(running.pid(), running.pidfd(), process, stdio).unwrap();
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        joined.wait().unwrap();
+        assert_eq!(text.trim(), id, "{user}");
+    }
+    let mut odd = root.container("id -u").process;
+    odd.user = "+1".into();
+    let error = exec(running.pid(), running.pidfd(), odd, piped().0).unwrap_err();
+    assert!(full(&error).contains("no such user"), "{}", full(&error));
     let missing = root.container("true").process;
     let mut missing = missing;
     missing.argv = vec!["missing".into()];
