@@ -21,8 +21,8 @@ pub(crate) mod write;
 
 pub use create::CreateOptions;
 pub use error::{Error, Result};
-pub(crate) use mounts::Words;
 pub use exec::ExecOptions;
 pub use features::features;
+pub(crate) use mounts::Words;
 pub use rbuild_runtime::{Running, Signal};
 pub use state::{Bundles, State, Status};

@@ -80,7 +80,7 @@ pub use processes::{ContainerProcess, processes};
 pub use rbuild_runtime::{Limit, Resource, Signal, WindowSize};
 pub use remove::{prune, remove};
 pub use spawn::monitor_if_asked;
-pub use start::{attach, run, start, start_attached};
+pub use start::{attach, prepare, run, start, start_attached};
 pub use state::{State, Status};
 pub use update::{Update, update};
 pub use volumes::{NewVolume, Volume, create_volume, remove_volume, volume_size, volumes};

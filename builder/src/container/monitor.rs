@@ -23,6 +23,7 @@ use super::probe::Probes;
 use super::remove::remove_folder;
 use super::sandbox;
 use super::session::{Session, Stop, wait};
+use super::start::prepare;
 use super::state::{State, Status};
 use super::streams::Streams;
 use crate::journal;
@@ -42,6 +43,7 @@ pub(crate) fn supervise(store: &Store, folder: &Folder, mut first: UnixStream) {
     let begin = || -> Result<_> {
         let held = take(folder)?;
         let record = folder.record()?.ok_or_else(|| Error::NotFound(folder.id.clone()))?;
+        prepare(&record.options);
         let listener = folder.listen()?;
         let first = first.try_clone().map_err(Error::monitor("speak to"))?;
         let clients = Clients::new(first, (output, input), Some(listener))?;

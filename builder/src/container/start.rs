@@ -12,9 +12,23 @@ use super::folder::Folder;
 use super::message::{Frames, Reply, Request, control as frame};
 use super::names;
 use super::note::note;
+use super::options::{Network, RunOptions};
 use super::remove::remove;
 use super::spawn::{self, Task};
 use super::state::Status;
+
+/// Has ready what this process needs to start a container of these flags, so that it can do
+/// something else meanwhile.
+pub fn prepare(options: &RunOptions) {
+    if options.runtime.is_some() {
+        return;
+    }
+    if matches!(options.network, Network::None | Network::Bridge | Network::Named(_)) {
+        rbuild_runtime::network::prepare();
+    }
+    // What goes wrong is told by the launch, which tries again.
+    let _ = rbuild_runtime::prepare();
+}
 
 /// Starts a new container, connected to this process's streams, and waits for its end.
 ///

@@ -112,7 +112,8 @@ mod tests {
     fn the_switch_that_forbids_namespaces_is_named() {
         let fix = |switch: &str| {
             let finding = judge_refusal("no", |file| {
-                let value = if file.ends_with("restrict_unprivileged_userns") { "1\n" } else { "0\n" };
+                let value =
+                    if file.ends_with("restrict_unprivileged_userns") { "1\n" } else { "0\n" };
                 file.ends_with(switch).then(|| value.to_owned())
             });
             assert_eq!(finding.health, Health::Broken);

@@ -3,10 +3,11 @@
 
 mod links;
 mod netlink;
+pub(crate) mod spare;
 mod table;
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -16,6 +17,7 @@ use crate::error::{Doing, Error, Result};
 use crate::sys;
 
 pub use links::{Link, Links, Pair, Route};
+pub use spare::prepare;
 pub use table::{Chain, Family, Hook, Match, OwnedTable, Rule, Table, Verdict};
 
 /// Brings the loopback device of this thread's namespace up.
@@ -48,12 +50,19 @@ fn set_ipv6(device: &str, setting: &str, value: &str) -> Result<()> {
 ///
 /// `inside` runs in it; sockets that it opens stay there.
 pub fn new_namespace<T: Send>(inside: impl FnOnce() -> Result<T> + Send) -> Result<(OwnedFd, T)> {
-    in_thread(|| {
-        sys::unshare(UnshareFlags::NEWNET).doing(|| "make a network namespace")?;
-        bring_loopback_up().doing(|| "bring the loopback device up")?;
-        let namespace = File::open("/proc/thread-self/ns/net");
-        Ok((namespace.doing(|| "open a network namespace")?.into(), inside()?))
-    })
+    if let Some(spare) = spare::take() {
+        let inside = within(spare.as_fd(), inside)?;
+        return Ok((spare, inside));
+    }
+    in_thread(|| Ok((make()?, inside()?)))
+}
+
+/// Makes a network namespace, and has this thread in it.
+fn make() -> Result<OwnedFd> {
+    sys::unshare(UnshareFlags::NEWNET).doing(|| "make a network namespace")?;
+    bring_loopback_up().doing(|| "bring the loopback device up")?;
+    let namespace = File::open("/proc/thread-self/ns/net");
+    Ok(namespace.doing(|| "open a network namespace")?.into())
 }
 
 /// Does something in a network namespace that is there.

@@ -49,6 +49,10 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
     let remove = args.rm;
     let created = make(&args.create, &store, session, |options| {
         options.remove = remove;
+        // Others are started by a process of their own.
+        if !args.detach && !options.tty {
+            container::prepare(options);
+        }
     })?;
     if args.detach {
         container::start(&store, &created.id)?;
