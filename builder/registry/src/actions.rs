@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -50,15 +51,6 @@ impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Actions").field("url", &self.url).finish_non_exhaustive()
     }
-}
-
-/// Which entry is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sought<'a> {
-    /// That of a key.
-    Key(&'a str),
-    /// The one that was made last of those whose keys begin so.
-    Latest(&'a str),
 }
 
 /// What the service is asked.
@@ -141,17 +133,12 @@ impl<'a> Entry<'a> {
 }
 
 impl Client {
-    /// Reads a small entry, of at most `limit` bytes; there may be none.
-    pub async fn entry(
-        &self,
-        actions: &Actions,
-        sought: Sought<'_>,
-        limit: u64,
-    ) -> Result<Option<Bytes>> {
-        let (Sought::Key(key) | Sought::Latest(key)) = sought;
+    /// Reads a small entry, of at most `limit` bytes; there may be none. It is the one of the key,
+    /// else the one that was made last of those whose keys begin so.
+    pub async fn entry(&self, actions: &Actions, key: &str, limit: u64) -> Result<Option<Bytes>> {
         let entry = &Entry::new(actions, key, "fetch");
         self.retrying(|| async move {
-            let Some(url) = self.find(entry, sought).await? else { return Ok(None) };
+            let Some(url) = self.find(entry, key).await? else { return Ok(None) };
             let endpoint = self.web(&authority(&url));
             let response = self.at(entry, &endpoint, &url, 0).await?;
             read(response, limit, &entry.task, &endpoint).await.map(Some)
@@ -159,21 +146,45 @@ impl Client {
         .await
     }
 
-    /// Whether there is an entry of this key.
+    /// Whether there is an entry whose key begins so.
     pub async fn has_entry(&self, actions: &Actions, key: &str) -> Result<bool> {
         let entry = &Entry::new(actions, key, "look up");
-        let find = || async move { self.find(entry, Sought::Key(key)).await };
+        let find = || async move { self.find(entry, key).await };
         Ok(self.retrying(find).await?.is_some())
     }
 
-    /// Makes an entry of `size` bytes; false where there is one of this key, or somebody is about
-    /// to make it. `body` gives a part of the bytes, anew for each try.
+    /// Makes an entry of `size` bytes, unless there is one whose key begins so. `body` gives a part
+    /// of the bytes, anew for each try.
     pub async fn put_entry(
         &self,
         actions: &Actions,
         key: &str,
         size: u64,
         body: impl Fn(Range<u64>) -> Body + Send + Sync,
+    ) -> Result<()> {
+        let is_there = self.make_entry(actions, key, size, &body).await?
+            || self.has_entry(actions, key).await?;
+        if is_there {
+            return Ok(());
+        }
+        // Whoever has reserved it may never send it. Entries are found by the beginnings of their
+        // keys, and two that hold the same do no harm.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let own = format!("{key}-{}", now.as_nanos());
+        if self.make_entry(actions, &own, size, &body).await? {
+            return Ok(());
+        }
+        let task = Entry::new(actions, key, "write").task;
+        Err(Error::malformed(&task, "the service takes no such entry"))
+    }
+
+    /// Makes an entry; false where its key is taken.
+    async fn make_entry(
+        &self,
+        actions: &Actions,
+        key: &str,
+        size: u64,
+        body: &(impl Fn(Range<u64>) -> Body + Send + Sync),
     ) -> Result<bool> {
         let entry = &Entry::new(actions, key, "write");
         let (ask, ask_end) = (&Question::new(key), &Question::new(key));
@@ -183,7 +194,7 @@ impl Client {
             return Err(Error::malformed(&entry.task, "the service takes no such entry"));
         }
         let url = entry.given(&reserved.signed_upload_url)?;
-        self.send(entry, &url, size, &body).await?;
+        self.send(entry, &url, size, body).await?;
         let end = &Question { size_bytes: Some(size.to_string()), ..*ask_end };
         let ended = self.retrying(|| self.service(entry, "FinalizeCacheEntryUpload", end, &[200]));
         match ended.await? {
@@ -205,7 +216,7 @@ impl Client {
 
     async fn open_entry(&self, actions: &Actions, key: &str, from: u64) -> Result<Opened> {
         let entry = &Entry::new(actions, key, "fetch");
-        let Some(url) = self.find(entry, Sought::Key(key)).await? else {
+        let Some(url) = self.find(entry, key).await? else {
             return Err(Error::malformed(&entry.task, "it is not there any more"));
         };
         let endpoint = self.web(&authority(&url));
@@ -215,14 +226,9 @@ impl Client {
     }
 
     /// Asks where an entry is.
-    async fn find(&self, entry: &Entry<'_>, sought: Sought<'_>) -> Result<Option<Url>> {
-        let (question, is_it): (_, &(dyn Fn(&str) -> bool + Sync)) = match sought {
-            Sought::Key(key) => (Question::new(key), &move |found| found == key),
-            Sought::Latest(prefix) => {
-                let question = Question { restore_keys: Some([prefix]), ..Question::new(prefix) };
-                (question, &move |found| found.starts_with(prefix))
-            }
-        };
+    async fn find(&self, entry: &Entry<'_>, key: &str) -> Result<Option<Url>> {
+        let question = Question { restore_keys: Some([key]), ..Question::new(key) };
+        let is_it = |found: &str| found.starts_with(key);
         let answer = self.service(entry, "GetCacheEntryDownloadURL", &question, &[200]).await?;
         // A service may take any key for a beginning.
         let answer =

@@ -40,7 +40,7 @@ mod settings;
 mod testing;
 mod tls;
 
-pub use actions::{Actions, Sought};
+pub use actions::Actions;
 pub use blob::{BlobStream, PartStream};
 pub use bucket::{Access, Bucket};
 pub use client::{Client, Login};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::stream::StreamExt;
 use oci_spec::image::ImageManifest;
 use rbuild_cache::{Blob, Digest};
-use rbuild_registry::{Body, CONFIG_LIMIT, Client, MANIFEST_LIMIT, Sought};
+use rbuild_registry::{Body, CONFIG_LIMIT, Client, MANIFEST_LIMIT};
 use rbuild_solver::What;
 
 use super::artifact::{self, Found};
@@ -77,9 +77,7 @@ impl Objects {
         let key = self.key(&config);
         let document = match self {
             Self::Bucket(cache) => client.object(&cache.bucket, &key, CONFIG_LIMIT).await,
-            Self::Actions(cache) => {
-                client.entry(&cache.service, Sought::Key(&key), CONFIG_LIMIT).await
-            }
+            Self::Actions(cache) => client.entry(&cache.service, &key, CONFIG_LIMIT).await,
         };
         let document = document.map_err(Error::registry(format!("read {what}")))?;
         let document = document.unwrap_or_default();
@@ -105,8 +103,7 @@ impl Objects {
             }
             Self::Actions(cache) => {
                 let prefix = cache.manifests();
-                let sought = Sought::Latest(&prefix);
-                client.entry(&cache.service, sought, MANIFEST_LIMIT).await.map_err(failed())
+                client.entry(&cache.service, &prefix, MANIFEST_LIMIT).await.map_err(failed())
             }
         }
     }
@@ -166,10 +163,8 @@ impl Objects {
                 let whole = || body(0..size);
                 client.put_object(&cache.bucket, &key, &digest.to_string(), size, whole).await
             }
-            // One that is there, or is being made, is the same: its key says so.
-            Self::Actions(cache) => {
-                client.put_entry(&cache.service, &key, size, body).await.map(drop)
-            }
+            // One that is there is the same: its key says so.
+            Self::Actions(cache) => client.put_entry(&cache.service, &key, size, body).await,
         };
         put.map_err(Error::registry(format!("put `{key}` into {}", self.name())))
     }

@@ -46,7 +46,7 @@ async fn an_entry_is_reserved_sent_and_ended() {
     let (actions, bytes) = (actions(&server), Bytes::from(vec![7; (32 << 20) + 5]));
     for size in [3, BLOCK + 5] {
         let put = client.put_entry(&actions, "key", size, |part| body(&bytes, part));
-        assert!(put.await.unwrap());
+        put.await.unwrap();
     }
     let log = server.log();
     for request in &log {
@@ -87,12 +87,17 @@ async fn what_is_there_is_left_as_it_is_and_a_refusal_is_told_without_secrets() 
             let upload = json!({ "ok": true, "signedUploadUrl": signed(request) });
             Reply::new(200).body(upload.to_string())
         }
+        "GetCacheEntryDownloadURL" => {
+            let found = json!({ "ok": true, "signed_download_url": signed(request) });
+            Reply::new(200).body(found.to_string())
+        }
         _ => Reply::new(403).body("<Error>sig-hush</Error>"),
     });
     let (client, _) = server.client(Settings::default());
     let (actions, bytes) = (actions(&server), Bytes::from_static(b"abc"));
     let put = || client.put_entry(&actions, "key", 3, |part| body(&bytes, part));
-    assert!(!put().await.unwrap());
+    put().await.unwrap();
+    assert!(server.log().iter().all(|request| request.method != "PUT"));
     let error = put().await.unwrap_err();
     assert_eq!(error.status(), Some(403));
     assert!(!format!("{error} {error:?} {actions:?}").contains("hush"), "{error:?}");
@@ -103,6 +108,29 @@ async fn what_is_there_is_left_as_it_is_and_a_refusal_is_told_without_secrets() 
     let actions = Actions { url: format!("http://{}", read_only.name()), ..actions };
     let error = client.put_entry(&actions, "key", 3, |part| body(&bytes, part)).await.unwrap_err();
     assert!(error.to_string().contains("the token may only read"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_reserved_and_never_sent_is_sent_under_a_key_that_begins_so() {
+    let server = Server::start(|request| match method(request) {
+        "CreateCacheEntry" => {
+            let asked: Value = serde_json::from_slice(&request.body).unwrap();
+            if asked["key"] == "key" {
+                return Reply::new(409).body(r#"{"code":"already_exists","msg":"reserved"}"#);
+            }
+            assert!(asked["key"].as_str().unwrap().starts_with("key-"));
+            let upload = json!({ "ok": true, "signedUploadUrl": signed(request) });
+            Reply::new(200).body(upload.to_string())
+        }
+        "GetCacheEntryDownloadURL" => Reply::new(200).body(r#"{"ok":false}"#),
+        "FinalizeCacheEntryUpload" => Reply::new(200).body(r#"{"ok":true}"#),
+        _ => Reply::new(201),
+    });
+    let (client, _) = server.client(Settings::default());
+    let (actions, bytes) = (actions(&server), Bytes::from_static(b"abc"));
+    client.put_entry(&actions, "key", 3, |part| body(&bytes, part)).await.unwrap();
+    let sent = server.log().into_iter().find(|request| request.method == "PUT").unwrap();
+    assert_eq!(sent.body, b"abc");
 }
 
 #[tokio::test]
@@ -170,10 +198,10 @@ async fn another_entry_than_was_asked_for_is_none() {
     });
     let (client, _) = server.client(Settings::default());
     let actions = &actions(&server);
-    assert!(!client.has_entry(actions, "prefix-").await.unwrap());
+    assert!(!client.has_entry(actions, "prefix-1").await.unwrap());
     assert!(client.has_entry(actions, "prefix-2").await.unwrap());
-    let latest = client.entry(actions, Sought::Latest("prefix-"), 100).await.unwrap();
+    let latest = client.entry(actions, "prefix-", 100).await.unwrap();
     assert_eq!(latest.unwrap(), "content");
-    assert!(client.entry(actions, Sought::Key("prefix-"), 100).await.unwrap().is_none());
-    assert!(client.entry(actions, Sought::Latest("prefix-"), 3).await.is_err());
+    assert!(client.entry(actions, "prefix-1", 100).await.unwrap().is_none());
+    assert!(client.entry(actions, "prefix-", 3).await.is_err());
 }
