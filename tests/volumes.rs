@@ -174,7 +174,7 @@ fn mounts_are_told_of_as_was_asked_for() {
         rbuild exec shared cat /x/one/file\n\
         rbuild exec --privileged shared sh -c 'mount -t tmpfs none /x/two && echo back >/x/two/file'\n\
         cat d/two/file; ls d/three\n\
-        rbuild inspect --format '{{(index .Mounts 0).Propagation}}' slave\n\
+        rbuild inspect --format '{{range .Mounts}}{{.Propagation}}{{end}}' slave\n\
         rbuild rm -f slave alone shared >/dev/null\n\
         mkdir e && ! rbuild run --rm -v ./e:/x:rshared plain true 2>&1\n";
     let told = apart(&home, script);
@@ -244,7 +244,9 @@ fn volumes_have_file_systems_of_their_own() {
         told.starts_with("7\n") && told.contains("size=1024k") && told.contains("noexec"),
         "{told}"
     );
-    let mounted = || home.types("grep -c volumes/fast/_data /proc/self/mountinfo; true").ok();
+    let data = home.store().join("volumes/fast/_data");
+    let count = format!("grep -c {} /proc/self/mountinfo; true", data.display());
+    let mounted = || home.types(&count).ok();
     assert_eq!(mounted(), "1");
     home.types("rbuild rm -f one").ok();
     assert_eq!(home.types("rbuild exec two cat /v/file").ok(), "here");
@@ -253,8 +255,9 @@ fn volumes_have_file_systems_of_their_own() {
     assert_eq!(home.types("rbuild run --rm -v fast:/v plain ls /v").ok(), "", "memory forgets");
     // Whoever is killed leaves no mount for long.
     home.types("rbuild run -d --name three -v fast:/v plain sleep 1000").ok();
-    let monitors = format!("pgrep -f -- 'container-monitor {}'", home.store().display());
-    home.types(&format!("kill -9 $({monitors})")).ok();
+    let monitor = format!("pgrep -f -- '--rbuild-container-monitor {} '", home.store().display());
+    let monitor = home.types(&format!("exec {monitor}")).ok();
+    home.types(&format!("kill -9 {monitor}")).ok();
     home.types("rbuild wait three; rbuild volume ls").ok();
     assert_eq!(mounted(), "0");
     home.types("rbuild rm three && rbuild volume rm fast").ok();
@@ -300,19 +303,19 @@ fn volumes_of_what_does_not_run_are_seen_by_cp() {
     let home = with_image();
     home.write("host/file", "host\n");
     home.write("new", "new\n");
-    home.types("rbuild create --name c -v d1:/data -v ./host:/host:ro --tmpfs /memory app true")
+    home.types("rbuild create --name box -v d1:/data -v ./host:/host:ro --tmpfs /memory app true")
         .ok();
-    let out = |path: &str| home.types(&format!("rbuild cp c:{path} - | tar -xO"));
+    let out = |path: &str| home.types(&format!("rbuild cp box:{path} - | tar -xO"));
     assert_eq!(out("/host/file").ok(), "host");
     assert_eq!(out("/data/inner/file").ok(), "one", "a new volume is filled by then");
-    home.types("rbuild cp new c:/data/new").ok();
+    home.types("rbuild cp new box:/data/new").ok();
     assert_eq!(home.types("rbuild run --rm -v d1:/v plain cat /v/new").ok(), "new");
-    let wrong = home.types("rbuild cp new c:/host/new").fails(1);
+    let wrong = home.types("rbuild cp new box:/host/new").fails(1);
     assert!(wrong.contains("Read-only file system"), "{wrong}");
     assert!(!home.path("host/new").exists());
-    home.types("rbuild cp new c:/memory/new").fails(1);
-    let exported = home.types("rbuild export c | tar -t").ok();
+    home.types("rbuild cp new box:/memory/new").fails(1);
+    let exported = home.types("rbuild export box | tar -t").ok();
     assert!(!exported.contains("host/"), "only to be mounted on: {exported}");
-    let mounted = "grep -c -e volumes/d1 -e layer/files /proc/self/mountinfo; true";
-    assert_eq!(home.types(mounted).ok(), "0", "nothing of it is on the host");
+    let mounted = format!("grep -c {} /proc/self/mountinfo; true", home.store().display());
+    assert_eq!(home.types(&mounted).ok(), "0", "nothing of it is on the host");
 }

@@ -58,7 +58,7 @@ pub(crate) fn copy_contents(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How) 
 /// # Errors
 /// As for [`copy_folder`].
 pub fn copy_as(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, how: How) -> io::Result<()> {
-    copy_node(from, to, name, how, DEEPEST)
+    copy_node(Node { node: from, place: None }, to, name, how, DEEPEST)
 }
 
 /// Opens what a descriptor without access stands for.
@@ -81,26 +81,50 @@ fn copy_inside(from: BorrowedFd<'_>, to: BorrowedFd<'_>, how: How, depth: usize)
             continue;
         }
         let node = open(from, name, OFlags::PATH)?;
-        copy_node(node.as_fd(), to, name, how, depth)?;
+        copy_node(Node { node: node.as_fd(), place: Some((from, name)) }, to, name, how, depth)?;
     }
     Ok(())
 }
 
+/// Something that is copied, open without access, and where it was found.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    node: BorrowedFd<'a>,
+    place: Option<(BorrowedFd<'a>, &'a CStr)>,
+}
+
+impl Node<'_> {
+    /// Opens it to be read: where it was found, since a process of a container may have no `/proc`
+    /// to find its own descriptors in.
+    fn open(self, flags: OFlags) -> io::Result<OwnedFd> {
+        let Some((folder, name)) = self.place else {
+            return reopen(self.node, flags);
+        };
+        let opened = open(folder, name, flags | OFlags::NONBLOCK)?;
+        let (found, stat) = (fstat(&opened)?, fstat(self.node)?);
+        if (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino) {
+            Ok(opened)
+        } else {
+            Err(io::Error::other("something else was put into its place while it was copied"))
+        }
+    }
+}
+
 fn copy_node(
-    from: BorrowedFd<'_>,
+    from: Node<'_>,
     to: BorrowedFd<'_>,
     name: &CStr,
     how: How,
     depth: usize,
 ) -> io::Result<()> {
-    let stat = fstat(from)?;
+    let stat = fstat(from.node)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind == FileType::Directory {
         match mkdirat(to, name, Mode::RWXU) {
             Err(Errno::EXIST) if how.replace => {}
             made => made?,
         }
-        let source = reopen(from, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let source = from.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
         let copy = open(to, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
         copy_inside(source.as_fd(), copy.as_fd(), how, depth - 1)?;
         return finish(copy.as_fd(), &stat, how);
@@ -114,7 +138,7 @@ fn copy_node(
     }
     match kind {
         FileType::RegularFile => {
-            let mut source = File::from(reopen(from, OFlags::RDONLY)?);
+            let mut source = File::from(from.open(OFlags::RDONLY)?);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             let mut copy = File::from(open(to, name, flags)?);
             io::copy(&mut source, &mut copy)?;
@@ -122,7 +146,7 @@ fn copy_node(
             finish(copy.as_fd(), &stat, how)
         }
         FileType::Symlink => {
-            symlinkat(readlinkat(from, c"", Vec::new())?, to, name)?;
+            symlinkat(readlinkat(from.node, c"", Vec::new())?, to, name)?;
             let (user, group) = owner(&stat, how);
             chownat(to, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
             Ok(utimensat(to, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?)

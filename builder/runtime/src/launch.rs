@@ -13,14 +13,13 @@ use rustix::thread::ThreadNameSpaceType;
 use crate::caps::CapabilitySets;
 use crate::cgroup;
 use crate::container::{
-    Container, Device, Mount, MountSource, Namespace, Process, Propagation, Stdio, Stream,
+    Container, Device, IdMaps, Mount, MountSource, Namespace, Process, Propagation, Stdio, Stream,
 };
 use crate::devices;
 use crate::error::{Doing, Error, Result};
 use crate::helper;
 use crate::hook::Hooks;
 use crate::mounts::clone_mount;
-use crate::network::spare;
 use crate::running::Running;
 use crate::sysctl;
 use crate::user::{self, User};
@@ -54,16 +53,16 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
             ["/dev/shm", "/dev/mqueue"].into_iter().filter(|path| Path::new(path).is_dir());
         mounts.extend(shared.map(|path| Mount::bind(path, path)));
     }
+    if container.user.is_some() && !container.bare {
+        return Err(Error::Invalid("a container with users of its own must be bare".into()));
+    }
     let wanted = (container.devices.as_slice(), container.all_devices && !container.bare);
-    let nodes = nodes(wanted, &mut mounts)?;
+    let nodes = nodes(wanted, container.user.is_some(), &mut mounts)?;
     // The outer of two places first, as it would hide the inner one.
     if !container.bare {
         mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     }
     sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
-    let own_network = matches!(container.network, Namespace::Private);
-    let spare = if own_network { spare::take() } else { None };
-    let network = spare.map_or(container.network, Namespace::Join);
     let has_own_name = !matches!(container.uts, Namespace::Host);
     let hooks = container.hooks;
     let start_order = container.start.map(|from| Start::new(fds.add(from), &hooks));
@@ -75,13 +74,16 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
             .collect::<Result<_>>()?,
         hostname: container.hostname.filter(|_| has_own_name),
         domainname: container.domainname.filter(|_| has_own_name),
-        network: fds.namespace(network),
+        network: fds.namespace(container.network),
         ipc: fds.namespace(container.ipc),
         pid: fds.namespace(container.pid),
         uts: fds.namespace(container.uts),
         cgroup: fds.namespace(container.cgroup),
         time: fds.namespace(container.time),
-        mount: fds.namespace(container.mount),
+        clocks: container.clocks,
+        mount: fds.mount_namespace(container.mount)?,
+        user: container.user.is_some(),
+        seen: fds.seen(container.user.is_some())?,
         bare: container.bare,
         propagation: container.propagation.map_or(0, Propagation::bits),
         devices: nodes,
@@ -99,22 +101,28 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
     let stdio = fds.stdio(stdio)?;
     let (pause, place) = (hooks.pause(), Place::New(Box::new(sandbox)));
     let order = Order { place, process, stdio, outlives, pause, start: start_order };
-    let running = start(&order, fds, root_fd, program, &hooks)?;
-    if own_network {
-        spare::launched();
-    }
-    Ok(running)
+    start(&order, fds, root_fd, program, (&hooks, container.user.as_ref()))
 }
 
 /// The device nodes to make: these, and all of the host's where they are wanted. Where there is no
 /// privilege to make one, the host's own are mounted.
-fn nodes((devices, all): (&[Device], bool), mounts: &mut Vec<Mount>) -> Result<Vec<Node>> {
+fn nodes(
+    (devices, all): (&[Device], bool),
+    own_users: bool,
+    mounts: &mut Vec<Mount>,
+) -> Result<Vec<Node>> {
     let hosts = if all { devices::host_nodes() } else { Vec::new() };
-    if userns::is_initial() {
+    if own_users {
+        mounts.extend(devices::standard().map(|device| devices::shown(&device)));
+    } else if userns::is_initial() {
         let nodes = devices.iter().map(devices::node_of).collect::<Result<Vec<_>>>();
         return Ok(nodes?.into_iter().chain(hosts).collect());
     }
-    let paths = hosts.iter().map(|node| Device::new(format!("/dev/{}", node.path)));
+    // Of all only those that are of use to this user.
+    let (read, write) = (rustix::fs::Access::READ_OK, rustix::fs::Access::WRITE_OK);
+    let paths = hosts.iter().map(|node| format!("/dev/{}", node.path));
+    let paths = paths.filter(|path| rustix::fs::access(path, read | write).is_ok());
+    let paths = paths.map(Device::new);
     mounts.extend(paths.chain(devices.iter().cloned()).map(|device| devices::shown(&device)));
     Ok(Vec::new())
 }
@@ -162,11 +170,22 @@ fn join(
     // Only if the process is still there was the number its.
     crate::sys::send_signal_by_fd(pidfd, 0).doing(|| format!("find process {pid}"))?;
     let cgroups = groups.into_iter().map(|procs| fds.add(procs)).collect();
-    let kinds = if userns::is_initial() { KINDS } else { userns::other_kinds(pid, KINDS)? };
-    let place = Place::Existing { target: fds.add(target), kinds: kinds.bits(), cgroups };
+    let mut kinds = if userns::is_initial() { KINDS } else { userns::other_kinds(pid, KINDS)? };
+    kinds.set(ThreadNameSpaceType::USER, !shares(pid, "user"));
+    kinds.set(ThreadNameSpaceType::TIME, !shares(pid, "time"));
+    let own_root = root.try_clone().doing(|| "keep the root")?;
+    let own_root = shares(pid, "mnt").then(|| fds.add(own_root));
+    let target = fds.add(target);
+    let place = Place::Existing { target, kinds: kinds.bits(), cgroups, root: own_root };
     let stdio = fds.stdio(stdio)?;
     let order = Order { place, process, stdio, outlives, pause: None, start: None };
-    start(&order, fds, root, program, &Hooks::default())
+    start(&order, fds, root, program, (&Hooks::default(), None))
+}
+
+/// Whether a process is in the same namespace of a kind as this one, or there is none.
+fn shares(pid: u32, kind: &str) -> bool {
+    let read = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}")).ok();
+    read(&pid.to_string()) == read("self")
 }
 
 fn start(
@@ -174,13 +193,13 @@ fn start(
     fds: Descriptors,
     root: OwnedFd,
     program: String,
-    hooks: &Hooks,
+    (hooks, users): (&Hooks, Option<&IdMaps>),
 ) -> Result<Running> {
     let borrowed: Vec<_> = fds.theirs.iter().map(AsFd::as_fd).collect();
     helper::send(order, &borrowed)?;
     // The answers end when nobody else can give any.
     drop(fds.theirs);
-    Running::from_answers(&fds.answers, root, program, order.outlives, hooks)
+    Running::from_answers(&fds.answers, root, program, order.outlives, hooks, users)
 }
 
 fn process_order(mut process: Process, root: BorrowedFd<'_>) -> Result<ProcessOrder> {
@@ -271,6 +290,27 @@ impl Descriptors {
         }
     }
 
+    /// Another's mounts are entered at last, once the container's own are put together.
+    fn mount_namespace(&mut self, namespace: Namespace) -> Result<NamespaceOrder> {
+        let namespace = match namespace {
+            Namespace::Host => {
+                let own =
+                    open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+                Namespace::Join(own.doing(|| "open the mount namespace")?)
+            }
+            other => other,
+        };
+        Ok(self.namespace(namespace))
+    }
+
+    /// File systems of the kernel, which a user namespace may make only where they are seen.
+    fn seen(&mut self, wanted: bool) -> Result<Vec<Slot>> {
+        let paths = if wanted { ["/proc", "/sys"].as_slice() } else { &[] };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let open = |path: &&str| open_tree(CWD, *path, flags).doing(|| format!("open {path}"));
+        paths.iter().map(|path| Ok(self.add(open(path)?))).collect()
+    }
+
     fn stdio(&mut self, stdio: Stdio) -> Result<StdioOrder> {
         let (stdin, stdout, stderr) = match stdio {
             Stdio::Terminal(size) => return Ok(StdioOrder::Terminal(size)),
@@ -334,6 +374,7 @@ impl Descriptors {
         let recursive = mount.recursive && matches!(source, SourceOrder::Mount(_));
         Ok(MountOrder {
             source,
+            subpath: mount.subpath,
             target: mount.target,
             attributes,
             propagation: mount.flags.propagation.map_or(libc::MS_PRIVATE, Propagation::bits),

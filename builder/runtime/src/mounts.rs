@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, mkdirat};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -13,7 +13,7 @@ use rustix::mount::{
     open_tree, unmount,
 };
 
-use crate::copy::{self, Devices, How, copy_contents};
+use crate::copy::{Devices, How, copy_contents};
 use crate::devices;
 use crate::error::{Doing, Error, Result};
 use crate::path::{Kind, Targets, open_in_root};
@@ -77,6 +77,14 @@ pub(crate) fn clone_mount(of: impl AsFd, recursive: bool) -> Result<OwnedFd, Err
     open_tree(of, "", flags)
 }
 
+/// The same mount made anew, where the kernel copies one that is mounted nowhere.
+fn remade(mount: OwnedFd, recursive: bool) -> Result<OwnedFd, Errno> {
+    match clone_mount(&mount, recursive) {
+        Err(Errno::INVAL) => Ok(mount),
+        copied => copied,
+    }
+}
+
 /// Mounts a detached mount on an open file or directory.
 pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -108,7 +116,7 @@ impl<'a> Mounts<'a> {
     /// Mounts the standard file systems in `root`, which must be mounted in this namespace.
     pub(crate) fn standard(root: BorrowedFd<'a>, sandbox: &Sandbox) -> Result<Self> {
         let mut targets = Targets::new(root).doing(|| "look at the root")?;
-        let proc = new_mount("proc", &[], KERNELS).doing(|| "make a proc file system")?;
+        let proc = new_proc().doing(|| "make a proc file system")?;
         place(&mut targets, &proc, "/proc")?;
         let dev = devices::new_dev(proc.as_fd()).doing(|| "make a file system for devices")?;
         place(&mut targets, &dev, "/dev")?;
@@ -140,7 +148,7 @@ impl<'a> Mounts<'a> {
     /// Mounts nothing; all that there is to be comes by [`add`](Self::add).
     pub(crate) fn bare(root: BorrowedFd<'a>) -> Result<Self> {
         let targets = Targets::new(root).doing(|| "look at the root")?;
-        let proc = new_mount("proc", &[], KERNELS).doing(|| "make a proc file system")?;
+        let proc = new_proc().doing(|| "make a proc file system")?;
         Ok(Self { root, targets, proc, dev: None, terminals: None })
     }
 
@@ -182,6 +190,17 @@ impl<'a> Mounts<'a> {
         let (mount, kind) = match &order.source {
             SourceOrder::Mount(slot) => {
                 let mount = detached(*slot)?;
+                let mount = match &self.dev {
+                    Some(_) => mount,
+                    // All that a bare container has is listed in the order of its making.
+                    None => remade(mount, order.recursive).doing(doing)?,
+                };
+                let mount = match &order.subpath {
+                    None => mount,
+                    Some(path) => self.only(mount, path, order.recursive).doing(|| {
+                        format!("open {path:?} in what is mounted on {:?}", order.target)
+                    })?,
+                };
                 let kind = kind_of(&mount).doing(doing)?;
                 (mount, kind)
             }
@@ -216,6 +235,18 @@ impl<'a> Mounts<'a> {
             self.dev().and_then(devices::forget_file).doing(doing)?;
         }
         Ok(())
+    }
+
+    /// A part of a detached mount, as a mount. Such a part is copied only of what is mounted
+    /// somewhere, so for a moment the whole hides the root.
+    fn only(&self, mount: OwnedFd, path: &str, recursive: bool) -> Result<OwnedFd, Errno> {
+        attach(&mount, self.root)?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let part = openat2(&mount, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+            .and_then(|part| clone_mount(part, recursive));
+        rustix::process::fchdir(&mount)?;
+        unmount(".", UnmountFlags::DETACH)?;
+        part
     }
 
     /// Shows the terminal's container end at `/dev/console`.
@@ -307,6 +338,15 @@ fn terminal_options() -> &'static [(&'static str, &'static str)] {
     if userns::is_initial() || userns::has_group(5) { &PTS } else { &PTS[..2] }
 }
 
+/// A process file system for this process's namespace of processes.
+fn new_proc() -> Result<OwnedFd, Errno> {
+    match new_mount("proc", &[], KERNELS) {
+        // The processes are the host's, which this user may see by the host's own only.
+        Err(Errno::PERM) if !userns::is_initial() => hosts("/proc", KERNELS),
+        made => made,
+    }
+}
+
 /// What the host shows somewhere, with all that is mounted below it.
 fn hosts(path: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let copy = clone_mount(userns::open_kept(path)?, true)?;
@@ -343,8 +383,8 @@ fn furnish(mount: &OwnedFd, target: &OwnedFd, order: &MountOrder) -> std::io::Re
     if !order.copy_up && !order.mode_of_place {
         return Ok(());
     }
-    let place = copy::reopen(target.as_fd(), OFlags::RDONLY | OFlags::DIRECTORY)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(target, ".", flags, Mode::empty())?;
     let root = rustix::fs::openat(mount, ".", flags, Mode::empty())?;
     if order.copy_up {
         let how = How { devices: Devices::LeftOut, ..How::default() };
@@ -355,6 +395,13 @@ fn furnish(mount: &OwnedFd, target: &OwnedFd, order: &MountOrder) -> std::io::Re
         rustix::fs::fchmod(&root, Mode::from_raw_mode(mode))?;
     }
     Ok(())
+}
+
+/// The process file system in the root of this process.
+pub(crate) fn own_proc() -> Result<OwnedFd, Errno> {
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let proc = open_in_root(root.as_fd(), "proc", OFlags::PATH, Mode::empty())?;
+    if is_proc(&proc)? { Ok(proc) } else { Err(Errno::XDEV) }
 }
 
 fn is_proc(target: &OwnedFd) -> Result<bool, Errno> {

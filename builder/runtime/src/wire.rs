@@ -17,7 +17,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::caps::{Capabilities, CapabilitySets};
-use crate::container::{Limit, Seccomp, WindowSize};
+use crate::container::{ClockOffset, Limit, Seccomp, WindowSize};
 use crate::hook::{Hook, Hooks};
 use crate::path::Stub;
 use crate::user::User;
@@ -69,7 +69,8 @@ pub(crate) enum Place {
     New(Box<Sandbox>),
     /// In that of the process that a pidfd refers to.
     /// In the namespaces of these kinds (`CLONE_NEW*`) that it is in.
-    Existing { target: Slot, kinds: u32, cgroups: Vec<Slot> },
+    /// With a root of its own where the mounts are those of others.
+    Existing { target: Slot, kinds: u32, cgroups: Vec<Slot>, root: Option<Slot> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,7 +86,13 @@ pub(crate) struct Sandbox {
     pub(crate) uts: NamespaceOrder,
     pub(crate) cgroup: NamespaceOrder,
     pub(crate) time: NamespaceOrder,
+    pub(crate) clocks: Vec<ClockOffset>,
+    /// Never `Host`: that is joined as others are.
     pub(crate) mount: NamespaceOrder,
+    /// Whether it has users of its own.
+    pub(crate) user: bool,
+    /// Detached mounts that a process without privilege must see to make others of their kind.
+    pub(crate) seen: Vec<Slot>,
     pub(crate) bare: bool,
     /// `MS_*` of the root.
     pub(crate) propagation: u64,
@@ -113,6 +120,7 @@ pub(crate) enum NamespaceOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MountOrder {
     pub(crate) source: SourceOrder,
+    pub(crate) subpath: Option<String>,
     pub(crate) target: String,
     /// `MOUNT_ATTR_*` to add, also to what is mounted below it.
     pub(crate) attributes: u64,
@@ -148,6 +156,8 @@ pub(crate) enum SourceOrder {
 pub(crate) struct Node {
     pub(crate) path: String,
     pub(crate) block: bool,
+    /// Whether it is no device but a queue of bytes.
+    pub(crate) fifo: bool,
     pub(crate) device: u64,
     pub(crate) mode: u32,
     pub(crate) uid: u32,

@@ -10,12 +10,12 @@ mod place;
 mod verbs;
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rbuild_cache::{Layer, Lock, Store};
 use rbuild_runtime::{Mount as Mounted, MountSource};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::error::{Error, Result};
 use super::folder::Record;
@@ -150,8 +150,9 @@ pub(crate) fn mounts(store: &Store, record: &Record) -> Result<(Vec<Mounted>, Ve
             }
             Source::Image(image) => {
                 let files = store.view(&image.layers)?;
-                let files = inside(files, image.subpath.as_deref())?;
-                Mounted::new(MountSource::Fd(files), &mount.target)
+                let mut files = Mounted::new(MountSource::Fd(files), &mount.target);
+                files.subpath = text(image.subpath.as_deref());
+                files
             }
         };
         mounted.read_only |= mount.read_only;
@@ -206,10 +207,7 @@ fn of_volume(
     if volume.copy && volume.subpath.is_none() {
         fill::fill(store, record, target, (&place, data))?;
     }
-    if volume.subpath.is_some() {
-        let data = open_folder(data)?;
-        mounted.source = MountSource::Fd(inside(data, volume.subpath.as_deref())?);
-    }
+    mounted.subpath = text(volume.subpath.as_deref());
     Ok((mounted, in_use))
 }
 
@@ -218,14 +216,8 @@ fn open_folder(path: &Path) -> Result<OwnedFd> {
     openat(CWD, path, flags, Mode::empty()).map_err(Error::file("open", path))
 }
 
-/// What a path leads to that must not leave the folder, whatever links are in it.
-fn inside(folder: OwnedFd, subpath: Option<&Path>) -> Result<OwnedFd> {
-    let Some(subpath) = subpath else {
-        return Ok(folder);
-    };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    openat2(folder.as_fd(), subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-        .map_err(Error::file("open in the volume", subpath))
+fn text(path: Option<&Path>) -> Option<String> {
+    path.map(|path| path.to_string_lossy().into_owned())
 }
 
 /// Removes a volume that went with a container, unless another container uses it by now.

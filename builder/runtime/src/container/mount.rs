@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Mount {
     /// What is mounted.
     pub source: MountSource,
+    /// A path in the source that alone is mounted; links on the way lead nowhere else.
+    pub subpath: Option<String>,
     /// An absolute path in the container; links on the way are followed inside the root. When
     /// missing it is made, and taken away again afterwards if still empty.
     pub target: String,
@@ -77,7 +79,16 @@ impl Mount {
     pub fn new(source: MountSource, target: impl Into<String>) -> Self {
         let target = target.into();
         let flags = MountFlags::default();
-        Self { source, target, read_only: false, recursive: true, suid: true, exec: true, flags }
+        Self {
+            source,
+            subpath: None,
+            target,
+            read_only: false,
+            recursive: true,
+            suid: true,
+            exec: true,
+            flags,
+        }
     }
 
     /// The same, read-only.
@@ -136,6 +147,8 @@ pub struct Device {
     pub path: String,
     /// Its kind and number, where nobody need look at the host's node.
     pub number: Option<DeviceNumber>,
+    /// Whether it is no device but a queue of bytes between processes.
+    pub fifo: bool,
     /// Permission bits.
     pub mode: Option<u32>,
     /// Owner.
@@ -160,6 +173,6 @@ impl Device {
     pub fn new(path: impl Into<String>) -> Self {
         let path = path.into();
         let host = PathBuf::from(&path);
-        Self { host, path, number: None, mode: None, uid: None, gid: None }
+        Self { host, path, number: None, fifo: false, mode: None, uid: None, gid: None }
     }
 }
