@@ -20,6 +20,7 @@ use crate::error::{Doing, Error, Result};
 use crate::helper;
 use crate::hook::Hooks;
 use crate::mounts::clone_mount;
+use crate::network::spare;
 use crate::running::Running;
 use crate::sysctl;
 use crate::user::{self, User};
@@ -63,6 +64,10 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
         mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     }
     sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
+    // One made ahead is not that of users that the container is yet to have.
+    let own_network = matches!(container.network, Namespace::Private) && container.user.is_none();
+    let spare = if own_network { spare::take() } else { None };
+    let network = spare.map_or(container.network, Namespace::Join);
     let has_own_name = !matches!(container.uts, Namespace::Host);
     let hooks = container.hooks;
     let start_order = container.start.map(|from| Start::new(fds.add(from), &hooks));
@@ -74,7 +79,7 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
             .collect::<Result<_>>()?,
         hostname: container.hostname.filter(|_| has_own_name),
         domainname: container.domainname.filter(|_| has_own_name),
-        network: fds.namespace(container.network),
+        network: fds.namespace(network),
         ipc: fds.namespace(container.ipc),
         pid: fds.namespace(container.pid),
         uts: fds.namespace(container.uts),
@@ -101,7 +106,11 @@ pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
     let stdio = fds.stdio(stdio)?;
     let (pause, place) = (hooks.pause(), Place::New(Box::new(sandbox)));
     let order = Order { place, process, stdio, outlives, pause, start: start_order };
-    start(&order, fds, root_fd, program, (&hooks, container.user.as_ref()))
+    let running = start(&order, fds, root_fd, program, (&hooks, container.user.as_ref()))?;
+    if own_network {
+        spare::launched();
+    }
+    Ok(running)
 }
 
 /// The device nodes to make: these, and all of the host's where they are wanted. Where there is no
