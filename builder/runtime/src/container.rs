@@ -2,8 +2,11 @@
 
 mod mount;
 mod process;
+mod user;
 
 use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -11,6 +14,7 @@ use crate::caps::Capabilities;
 use crate::hook::Hooks;
 pub use mount::{Device, DeviceNumber, Mount, MountFlags, MountSource, Propagation};
 pub use process::{DEFAULT_PATH, Limit, Process, Resource, Seccomp, Stdio, Stream, WindowSize};
+pub use user::{IdMap, IdMaps};
 
 /// The sysctls that `docker run` sets in a private network: anyone may ping and bind port 80.
 pub const DOCKER_SYSCTLS: [(&str, &str); 2] =
@@ -76,8 +80,13 @@ pub struct Container {
     pub cgroup: Namespace,
     /// The clocks since the start of the machine; a private one shows the same times.
     pub time: Namespace,
-    /// The mounts; never the host's.
+    /// How far its clocks are before those of the host, where `time` is private.
+    pub clocks: Vec<ClockOffset>,
+    /// The mounts. Where they are not private the root and all that is mounted in it are the
+    /// process's own still, and no list of mounts has them.
     pub mount: Namespace,
+    /// Whether its users are others than the host's, in a container that is [`bare`](Self::bare).
+    pub user: Option<IdMaps>,
     /// Whether nothing is mounted besides `mounts`, in their order; `/dev` is furnished still.
     pub bare: bool,
     /// How the root tells of mounts below it, when that is not private.
@@ -128,7 +137,9 @@ impl Container {
             uts: Namespace::Private,
             cgroup: Namespace::Private,
             time: Namespace::Host,
+            clocks: Vec::new(),
             mount: Namespace::Private,
+            user: None,
             bare: false,
             propagation: None,
             devices: Vec::new(),
@@ -179,6 +190,17 @@ fn throttles(processors: &Path) -> Vec<String> {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
     };
     names.filter(is_processor).map(|name| of_processor(&name)).collect()
+}
+
+/// How far a clock is before the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockOffset {
+    /// `monotonic` or `boottime`.
+    pub clock: String,
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds besides.
+    pub nanoseconds: u32,
 }
 
 /// Which instance of a kernel namespace the container is in.

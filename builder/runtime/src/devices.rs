@@ -69,13 +69,18 @@ pub(crate) fn furnish(dev: BorrowedFd<'_>, proc: BorrowedFd<'_>, sandbox: &Sandb
     };
     let path = open_in_root(dev, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
     let path = path.doing(|| "open /dev")?;
-    for (name, major, minor) in STANDARD {
+    let made_here = if sandbox.user { [].as_slice() } else { &STANDARD };
+    for &(name, major, minor) in made_here {
         let made =
             make(path.as_fd(), name, FileType::CharacterDevice, makedev(major, minor), 0o666);
         there(made).doing(|| format!("make /dev/{name}"))?;
     }
     for (name, goal) in links(proc) {
         there(symlinkat(goal, &path, name)).doing(|| format!("make /dev/{name}"))?;
+    }
+    if sandbox.user {
+        // The host's own are mounted, as a user namespace makes none.
+        return Ok(());
     }
     make_nodes(path.as_fd(), sandbox)
 }
@@ -140,7 +145,11 @@ fn make_node(dev: BorrowedFd<'_>, node: &Node) -> Result<(), Errno> {
             made => made?,
         }
     }
-    let kind = if node.block { FileType::BlockDevice } else { FileType::CharacterDevice };
+    let kind = match node {
+        Node { fifo: true, .. } => FileType::Fifo,
+        Node { block: true, .. } => FileType::BlockDevice,
+        Node { .. } => FileType::CharacterDevice,
+    };
     match make(dev, &node.path, kind, node.device, node.mode) {
         // A standard one, which the caller need not have named.
         Err(Errno::EXIST) => return Ok(()),
@@ -180,6 +189,11 @@ pub(crate) fn forget_file(dev: BorrowedFd<'_>) -> Result<(), Errno> {
     unlinkat(dev, TEMPORARY, AtFlags::empty())
 }
 
+/// The devices that every container has.
+pub(crate) fn standard() -> impl Iterator<Item = Device> {
+    STANDARD.iter().map(|(name, ..)| Device::new(format!("/dev/{name}")))
+}
+
 /// The mount of the host's node of a device, for a container that has no privilege to make one.
 pub(crate) fn shown(device: &Device) -> Mount {
     let mut mount = Mount::bind(&device.host, device.path.clone());
@@ -195,9 +209,13 @@ pub(crate) fn node_of(device: &Device) -> Result<Node> {
     }
     let path = path.to_owned();
     let own = match device.number {
+        None if device.fifo => {
+            Node { path, block: false, fifo: true, device: 0, mode: 0o666, uid: 0, gid: 0 }
+        }
         Some(number) => Node {
             path,
             block: number.block,
+            fifo: false,
             device: makedev(number.major, number.minor),
             mode: 0o666,
             uid: 0,
@@ -233,7 +251,8 @@ impl Device {
         Self {
             host: PathBuf::from(&path),
             path,
-            number: Some(DeviceNumber { block: node.block, major, minor }),
+            number: (!node.fifo).then_some(DeviceNumber { block: node.block, major, minor }),
+            fifo: node.fifo,
             mode: Some(node.mode),
             uid: Some(node.uid),
             gid: Some(node.gid),
@@ -251,6 +270,7 @@ fn host_node(host: &Path, path: String) -> Result<Node> {
     Ok(Node {
         path,
         block,
+        fifo: false,
         device: metadata.rdev(),
         mode: metadata.mode() & 0o7777,
         uid: metadata.uid(),

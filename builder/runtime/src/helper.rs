@@ -288,10 +288,11 @@ impl Server {
             (joined.ipc, libc::CLONE_NEWIPC),
             (joined.pid, libc::CLONE_NEWPID),
             (joined.uts, libc::CLONE_NEWUTS),
-            (joined.time, libc::CLONE_NEWTIME),
+            (joined.time, if joined.clocks.is_empty() { libc::CLONE_NEWTIME } else { 0 }),
         ];
+        let users = if joined.user { libc::CLONE_NEWUSER } else { 0 };
         let private = kinds.iter().filter(|(kind, _)| *kind == NamespaceOrder::Private);
-        Ok(private.fold(libc::CLONE_NEWNS, |flags, (_, flag)| flags | flag))
+        Ok(private.fold(libc::CLONE_NEWNS | users, |flags, (_, flag)| flags | flag))
     }
 
     /// Has later children in the helper's own process namespace again.
@@ -333,6 +334,8 @@ fn seclude() -> Result<()> {
         let empty = new_mount("tmpfs", &[("mode", "755")], MountAttrFlags::empty())?;
         attach(&empty, open("/")?)?;
         if !userns::is_initial() {
+            // Known by all its copies from now on.
+            userns::is_single();
             keep(empty.as_fd())?;
         }
         pivot(empty.as_fd())

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
@@ -135,17 +136,14 @@ impl Hook {
         }
         let pairs = self.env.iter().filter_map(|line| line.split_once('='));
         command.env_clear().envs(pairs).current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command.stdout(Stdio::null());
         command
     }
 
     fn finish(&self, mut command: Command, state: &str) -> Result<()> {
         let doing = || format!("run the hook {}", self.path.display());
+        command.stdin(told(state).doing(doing)?);
         let mut child = command.spawn().doing(doing)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A hook need not listen.
-            let _ = stdin.write_all(state.as_bytes());
-        }
         if !self.has_ended(&child).doing(doing)? {
             // It has not been waited for, so that the number is still its own.
             let _ = child.kill();
@@ -174,6 +172,16 @@ impl Hook {
     }
 }
 
+/// The end of a pipe in which a text is, whole: nobody waits for a hook that does not listen.
+fn told(text: &str) -> io::Result<OwnedFd> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    if fcntl_getpipe_size(&writer)? < text.len() {
+        fcntl_setpipe_size(&writer, text.len())?;
+    }
+    std::fs::File::from(writer).write_all(text.as_bytes())?;
+    Ok(reader)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +207,10 @@ mod tests {
         assert!(failed.contains("exit status: 3"), "{failed}");
         let slow = Hook { timeout: Some(1), ..shell("exec sleep 1000") };
         assert!(slow.run("{}").is_err());
+        let long = format!("\"{}\"", "x".repeat(200_000));
+        assert!(slow.run(&long).is_err(), "it does not listen either");
+        let counts = shell("test $(wc -c) = 200002");
+        counts.run(&long).unwrap();
         let missing = Hook { path: "/no/such/hook".into(), ..Hook::default() };
         assert!(missing.run("{}").is_err());
     }

@@ -10,20 +10,20 @@ use rustix::mount::MountAttrFlags;
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
-    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
-    move_into_thread_name_spaces,
+    Gid, LinkNameSpaceType, ThreadNameSpaceType, Uid, UnshareFlags, move_into_link_name_space,
+    move_into_thread_name_spaces, set_thread_res_gid, set_thread_res_uid,
 };
 
-use crate::container::WindowSize;
+use crate::container::{ClockOffset, WindowSize};
 use crate::error::{Doing, Error, Result};
-use crate::mounts::{Mounts, attach, clone_mount, new_mount, pivot};
+use crate::mounts::{Mounts, attach, clone_mount, new_mount, pivot_from_below};
 use crate::path::Stub;
 use crate::process::{Entry, open_proc, own_streams};
 use crate::wire::{
     ANSWERS, Failure, NamespaceOrder, Order, Place, Report, Sandbox, Slot, StdioOrder, receive_go,
     send_report,
 };
-use crate::{network, pty, sys};
+use crate::{network, pty, sys, userns};
 
 /// Where a container's root is mounted in the helper's own root for a moment.
 pub(crate) const ROOT: &str = "/";
@@ -50,8 +50,11 @@ pub(crate) fn run(order: &Order, fds: Vec<OwnedFd>, filter: &mut [sock_filter]) 
         let copy = answers.try_clone();
         let result = match &order.place {
             Place::New(sandbox) => enter_new(order, sandbox, &fds, filter, answers),
-            Place::Existing { target, kinds, cgroups } => join_cgroups(cgroups, &fds)
-                .and_then(|()| enter_existing(order, (*target, *kinds), &fds, filter, answers)),
+            Place::Existing { target, kinds, cgroups, root } => {
+                let place = (*target, *kinds, *root);
+                join_cgroups(cgroups, &fds)
+                    .and_then(|()| enter_existing(order, place, &fds, filter, answers))
+            }
         };
         if let (Err(error), Ok(answers)) = (result, copy) {
             // When nobody listens any more there is nobody to tell.
@@ -80,6 +83,9 @@ fn enter_new(
     filter: &mut [sock_filter],
     answers: OwnedFd,
 ) -> Result<std::convert::Infallible> {
+    if sandbox.user {
+        wait_for_users(answers.as_fd()).doing(|| "become root of a user namespace")?;
+    }
     join_cgroups(&sandbox.cgroups, fds)?;
     let own_cgroups = sandbox.cgroup == NamespaceOrder::Private;
     if own_cgroups && (sandbox.cgroup_tree || sandbox.bare) {
@@ -90,6 +96,10 @@ fn enter_new(
     let _ = sys::join_new_keyring();
     if sandbox.network == NamespaceOrder::Private {
         network::bring_loopback_up().doing(|| "bring the loopback device up")?;
+    }
+    for slot in &sandbox.seen {
+        let seen = fds.take(*slot)?;
+        attach(seen, open_root()?).doing(|| "show a file system of the kernel")?;
     }
     let root = fds.take(sandbox.root)?;
     attach_root(&root, sandbox).doing(|| "mount the root")?;
@@ -106,18 +116,72 @@ fn enter_new(
     if let Some(copies) = order.pause {
         wait_for_hooks(answers.as_fd(), &root, copies).doing(|| "wait for the hooks")?;
     }
-    pivot(root.as_fd()).doing(|| "change the root")?;
-    if sandbox.propagation != 0 {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::open("/", flags, Mode::empty())
-            .and_then(|root| sys::change_mount(root, 0, sandbox.propagation, false))
-            .doing(|| "set the propagation of the root")?;
+    if !sandbox.clocks.is_empty() {
+        set_clocks(&mounts.proc, &sandbox.clocks).doing(|| "set the clocks")?;
     }
+    change_root(&root, sandbox, fds)?;
     own_streams(&order.process);
     let start = order.start.as_ref();
     let start = start.map(|start| Ok((fds.take(start.from)?, start))).transpose()?;
     let (process, init, proc) = (&order.process, sandbox.init, mounts.proc.as_fd());
     Entry { order: process, filter, proc, init, answers, start }.enter()
+}
+
+/// Waits until the launching process has said which users there are, and becomes the first one.
+fn wait_for_users(answers: BorrowedFd<'_>) -> Result<(), Errno> {
+    if !receive_go(answers)? {
+        return Err(Errno::CANCELED);
+    }
+    become_root()
+}
+
+/// Becomes the root of a user namespace that this process has come into as nobody.
+fn become_root() -> Result<(), Errno> {
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
+/// Moves to a time namespace whose clocks differ from the host's.
+fn set_clocks(proc: &OwnedFd, clocks: &[ClockOffset]) -> Result<(), Errno> {
+    sys::unshare(UnshareFlags::NEWTIME)?;
+    let offsets = open_proc(proc.as_fd(), "self/timens_offsets", OFlags::WRONLY)?;
+    let line = |one: &ClockOffset| format!("{} {} {}\n", one.clock, one.seconds, one.nanoseconds);
+    rustix::io::write(offsets, clocks.iter().map(line).collect::<String>().as_bytes())?;
+    let made = rustix::fs::openat(
+        proc,
+        "self/ns/time_for_children",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    move_into_link_name_space(made.as_fd(), Some(LinkNameSpaceType::Time))
+}
+
+/// Makes what was put together the root of this process.
+fn change_root(root: &OwnedFd, sandbox: &Sandbox, fds: &Descriptors) -> Result<()> {
+    if let NamespaceOrder::Join(slot) = sandbox.mount {
+        let others = fds.take(slot)?;
+        // It leaves no trace among the others' mounts, and goes with the last process in it.
+        let copied = || -> Result<(), Errno> {
+            let copy = clone_mount(root, true)?;
+            sys::change_mount(&copy, 0, sandbox.propagation, false)?;
+            move_into_link_name_space(others.as_fd(), Some(LinkNameSpaceType::Mount))?;
+            rustix::process::fchdir(copy)?;
+            rustix::process::chroot(".")
+        };
+        return copied().doing(|| "change the root among others' mounts");
+    }
+    pivot_from_below(root.as_fd(), sandbox.seen.len()).doing(|| "change the root")?;
+    if sandbox.propagation != 0 {
+        sys::change_mount(open_root()?, 0, sandbox.propagation, false)
+            .doing(|| "set the propagation of the root")?;
+    }
+    Ok(())
+}
+
+/// This process's root.
+fn open_root() -> Result<OwnedFd> {
+    let root = rustix::fs::open(ROOT, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    root.doing(|| "open the root")
 }
 
 /// Shows the launching process copies of the root, and waits for its hooks.
@@ -214,7 +278,7 @@ fn join_namespaces(sandbox: &Sandbox, fds: &Descriptors) -> Result<()> {
         (sandbox.ipc, LinkNameSpaceType::InterProcessCommunication),
         (sandbox.uts, LinkNameSpaceType::HostNameAndNISDomainName),
         (sandbox.cgroup, LinkNameSpaceType::ControlGroup),
-        (sandbox.mount, LinkNameSpaceType::Mount),
+        (sandbox.time, LinkNameSpaceType::Time),
     ];
     for (order, kind) in kinds {
         if let NamespaceOrder::Join(slot) = order {
@@ -264,7 +328,7 @@ fn use_terminal(
 
 fn enter_existing(
     order: &Order,
-    (target, kinds): (Slot, u32),
+    (target, kinds, root): (Slot, u32, Option<Slot>),
     fds: &Descriptors,
     filter: &mut [sock_filter],
     answers: OwnedFd,
@@ -273,6 +337,14 @@ fn enter_existing(
     // The helper has joined the processes already.
     let kinds = ThreadNameSpaceType::from_bits_retain(kinds) - ThreadNameSpaceType::PROCESS_ID;
     move_into_thread_name_spaces(target.as_fd(), kinds).doing(|| "join the container")?;
+    if kinds.contains(ThreadNameSpaceType::USER) {
+        become_root().doing(|| "become root of a user namespace")?;
+    }
+    if let Some(slot) = root {
+        let root = fds.take(slot)?;
+        let changed = rustix::process::fchdir(root).and_then(|()| rustix::process::chroot("."));
+        changed.doing(|| "change the root")?;
+    }
     // A machine may have no keyrings, or too many; nothing depends on it.
     let _ = sys::join_new_keyring();
     setsid().doing(|| "start a session")?;
@@ -289,7 +361,11 @@ fn enter_existing(
         }
     }
     own_streams(&order.process);
-    let proc = new_mount("proc", &[], MountAttrFlags::empty());
+    let proc = match new_mount("proc", &[], MountAttrFlags::empty()) {
+        // The processes are the host's; the container has what shows them.
+        Err(Errno::PERM) if !userns::is_initial() => crate::mounts::own_proc(),
+        made => made,
+    };
     let proc = proc.doing(|| "make a proc file system")?;
     let (process, proc) = (&order.process, proc.as_fd());
     Entry { order: process, filter, proc, init: false, answers, start: None }.enter()

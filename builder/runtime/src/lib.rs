@@ -40,8 +40,9 @@ pub use assembled::Assembled;
 pub use caps::{Capabilities, CapabilitySets, UnknownCapability};
 pub use companion::end_with_caller;
 pub use container::{
-    Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, Limit, Mount, MountFlags,
-    MountSource, Namespace, Process, Propagation, Resource, Seccomp, Stdio, Stream, WindowSize,
+    ClockOffset, Container, DEFAULT_PATH, DOCKER_SYSCTLS, Device, DeviceNumber, IdMap, IdMaps,
+    Limit, Mount, MountFlags, MountSource, Namespace, Process, Propagation, Resource, Seccomp,
+    Stdio, Stream, WindowSize,
 };
 pub use error::{Error, Result};
 pub use helper::{init_if_asked, prepare, use_helper};

@@ -3,7 +3,7 @@
 //! Every place to mount on is resolved once, inside the root, to a descriptor; mounting is done by
 //! descriptor, so that a link which the image or another container plants leads nowhere.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, mkdirat, openat2};
 use rustix::io::Errno;
@@ -77,14 +77,6 @@ pub(crate) fn clone_mount(of: impl AsFd, recursive: bool) -> Result<OwnedFd, Err
     open_tree(of, "", flags)
 }
 
-/// The same mount made anew, where the kernel copies one that is mounted nowhere.
-fn remade(mount: OwnedFd, recursive: bool) -> Result<OwnedFd, Errno> {
-    match clone_mount(&mount, recursive) {
-        Err(Errno::INVAL) => Ok(mount),
-        copied => copied,
-    }
-}
-
 /// Mounts a detached mount on an open file or directory.
 pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -94,9 +86,16 @@ pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
 /// Makes a detached mount, whose descriptor this is, the root of this process, and takes the old
 /// root with everything below it away.
 pub(crate) fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    pivot_from_below(root, 0)
+}
+
+/// The same where other mounts lie upon the old root, which are taken away first.
+pub(crate) fn pivot_from_below(root: BorrowedFd<'_>, others: usize) -> Result<(), Errno> {
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(".", ".")?;
-    unmount(".", UnmountFlags::DETACH)?;
+    for _ in 0..=others {
+        unmount(".", UnmountFlags::DETACH)?;
+    }
     rustix::process::chdir("/")
 }
 
@@ -190,11 +189,6 @@ impl<'a> Mounts<'a> {
         let (mount, kind) = match &order.source {
             SourceOrder::Mount(slot) => {
                 let mount = detached(*slot)?;
-                let mount = match &self.dev {
-                    Some(_) => mount,
-                    // All that a bare container has is listed in the order of its making.
-                    None => remade(mount, order.recursive).doing(doing)?,
-                };
                 let mount = match &order.subpath {
                     None => mount,
                     Some(path) => self.only(mount, path, order.recursive).doing(|| {
@@ -221,6 +215,13 @@ impl<'a> Mounts<'a> {
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
                 .doing(|| format!("begin {:?} as it is in the image", order.target))?;
         }
+        // The kernel lists mounts in the order of their making, which here is part of the bargain.
+        let mount = match &order.source {
+            SourceOrder::Mount(_) if self.dev.is_none() => {
+                self.remade(mount, &target, order.recursive).doing(doing)?
+            }
+            _ => mount,
+        };
         sys::change_mount(&mount, order.attributes, order.propagation, order.recursive)
             .doing(doing)?;
         if order.own_attributes & !order.attributes != 0 {
@@ -247,6 +248,16 @@ impl<'a> Mounts<'a> {
         rustix::process::fchdir(&mount)?;
         unmount(".", UnmountFlags::DETACH)?;
         part
+    }
+
+    /// The same detached mount made anew. Only what is mounted somewhere is copied, so for a moment
+    /// it is where it shall be.
+    fn remade(&self, mount: OwnedFd, target: &OwnedFd, recursive: bool) -> Result<OwnedFd, Errno> {
+        attach(&mount, target)?;
+        let copy = clone_mount(&mount, recursive)?;
+        rustix::process::fchdir(&self.proc)?;
+        unmount(format!("self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH)?;
+        Ok(copy)
     }
 
     /// Shows the terminal's container end at `/dev/console`.

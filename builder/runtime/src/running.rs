@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use crate::container::WindowSize;
+use crate::container::{IdMaps, WindowSize};
 use crate::error::{Doing, Error, Result};
 use crate::hook::Hooks;
 use crate::path::{Stub, remove_stubs};
@@ -44,13 +44,21 @@ impl Running {
         program: String,
         outlives: bool,
         hooks: &Hooks,
+        users: Option<&IdMaps>,
     ) -> Result<Self> {
         let (mut process, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
         let (mut roots, mut hooked, mut waits) = (Vec::new(), Ok(()), false);
         let answer = || receive_report(answers.as_fd());
         while let Some((report, fd)) = answer().doing(|| "hear from the container helper")? {
             match report {
-                Report::Started { pid } => process = fd.map(|fd| (pid.cast_unsigned(), fd)),
+                Report::Started { pid } => {
+                    process = fd.map(|fd| (pid.cast_unsigned(), fd));
+                    if let Some(users) = users {
+                        hooked = users.give(pid.cast_unsigned());
+                        // One that has ended meanwhile says so by what it answers.
+                        let _ = send_go(answers.as_fd(), hooked.is_ok());
+                    }
+                }
                 Report::Terminal => terminal = fd,
                 Report::Root => roots.extend(fd),
                 Report::Ready => waits = true,
@@ -225,7 +233,7 @@ mod tests {
         let fails = Hook { path: "/bin/false".into(), ..Hook::default() };
         let hooks = Hooks { before: vec![fails], ..Hooks::default() };
         let root = OwnedFd::from(std::fs::File::open("/").unwrap());
-        let started = Running::from_answers(&answers, root, "sleep".into(), false, &hooks);
+        let started = Running::from_answers(&answers, root, "sleep".into(), false, &hooks, None);
         assert!(started.is_err(), "{started:?}");
         assert!(!told.join().unwrap(), "it must not go on");
     }

@@ -5,12 +5,17 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rbuild_runtime::cgroup::Cgroup;
-use rbuild_runtime::{Container, Device, DeviceNumber, Hook, Mount, MountSource, Namespace};
+use rbuild_runtime::{
+    ClockOffset, Container, Device, DeviceNumber, Hook, IdMap, IdMaps, Mount, MountSource,
+    Namespace,
+};
 
 use super::error::{Error, Result};
-use super::spec::{self, Linux, Spec};
+use super::spec::{self, IdMapping, Linux, Spec};
 use super::{limits, mounts, process};
 
+/// The clocks that a time namespace has of its own.
+const CLOCKS: [&str; 2] = ["monotonic", "boottime"];
 /// What personalities are called, by their numbers.
 const PERSONALITIES: [(&str, u32); 2] = [("LINUX", 0), ("LINUX32", 8)];
 
@@ -46,6 +51,7 @@ impl Spec {
         container.read_only_root = self.root.as_ref().is_some_and(|root| root.readonly);
         let spec = self.process.as_ref();
         let spec = spec.ok_or_else(|| Error::Config("there is no process".into()))?;
+        process::check_names(spec, &self.oci_version)?;
         container.process = process::process(spec, linux.seccomp.as_ref())?;
         container.process.personality = personality(linux)?;
         namespaces(linux, &mut container)?;
@@ -98,11 +104,7 @@ impl Spec {
 fn check(linux: &Linux) -> Result<()> {
     let unsupported = |what: &str| Err(Error::Unsupported(what.to_owned()));
     match linux {
-        _ if !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty() => {
-            unsupported("a user namespace (linux.uidMappings)")
-        }
         _ if linux.intel_rdt.is_some() => unsupported("linux.intelRdt"),
-        _ if !linux.time_offsets.is_empty() => unsupported("linux.timeOffsets"),
         _ if !linux.mount_label.is_empty() => unsupported("linux.mountLabel"),
         _ => Ok(()),
     }
@@ -115,7 +117,8 @@ fn namespaces(linux: &Linux, container: &mut Container) -> Result<()> {
     container.pid = host();
     container.uts = host();
     container.cgroup = host();
-    let mut has_mounts = false;
+    container.mount = host();
+    let mut user = host();
     for namespace in &linux.namespaces {
         let path = namespace.path.as_ref().filter(|path| !path.as_os_str().is_empty());
         let made = match path {
@@ -132,16 +135,56 @@ fn namespaces(linux: &Linux, container: &mut Container) -> Result<()> {
             "uts" => &mut container.uts,
             "cgroup" => &mut container.cgroup,
             "time" => &mut container.time,
-            "mount" => {
-                has_mounts = true;
-                &mut container.mount
-            }
-            "user" => return Err(Error::Unsupported("a user namespace".into())),
+            "mount" => &mut container.mount,
+            "user" => &mut user,
             other => return Err(Error::Config(format!("unknown namespace {other:?}"))),
         };
         *place = made;
     }
-    if has_mounts { Ok(()) } else { Err(Error::Unsupported("sharing the host's mounts".into())) }
+    users(linux, &user, container)?;
+    clocks(linux, container)
+}
+
+/// The users of a user namespace, which none but its own can have.
+fn users(linux: &Linux, namespace: &Namespace, container: &mut Container) -> Result<()> {
+    let (users, groups) = (&linux.uid_mappings, &linux.gid_mappings);
+    let maps = |list: &[IdMapping]| {
+        let map =
+            |one: &IdMapping| IdMap { inside: one.inside, outside: one.outside, count: one.size };
+        list.iter().map(map).collect()
+    };
+    match namespace {
+        Namespace::Host if users.is_empty() && groups.is_empty() => Ok(()),
+        Namespace::Host => {
+            Err(Error::Config("uidMappings and gidMappings take a user namespace".into()))
+        }
+        Namespace::Join(_) => Err(Error::Unsupported("a user namespace by path".into())),
+        Namespace::Private if !matches!(container.mount, Namespace::Private) => {
+            Err(Error::Unsupported("a user namespace without mounts of its own".into()))
+        }
+        Namespace::Private => {
+            let has_root = |list: &[IdMapping]| list.iter().any(|one| one.inside == 0);
+            if !has_root(users) || !has_root(groups) {
+                return Err(Error::Config("a user namespace takes a user and a group 0".into()));
+            }
+            container.user = Some(IdMaps { users: maps(users), groups: maps(groups) });
+            Ok(())
+        }
+    }
+}
+
+fn clocks(linux: &Linux, container: &mut Container) -> Result<()> {
+    if !linux.time_offsets.is_empty() && !matches!(container.time, Namespace::Private) {
+        return Err(Error::Config("timeOffsets take a time namespace of their own".into()));
+    }
+    for (clock, offset) in &linux.time_offsets {
+        if !CLOCKS.contains(&clock.as_str()) {
+            return Err(Error::Config(format!("no clock {clock:?} can differ")));
+        }
+        let (seconds, nanoseconds) = (offset.secs, offset.nanosecs);
+        container.clocks.push(ClockOffset { clock: clock.clone(), seconds, nanoseconds });
+    }
+    Ok(())
 }
 
 fn personality(linux: &Linux) -> Result<Option<u32>> {
@@ -157,20 +200,24 @@ fn personality(linux: &Linux) -> Result<Option<u32>> {
 }
 
 fn device(spec: &spec::Device) -> Result<Device> {
+    let mut device = Device::new(spec.path.clone());
+    device.mode = spec.file_mode;
+    (device.uid, device.gid) = (spec.uid, spec.gid);
     let block = match spec.kind.as_str() {
         "b" => true,
         "c" | "u" => false,
+        "p" => {
+            device.fifo = true;
+            return Ok(device);
+        }
         other => return Err(Error::Unsupported(format!("a device of type {other:?}"))),
     };
     let number = |number: i64| {
         u32::try_from(number)
             .map_err(|_| Error::Config(format!("{number} is no number of a device")))
     };
-    let mut device = Device::new(spec.path.clone());
     let (major, minor) = (number(spec.major)?, number(spec.minor)?);
     device.number = Some(DeviceNumber { block, major, minor });
-    device.mode = spec.file_mode;
-    (device.uid, device.gid) = (spec.uid, spec.gid);
     Ok(device)
 }
 

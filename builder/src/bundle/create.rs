@@ -44,8 +44,9 @@ impl Bundles {
             return Err(Error::Config("the path of the bundle is no text".into()));
         }
         let spec = Spec::of(&bundle)?;
-        let fifo = self.make(id)?;
+        let (locked, fifo) = self.make(id)?;
         let made = self.launch(id, &spec, &bundle, fifo, options);
+        drop(locked);
         if made.is_err() {
             // The error is what matters.
             let _ = self.forget(id);
@@ -68,6 +69,7 @@ impl Bundles {
         if !Cgroup::find(&path)?.processes().is_empty() {
             return Err(Error::Config(format!("the control group `{path}` has processes")));
         }
+        self.note_group(id, &path)?;
         let group = Cgroup::create_everywhere(&path, &limits)?;
         let begun = begin(id, spec, bundle, &group, fifo, options);
         let made = begun.and_then(|running| {

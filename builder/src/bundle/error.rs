@@ -16,6 +16,9 @@ pub enum Error {
     /// A container has this id already.
     #[error("container with id {0:?} already exists")]
     Exists(String),
+    /// Somebody is making the container at this moment.
+    #[error("container {0:?} is being made")]
+    Busy(String),
     /// An id is used as the name of a folder.
     #[error("invalid container id {0:?}")]
     InvalidId(String),

@@ -53,6 +53,19 @@ fn check(spec: &spec::Process) -> Result<()> {
     }
 }
 
+/// Refuses capabilities that no kernel has, where the specification of a bundle has them refused.
+pub(super) fn check_names(spec: &spec::Process, version: &str) -> Result<()> {
+    let Some(sets) = spec.capabilities.as_ref().filter(|_| version.starts_with("1.0.")) else {
+        return Ok(());
+    };
+    let all = [&sets.bounding, &sets.permitted, &sets.effective, &sets.inheritable, &sets.ambient];
+    let mut names = all.into_iter().flatten();
+    match names.find(|name| name.parse::<Capabilities>().is_err()) {
+        Some(name) => Err(Error::Config(format!("unknown capability {name:?}"))),
+        None => Ok(()),
+    }
+}
+
 fn none() -> CapabilitySets {
     let none = Capabilities::none();
     CapabilitySets {

@@ -116,8 +116,8 @@ pub(super) struct Hook {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Linux {
-    pub(super) uid_mappings: Vec<serde_json::Value>,
-    pub(super) gid_mappings: Vec<serde_json::Value>,
+    pub(super) uid_mappings: Vec<IdMapping>,
+    pub(super) gid_mappings: Vec<IdMapping>,
     pub(super) sysctl: BTreeMap<String, String>,
     pub(super) resources: Option<Resources>,
     pub(super) cgroups_path: String,
@@ -130,7 +130,24 @@ pub(super) struct Linux {
     pub(super) mount_label: String,
     pub(super) intel_rdt: Option<serde_json::Value>,
     pub(super) personality: Option<Personality>,
-    pub(super) time_offsets: BTreeMap<String, serde_json::Value>,
+    pub(super) time_offsets: BTreeMap<String, TimeOffset>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct IdMapping {
+    #[serde(rename = "containerID")]
+    pub(super) inside: u32,
+    #[serde(rename = "hostID")]
+    pub(super) outside: u32,
+    pub(super) size: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TimeOffset {
+    pub(super) secs: i64,
+    pub(super) nanosecs: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rbuild_runtime::Hook;
 use rbuild_runtime::cgroup::Cgroup;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use super::spec;
 
 const STATE: &str = "state.json";
 const FIFO: &str = "start";
+const GROUP: &str = "group";
 
 /// The folder in which containers of bundles are remembered.
 #[derive(Debug, Clone)]
@@ -159,8 +161,33 @@ impl Bundles {
         fs::OpenOptions::new().write(true).custom_flags(flags).open(path)
     }
 
-    /// Makes the folder of a new container, and its fifo, open at both ends.
-    pub(super) fn make(&self, id: &str) -> Result<fs::File> {
+    /// Takes away what is left of a container whose maker died before it was made.
+    pub(super) fn sweep(&self, id: &str) -> Result<()> {
+        let path = self.folder(id)?;
+        let folder = match fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(Error::file("open", &path))?,
+        };
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Error::Busy(id.to_owned()));
+        }
+        if let Ok(group) = fs::read_to_string(path.join(GROUP)) {
+            let group = Cgroup::find(&group)?;
+            group.kill();
+            group.remove()?;
+        }
+        self.forget(id)
+    }
+
+    /// Notes where a container's control group will be, for whoever has to sweep.
+    pub(super) fn note_group(&self, id: &str, group: &str) -> Result<()> {
+        let path = self.folder(id)?.join(GROUP);
+        fs::write(&path, group).map_err(Error::file("write", &path))
+    }
+
+    /// Makes the folder of a new container, locked as long as what is returned first lives, and its
+    /// fifo, open at both ends.
+    pub(super) fn make(&self, id: &str) -> Result<(fs::File, fs::File)> {
         let path = self.folder(id)?;
         let mut builder = fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&self.root);
@@ -171,12 +198,15 @@ impl Bundles {
             }
             made => made.map_err(Error::file("make the folder", &path))?,
         }
+        let folder = fs::File::open(&path).map_err(Error::file("open", &path))?;
+        let locked = flock(&folder, FlockOperation::LockExclusive);
+        locked.map_err(Error::file("lock", &path))?;
         let fifo = path.join(FIFO);
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
         let made = rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0);
         made.map_err(Error::file("make", &fifo))?;
         let opened = fs::OpenOptions::new().read(true).write(true).open(&fifo);
-        opened.map_err(Error::file("open", &fifo))
+        Ok((folder, opened.map_err(Error::file("open", &fifo))?))
     }
 
     pub(super) fn save(&self, id: &str, saved: &Saved) -> Result<()> {

@@ -55,10 +55,12 @@ impl Bundles {
         }
         let group = state.group().filter(|_| all);
         let others = group.map(|group| group.processes()).unwrap_or_default();
-        send(state.saved.pid, signal)?;
-        for pid in others.into_iter().filter(|pid| *pid != state.saved.pid) {
+        let first = state.saved.pid;
+        send(first, signal, || started(first) == Some(state.saved.started))?;
+        for pid in others.into_iter().filter(|pid| *pid != first) {
+            let still = || state.group().is_some_and(|group| group.processes().contains(&pid));
             // It may have ended by the signal that the first one got.
-            let _ = send(pid, signal);
+            let _ = send(pid, signal, still);
         }
         if signal == Signal::KILL && status == Status::Paused {
             // What is frozen does not even die.
@@ -94,7 +96,10 @@ impl Bundles {
     /// By force one that is not there is no error.
     pub fn delete(&self, id: &str, force: bool) -> Result<Vec<Error>> {
         let state = match self.state(id) {
-            Err(Error::NotFound(_)) if force => return Ok(Vec::new()),
+            Err(Error::NotFound(_)) if force => {
+                self.sweep(id)?;
+                return Ok(Vec::new());
+            }
             state => state?,
         };
         let group = state.group();
@@ -103,7 +108,8 @@ impl Bundles {
                 return Err(Error::Status { verb: "delete", status: state.status });
             }
             // It may be about to end by itself.
-            let _ = send(state.saved.pid, Signal::KILL);
+            let pid = state.saved.pid;
+            let _ = send(pid, Signal::KILL, || started(pid) == Some(state.saved.started));
             if let Some(group) = &group {
                 let _ = group.freeze(false);
             }
@@ -124,10 +130,14 @@ fn run_all(state: &State, hooks: &[rbuild_runtime::Hook]) -> Vec<Error> {
     hooks.iter().filter_map(|hook| hook.run(&text).err()).map(Error::from).collect()
 }
 
-fn send(pid: u32, signal: Signal) -> Result<()> {
+/// Sends a signal to a process, if the number is still its once it is held.
+fn send(pid: u32, signal: Signal, is_still: impl FnOnce() -> bool) -> Result<()> {
     let gone = || Error::Status { verb: "signal", status: Status::Stopped };
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
     let process = pidfd_open(number, PidfdFlags::empty()).map_err(|_| gone())?;
+    if !is_still() {
+        return Err(gone());
+    }
     Ok(send_signal(process.as_fd(), signal)?)
 }
 

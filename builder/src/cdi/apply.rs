@@ -114,6 +114,7 @@ fn device(node: &DeviceNode, (uid, gid): (u32, u32)) -> Result<Device, String> {
         host: PathBuf::from(host),
         path: node.path.clone(),
         number,
+        fifo: false,
         mode: node.file_mode,
         uid: node.uid.or(Some(uid).filter(|uid| *uid != 0)),
         gid: node.gid.or(Some(gid).filter(|gid| *gid != 0)),
