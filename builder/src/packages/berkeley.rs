@@ -1,5 +1,6 @@
 //! Reading the values of a hash table of Berkeley DB, in which rpm kept its headers until Fedora 33.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 /// What the first page says that the file is, at its place.
@@ -24,16 +25,17 @@ struct Table<'a> {
     left: Cell<usize>,
 }
 
-/// The values of a table; nothing for what is none.
-pub(super) fn values(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let Some(table) = Table::open(bytes) else { return Vec::new() };
-    let mut values = Vec::new();
-    for page in bytes.chunks_exact(table.page).filter(|page| TABLES.contains(&page[25])) {
+/// What is read of the values of a table, at most so many; nothing for what is no table. Only one
+/// value is in memory at a time.
+pub(super) fn read<T>(bytes: &[u8], most: usize, read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
+    let Some(table) = &Table::open(bytes) else { return Vec::new() };
+    let pages = bytes.chunks_exact(table.page).filter(|page| TABLES.contains(&page[25]));
+    let values = pages.flat_map(|page| {
         let items = table.number16(page, 20).unwrap_or(0);
         // A key, and its value.
-        values.extend((1..items).step_by(2).filter_map(|item| table.value(page, item)));
-    }
-    values
+        (1..items).step_by(2).filter_map(move |item| table.value(page, item))
+    });
+    values.filter_map(|value| read(&value)).take(most).collect()
 }
 
 impl<'a> Table<'a> {
@@ -66,16 +68,18 @@ impl<'a> Table<'a> {
     }
 
     /// An item of a page, if it is a value. Items lie one before the other, the first at the end.
-    fn value(&self, page: &[u8], item: usize) -> Option<Vec<u8>> {
+    fn value<'p>(&self, page: &'p [u8], item: usize) -> Option<Cow<'p, [u8]>> {
         let at = self.number16(page, HEAD + 2 * item)?;
         let end = self.number16(page, HEAD + 2 * (item - 1))?;
         let item = page.get(at..end)?;
         match *item.first()? {
             VALUE => {
                 self.take(item.len())?;
-                Some(item[1..].to_vec())
+                Some(Cow::Borrowed(&item[1..]))
             }
-            ELSEWHERE => self.rest(self.number32(item, 4)?, self.number32(item, 8)?),
+            ELSEWHERE => {
+                self.rest(self.number32(item, 4)?, self.number32(item, 8)?).map(Cow::Owned)
+            }
             _ => None,
         }
     }

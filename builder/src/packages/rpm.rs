@@ -24,8 +24,7 @@ pub(super) fn database(bytes: &[u8]) -> Vec<Package> {
 
 /// Reads `Packages`.
 pub(super) fn table(bytes: &[u8]) -> Vec<Package> {
-    let headers = berkeley::values(bytes);
-    headers.iter().filter_map(|header| package(header)).take(MOST).collect()
+    berkeley::read(bytes, MOST, package)
 }
 
 /// Reads `Packages.db`: pages of slots that say where each header is.
