@@ -7,7 +7,7 @@ fn a_machine_that_can_run_these_tests_is_well() {
     let home = home();
     let host = home.registry.host();
     let told = home.types(&format!("rbuild doctor --registry {host}")).ok();
-    for part in ["root", "namespaces", "overlay", "seccomp"] {
+    for part in ["user", "namespaces", "overlay", "seccomp"] {
         let line = told.lines().find(|line| line.contains(&format!("  {part} ")));
         assert!(line.is_some_and(|line| line.starts_with("ok ")), "{part}: {told}");
     }

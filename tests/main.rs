@@ -27,6 +27,8 @@ mod containers;
 mod crash;
 /// What differs between images, and between builds of the same.
 mod diff;
+/// The kit's example of two containers that work together.
+mod digits;
 /// What is said of a machine and what it lacks.
 mod doctor;
 /// A build that fails, and what is said of it.
@@ -37,6 +39,8 @@ mod foreign;
 mod gpu;
 /// Images in the store and at registries.
 mod images;
+/// The kit's registries and servers.
+mod kit;
 /// The life of containers: health, pauses, changes, events, logs.
 mod life;
 /// Limits on what containers use.
@@ -63,6 +67,8 @@ mod reads;
 mod remote;
 /// The road of the first issue, with the kit's real registries and Alpine.
 mod road;
+/// An ordinary user, who is no root.
+mod rootless;
 /// Containers.
 mod run;
 /// Containers of OCI bundles, made by us and by podman.
@@ -73,8 +79,12 @@ mod sandbox;
 mod share;
 /// What the store takes on the disk.
 mod space;
+/// Containers that are killed, and very many of them.
+mod survive;
 /// Builds that run beside each other.
 mod together;
+/// The course, line by line, in a user's shell.
+mod tutorial;
 /// What `run` mounts: folders of the host, volumes, memory and images.
 mod volumes;
 /// What is said of why a step ran.

@@ -82,7 +82,7 @@ impl Cgroup {
     /// The group at this path with what it lacks to get these limits, or without any to be frozen:
     /// a folder in more trees. Nothing is limited yet, and no process is there.
     pub fn extend(path: &str, limits: Option<&Limits>) -> Result<Self> {
-        let (name, trees) = (checked(path)?, trees()?);
+        let (name, trees) = (checked(path)?, own_trees()?);
         let settings = limits.map(Limits::settings).unwrap_or_default();
         for setting in settings.iter().filter(|setting| setting.needed) {
             tree_of(&trees, setting.controller)?;
@@ -205,8 +205,7 @@ impl Cgroup {
 
     /// Stops all processes of the group where they are, or lets them go on; returns once it is so.
     pub fn freeze(&self, frozen: bool) -> Result<()> {
-        let missing = || Error::Invalid("this machine has no controller for \"freezer\"".into());
-        let (tree, folder) = self.freezer().ok_or_else(missing)?;
+        let (tree, folder) = self.freezer().ok_or_else(|| no_groups("freezer"))?;
         let doing = || format!("{} the container", if frozen { "freeze" } else { "thaw" });
         let (file, value) = match (tree.unified, frozen) {
             (true, true) => ("cgroup.freeze", "1"),
@@ -292,12 +291,14 @@ fn checked(path: &str) -> Result<PathBuf> {
 }
 
 fn tree_of<'a>(trees: &'a [Tree], controller: &str) -> Result<&'a Tree> {
-    trees.iter().find(|tree| tree.has(controller)).ok_or_else(|| {
-        Error::Invalid(if userns::is_initial() {
-            format!("this machine has no control groups for {controller:?}")
-        } else {
-            format!("this user may make no control groups for {controller:?}")
-        })
+    trees.iter().find(|tree| tree.has(controller)).ok_or_else(|| no_groups(controller))
+}
+
+fn no_groups(controller: &str) -> Error {
+    Error::Invalid(if userns::is_initial() {
+        format!("this machine has no control groups for {controller:?}")
+    } else {
+        format!("this user may make no control groups for {controller:?}")
     })
 }
 
