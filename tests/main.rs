@@ -11,6 +11,8 @@ mod alias;
 mod architecture;
 /// Archives of images, read by others' eyes.
 mod archives;
+/// What images, Dockerfiles, repositories and names try, and must not get.
+mod attacks;
 /// What is attested of images.
 mod attest;
 /// What an instruction does to the image.
