@@ -6,7 +6,7 @@ use libc::sock_filter;
 use serde::{Deserialize, Serialize};
 
 use super::compile::{JUMP_IF_EQUAL, JUMP_IF_GREATER_OR_EQUAL, by_abi, give, jump, load, search};
-use super::profile::{Abi, ENOSYS, HIGHEST, number_of};
+use super::profile::{Abi, ENOSYS, HIGHEST, numbers};
 use crate::error::{Error, Result};
 
 const JUMP_IF_GREATER: u16 = 0x25;
@@ -101,6 +101,9 @@ impl Filter {
     }
 }
 
+/// The rules about one call: what must hold, and what happens then.
+type List = Vec<(Vec<Condition>, Action)>;
+
 /// What is decided about a number: by rules, or the same for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
@@ -135,57 +138,60 @@ impl Profile {
     fn code(&self, abis: &[Abi]) -> Vec<sock_filter> {
         by_abi(abis, |abi| {
             let lists = self.lists(abi);
-            let distinct: Vec<_> = lists.values().cloned().collect();
-            let ranges = self.ranges(abi, &lists);
-            search(&ranges, &|decision| match decision {
+            let mut distinct: Vec<_> = lists.values().collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            let decide_by = |list: &List| match list.first() {
+                Some((conditions, action)) if conditions.is_empty() => Decision::Always(*action),
+                _ => Decision::Rules(distinct.binary_search(&list).expect("each list is in it")),
+            };
+            let decided = lists.iter().map(|(number, list)| (*number, decide_by(list)));
+            search(&self.ranges(abi, decided), &|decision| match decision {
                 Decision::Always(action) => vec![give(action.verdict())],
-                Decision::Rules(at) => decide(&distinct[at], self.default),
+                Decision::Rules(at) => decide(distinct[at], self.default),
             })
         })
     }
 
     /// The rules about each number that has some, in order.
-    fn lists(&self, abi: Abi) -> BTreeMap<u32, Vec<(Vec<Condition>, Action)>> {
-        let mut lists: BTreeMap<u32, Vec<(Vec<Condition>, Action)>> = BTreeMap::new();
+    fn lists(&self, abi: Abi) -> BTreeMap<u32, List> {
+        let numbers = numbers(abi);
+        let mut lists = BTreeMap::<u32, List>::new();
         for rule in &self.rules {
-            for number in rule.names.iter().filter_map(|name| number_of(abi, name)) {
-                let list = lists.entry(number).or_default();
+            for number in rule.names.iter().filter_map(|name| numbers.get(name.as_str())) {
+                let list = lists.entry(*number).or_default();
                 list.extend(rule.alternatives().into_iter().map(|all| (all, rule.action)));
             }
         }
         lists
     }
 
-    /// All numbers as ranges of equal decision, each by its first number.
+    /// All numbers as ranges of equal decision, each by its first number; `decided` has those that
+    /// rules are about, in their order.
     fn ranges(
         &self,
         abi: Abi,
-        lists: &BTreeMap<u32, Vec<(Vec<Condition>, Action)>>,
+        decided: impl Iterator<Item = (u32, Decision)>,
     ) -> Vec<(u32, Decision)> {
         // A call that is newer than the profile must look absent, so that C libraries fall back.
         let newer = match self.default {
             Action::Fail(_) => Action::Fail(ENOSYS),
             other => other,
         };
-        let mut starts = BTreeMap::from([(0, Decision::Always(self.default))]);
-        starts.insert(HIGHEST + 1, Decision::Always(newer));
-        if abi == Abi::X86_64 {
-            starts.insert(FIRST_OF_X32, Decision::Always(Action::Fail(ENOSYS)));
+        let usual = |number| match number {
+            FIRST_OF_X32.. if abi == Abi::X86_64 => Decision::Always(Action::Fail(ENOSYS)),
+            0..=HIGHEST => Decision::Always(self.default),
+            _ => Decision::Always(newer),
+        };
+        let firsts = [0, HIGHEST + 1, FIRST_OF_X32];
+        let mut starts = BTreeMap::from(firsts.map(|number| (number, usual(number))));
+        for (number, decision) in decided {
+            starts.insert(number, decision);
+            starts.entry(number + 1).or_insert_with(|| usual(number + 1));
         }
-        for (at, number) in lists.keys().enumerate() {
-            let after = starts.range(..=number + 1).next_back().map(|(_, decision)| *decision);
-            if !lists.contains_key(&(number + 1)) {
-                let usual = |decision| match decision {
-                    Decision::Rules(_) if *number < HIGHEST => Decision::Always(self.default),
-                    Decision::Rules(_) => Decision::Always(newer),
-                    other @ Decision::Always(_) => other,
-                };
-                let after = after.map_or(Decision::Always(self.default), usual);
-                starts.entry(number + 1).or_insert(after);
-            }
-            starts.insert(*number, Decision::Rules(at));
-        }
-        starts.into_iter().collect()
+        let mut ranges: Vec<_> = starts.into_iter().collect();
+        ranges.dedup_by_key(|(_, decision)| *decision);
+        ranges
     }
 }
 

@@ -1,5 +1,7 @@
 //! The default profile as a table: which call of which ABI is allowed, and on what condition.
 
+use std::collections::HashMap;
+
 /// Each line one call; `profile.tsv` says what the columns are.
 const TABLE: &str = include_str!("profile.tsv");
 /// The highest number that is known on every ABI; above it a call is newer than the profile, and
@@ -103,11 +105,14 @@ pub(super) fn unlisted(number: u32) -> Verdict {
     Verdict::Refuse(if number > HIGHEST { ENOSYS } else { EPERM })
 }
 
-/// The number of a call by its name, if the ABI has it.
-pub(super) fn number_of(abi: Abi, name: &str) -> Option<u32> {
+/// The numbers of all calls that the ABI has, by their names.
+pub(super) fn numbers(abi: Abi) -> HashMap<&'static str, u32> {
     let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
-    let mut found = lines.filter(|line| line.split('\t').next() == Some(name));
-    found.find_map(|line| line.split('\t').nth(2 + abi as usize)?.parse().ok())
+    let numbers = lines.filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?, columns.nth(1 + abi as usize)?.parse().ok()?))
+    });
+    numbers.collect()
 }
 
 fn judge(rule: &str, holds: Holds<'_>) -> Verdict {
