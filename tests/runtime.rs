@@ -8,6 +8,11 @@ use crate::home;
 use rbuild_testkit::{Home, Ran, eventually};
 use serde_json::{Value, json};
 
+mod asked;
+mod lives;
+mod namespaces;
+mod podman;
+
 const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: [&str; 17] = [
     "sh", "cat", "ls", "id", "true", "false", "sleep", "echo", "grep", "mount", "touch", "mkdir",
@@ -213,120 +218,6 @@ fn a_profile_of_system_calls_is_kept() {
     config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_NOTIFY");
     let ran = types(&home, &config, "run notified");
     assert!(ran.code != 0 && ran.stderr.contains("NOTIFY"), "{ran}");
-}
-
-/// What is typed after `podman run`, and what comes of it: the code, and a part of the output.
-const TABLE: [(&str, i32, &str); 16] = [
-    ("true", 0, ""),
-    ("sh -c 'exit 42'", 42, ""),
-    ("no-such-program", 127, "not found"),
-    ("/etc/passwd", 126, "ermission denied"),
-    ("OPTIONS -u web ROOT id", 0, "uid=33(web) gid=34"),
-    ("OPTIONS -u 12:34 ROOT id", 0, "uid=12"),
-    ("OPTIONS --cap-drop all --cap-add chown ROOT grep CapEff /proc/self/status", 0, "000000001\n"),
-    ("OPTIONS --security-opt no-new-privileges ROOT grep NoNew /proc/self/status", 0, "1\n"),
-    ("sh -c 'grep Seccomp: /proc/self/status; mount -t tmpfs x /tmp || echo no'", 0, "2\nno\n"),
-    (
-        "OPTIONS -v $HOME/shared:/s:ro ROOT sh -c 'cat /s/file; touch /s/x || echo no'",
-        0,
-        "hi\nno\n",
-    ),
-    ("OPTIONS --tmpfs /t ROOT grep ' /t ' /proc/mounts", 0, "nosuid,nodev"),
-    ("OPTIONS --memory 64m ROOT cat /sys/fs/cgroup/LIMIT", 0, "67108864\n"),
-    ("OPTIONS --pids-limit 3 ROOT sh -c 'for i in 1 2 3 4 5; do sleep 9 & done'", 2, "can't fork"),
-    ("OPTIONS --hostname box ROOT hostname", 0, "box\n"),
-    ("OPTIONS --read-only ROOT sh -c 'touch /x || touch /dev/shm/x && echo half'", 0, "half\n"),
-    ("OPTIONS --privileged ROOT sh -c 'mount -t tmpfs x /tmp && echo mounted'", 0, "mounted\n"),
-];
-
-/// A podman whose store is in this home.
-fn podman(runtime: &str) -> String {
-    format!(
-        "podman --root $HOME/store --runroot $HOME/run --tmpdir $HOME/tmp --storage-driver vfs \
-         --cgroup-manager cgroupfs --events-backend none --runtime {runtime}"
-    )
-}
-
-/// The options of every container: no network, and limits that this process may set.
-const OPTIONS: &str = "--network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000";
-
-fn prepared() -> Home {
-    let home = with_root();
-    home.write("shared/file", "hi\n");
-    home
-}
-
-fn smoke(runtime: &str) {
-    let home = prepared();
-    let memory = ["memory/memory.limit_in_bytes", "memory.max"];
-    let limit = memory[usize::from(!Path::new("/sys/fs/cgroup/memory").exists())];
-    let run = |line: &str| {
-        let line = line.replace("OPTIONS", OPTIONS).replace("LIMIT", limit);
-        let line = if line.contains("ROOT") {
-            line.replace("ROOT", "--rootfs $HOME/rootfs")
-        } else {
-            format!("{OPTIONS} --rootfs $HOME/rootfs {line}")
-        };
-        // What a container writes is in the log for certain; podman may hang up before it hears it.
-        let _ = fs::remove_file(home.path("log"));
-        let log = "--log-driver k8s-file --log-opt path=$HOME/log";
-        home.types(&format!("{} run --rm {log} {line}", podman(runtime)))
-    };
-    for (line, code, part) in TABLE {
-        let ran = run(line);
-        assert_eq!(ran.code, code, "{line}: {ran}");
-        let log = fs::read_to_string(home.path("log")).unwrap_or_default();
-        let lines =
-            log.lines().filter_map(|line| line.split_once(" stdout F ").map(|(_, text)| text));
-        let said = lines.flat_map(|line| [line, "\n"]).collect::<String>() + &ran.stderr;
-        assert!(said.contains(part), "{line}: {ran}");
-    }
-    life(&home, runtime);
-}
-
-/// A container in the background, and on a terminal.
-fn life(home: &Home, runtime: &str) {
-    let types = |line: &str| home.types(&format!("{} {line}", podman(runtime)));
-    let script = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
-    types(&format!("run -d --name box {OPTIONS} --rootfs $HOME/rootfs sh -c \"{script}\"")).ok();
-    eventually("its first line", || types("logs box").ok().contains("up").then_some(()));
-    types("exec box sh -c 'exit 9'").fails(9);
-    types("exec box no-such-program").fails(127);
-    assert!(types("exec -u 33 box id").ok().starts_with("uid=33"));
-    types("pause box").ok();
-    assert_eq!(types("inspect --format '{{.State.Status}}' box").ok(), "paused");
-    types("unpause box").ok();
-    types("stop -t 20 box").ok();
-    assert_eq!(types("wait box").ok(), "5");
-    assert!(types("logs box").ok().ends_with("bye"));
-    types("rm box").ok();
-    let line = format!("{} run -it --rm {OPTIONS} --rootfs $HOME/rootfs", podman(runtime));
-    let (code, screen) = home.terminal(&format!("{line} sh -c 'tty; exit 4'")).wait();
-    assert!(code == 4 && screen.contains("/dev/pts/0"), "{code} {screen}");
-}
-
-#[test]
-fn podman_runs_with_ours() {
-    smoke("$HOME/rbuild-runtime");
-}
-
-#[test]
-fn podman_runs_with_runc_all_the_same() {
-    smoke("/usr/sbin/runc");
-}
-
-#[test]
-fn podman_runs_with_crun_all_the_same() {
-    let home = prepared();
-    let line = format!("run --rm {OPTIONS} --rootfs $HOME/rootfs true");
-    let ran = home.types(&format!("{} {line}", podman("/usr/bin/crun")));
-    if ran.stderr.contains("hybrid mode not supported") {
-        println!(
-            "SKIPPED podman with crun: it refuses a machine with control groups of both versions"
-        );
-        return;
-    }
-    smoke("/usr/bin/crun");
 }
 
 /// What ends a container kills all that is in its group, so that must be the container's own.

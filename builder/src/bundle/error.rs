@@ -46,6 +46,9 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// What this process is sent cannot be passed on.
+    #[error("cannot catch signals")]
+    Signals(#[source] Box<crate::container::Error>),
     /// The runtime failed.
     #[error(transparent)]
     Runtime(#[from] rbuild_runtime::Error),

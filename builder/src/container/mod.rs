@@ -79,6 +79,7 @@ pub use parse::{add_host, ulimit};
 pub use processes::{ContainerProcess, processes};
 pub use rbuild_runtime::{Limit, Resource, Signal, WindowSize};
 pub use remove::{prune, remove};
+pub(crate) use signals::Signals;
 pub use spawn::monitor_if_asked;
 pub use start::{attach, prepare, run, start, start_attached};
 pub use state::{State, Status};

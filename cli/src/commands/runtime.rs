@@ -6,7 +6,7 @@ use std::io::Write;
 
 use clap::Parser;
 use jiff::Timestamp;
-use rbuild::bundle::{self, Bundles, CreateOptions, ExecOptions, Running};
+use rbuild::bundle::{self, Bundles, CreateOptions, ExecOptions, Foreground, Running};
 use serde_json::json;
 
 use super::signals::signal;
@@ -82,12 +82,13 @@ fn create(bundles: &Bundles, args: &BundleArgs, cli: &RuntimeCli) -> Result<Runn
 
 fn run_bundle(bundles: &Bundles, args: &RunBundleArgs, cli: &RuntimeCli) -> Outcome {
     let id = &args.create.id;
+    let foreground = (!args.detach).then(Foreground::new).transpose()?;
     let running = create(bundles, &args.create, cli)?;
     warn(bundles.start(id)?, cli);
-    if args.detach {
+    let Some(foreground) = foreground else {
         return Ok(DONE);
-    }
-    let exit = running.wait().map_err(bundle::Error::from)?;
+    };
+    let exit = foreground.wait(&running)?;
     if !args.keep {
         warn(bundles.delete(id, true)?, cli);
     }
@@ -112,11 +113,12 @@ fn exec(bundles: &Bundles, args: &ExecBundleArgs) -> Outcome {
         pid_file: args.pid_file.clone(),
         console_socket: args.console_socket.clone(),
     };
+    let foreground = (!args.detach).then(Foreground::new).transpose()?;
     let running = bundles.exec(id, &options)?;
-    if args.detach {
-        return Ok(DONE);
+    match foreground {
+        Some(foreground) => Ok(exit_code(foreground.wait(&running)?.code())),
+        None => Ok(DONE),
     }
-    Ok(exit_code(running.wait().map_err(bundle::Error::from)?.code()))
 }
 
 fn refuse_files(number: u32) -> Result<(), Failure> {
