@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::id::{Digest, LayerId};
 use crate::layers::{DIFF_ID, RECORD};
+use crate::partial::PARTIAL;
 use crate::store::Store;
 
 /// The folders of the store with the items that others than this crate fill.
@@ -22,6 +23,8 @@ pub enum Item {
     Layer(LayerId),
     /// A layer as it is in registries, a manifest or a config.
     Blob(Digest),
+    /// What has come of a layer as it is in registries.
+    Partial(Digest),
     /// A folder that steps share, by its name in the store.
     CacheMount(String),
     /// A bare repository, by its name in the store.
@@ -31,6 +34,7 @@ pub enum Item {
 }
 
 /// The beginnings of the names of those items that have no id of their own.
+const PARTIAL_BLOB: &str = "partial:";
 const MOUNT: &str = "mount:";
 const REPOSITORY: &str = "git:";
 const STAT_CACHE: &str = "files:";
@@ -40,6 +44,7 @@ impl fmt::Display for Item {
         match self {
             Self::Layer(id) => write!(f, "{id}"),
             Self::Blob(digest) => write!(f, "{digest}"),
+            Self::Partial(digest) => write!(f, "{PARTIAL_BLOB}{digest}"),
             Self::CacheMount(name) => write!(f, "{MOUNT}{name}"),
             Self::Repository(name) => write!(f, "{REPOSITORY}{name}"),
             Self::StatCache(name) => write!(f, "{STAT_CACHE}{name}"),
@@ -52,6 +57,9 @@ impl FromStr for Item {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let named = |prefix: &str| text.strip_prefix(prefix).map(str::to_owned);
+        if let Some(digest) = text.strip_prefix(PARTIAL_BLOB) {
+            return digest.parse().map(Self::Partial);
+        }
         if let Some(name) = named(MOUNT) {
             return Ok(Self::CacheMount(name));
         }
@@ -75,6 +83,7 @@ impl Store {
         match item {
             Item::Layer(id) => self.layer_folder(*id),
             Item::Blob(digest) => self.blob_path(digest),
+            Item::Partial(digest) => below(PARTIAL, digest.hex().as_str()),
             Item::CacheMount(name) => below(CACHE_MOUNTS, name),
             Item::Repository(name) => below(REPOSITORIES, name),
             Item::StatCache(name) => below(STAT_CACHES, name),
@@ -91,7 +100,7 @@ impl Store {
             }
             Item::CacheMount(name) => self.mount_note(name),
             Item::Repository(_) => path.join("HEAD"),
-            Item::Blob(_) | Item::StatCache(_) => path,
+            Item::Blob(_) | Item::Partial(_) | Item::StatCache(_) => path,
         }
     }
 
@@ -110,6 +119,7 @@ mod tests {
         let items = [
             Item::Layer(LayerId::from_bytes([7; 16])),
             Item::Blob(Digest::from_bytes([8; 32])),
+            Item::Partial(Digest::from_bytes([9; 32])),
             Item::CacheMount("a.1".to_owned()),
             Item::Repository("b".to_owned()),
             Item::StatCache("c".to_owned()),
@@ -117,7 +127,7 @@ mod tests {
         for item in items {
             assert_eq!(item.to_string().parse(), Ok(item));
         }
-        for wrong in ["", "7", "sha256:7", "mount"] {
+        for wrong in ["", "7", "sha256:7", "partial:7", "mount"] {
             assert!(wrong.parse::<Item>().is_err(), "{wrong}");
         }
     }

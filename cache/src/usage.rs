@@ -164,7 +164,9 @@ impl Store {
     pub(crate) fn weight(&self, item: &Item, in_use: bool) -> Result<u64> {
         match item {
             Item::Layer(_) => self.layer_weight(item),
-            Item::Blob(_) | Item::StatCache(_) => self.measure(item, &mut Seen::new()),
+            Item::Blob(_) | Item::Partial(_) | Item::StatCache(_) => {
+                self.measure(item, &mut Seen::new())
+            }
             Item::CacheMount(_) | Item::Repository(_) => self.changing_weight(item, in_use),
         }
     }

@@ -128,7 +128,7 @@ impl Filter {
 pub fn kind(entry: &Entry) -> &'static str {
     match entry.item {
         Item::Layer(_) => "regular",
-        Item::Blob(_) => "internal",
+        Item::Blob(_) | Item::Partial(_) => "internal",
         Item::CacheMount(_) => "exec.cachemount",
         Item::Repository(_) => "source.git.checkout",
         Item::StatCache(_) => "source.local",

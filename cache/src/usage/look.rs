@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, LayerId};
 use crate::item::{CACHE_MOUNTS, Item, REPOSITORIES, STAT_CACHES};
 use crate::layers::{DIFF_ID, LAYERS, RECORD};
+use crate::partial::PARTIAL;
 use crate::records::COMPRESSED;
 use crate::remove::list;
 use crate::snapshot::{Blob, Layer, Record};
@@ -20,8 +21,8 @@ use crate::store::{Store, read_json};
 use crate::weight::{Seen, weigh};
 
 /// The folders of the store whose contents are told one by one, or are no cache but the user's.
-const APART: [&str; 7] =
-    [LAYERS, "blobs", CACHE_MOUNTS, REPOSITORIES, STAT_CACHES, "containers", "volumes"];
+const APART: [&str; 8] =
+    [LAYERS, "blobs", PARTIAL, CACHE_MOUNTS, REPOSITORIES, STAT_CACHES, "containers", "volumes"];
 
 /// How the name of a cache mount ends that is being made.
 const UNFINISHED: &str = ".new";
@@ -93,6 +94,8 @@ impl Store {
         };
         let mut items = of(LAYERS, &|name| name.parse().ok().map(Item::Layer))?;
         items.extend(of(BLOBS, &|name| format!("sha256:{name}").parse().ok().map(Item::Blob))?);
+        let partial = |name: String| format!("sha256:{name}").parse().ok().map(Item::Partial);
+        items.extend(of(PARTIAL, &partial)?);
         // What is being seeded is no cache yet.
         let mount = |name: String| {
             let is_unfinished = name.ends_with(UNFINISHED);
@@ -172,6 +175,11 @@ impl Store {
                 None => self.describe_pulled(&mut entry, *id, origins),
             },
             Item::Blob(digest) => self.describe_blob(&mut entry, *digest, origins),
+            Item::Partial(_) => {
+                "part of a layer that has come".clone_into(&mut entry.description);
+                entry.is_pulled = true;
+                entry.cost_ms = download(bytes);
+            }
             Item::CacheMount(name) => {
                 let known: Option<String> = read_json(&self.mount_note(name))?;
                 entry.description = known.unwrap_or_else(|| "cache mount".to_owned());

@@ -4,6 +4,7 @@ use std::fs::FileTimes;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::collect::Wish;
 use crate::collect::tests::{make, nobody};
 use crate::images::ImageEntry;
 use crate::snapshot::{Blob, Layer, Record};
@@ -138,4 +139,20 @@ fn a_layer_whose_base_is_gone_is_worth_nothing() {
     let chosen = usage.choose(&|_| true, false, 1);
     assert_eq!(usage.entries[chosen[0]].item, item(&two));
     assert_ne!(item(&two), item(&three));
+}
+
+#[test]
+fn what_has_come_of_a_blob_is_listed_and_goes_unless_more_is_coming() {
+    let store = Store::temporary().unwrap();
+    let digest = crate::blobs::digest_of(b"whole");
+    let coming = store.partial(digest, 100_000).unwrap();
+    coming.write_at(0, &[7; 50_000]).unwrap();
+    let item = Item::Partial(digest);
+    assert!(entry(&store, &item).bytes >= 50_000);
+    let everything = Wish { over: 0, keep: 0, matches: &|_| true, unnamed: false, others: &nobody };
+    assert_eq!(store.collect(&everything).unwrap().removed.len(), 0, "somebody writes to it");
+    drop(coming);
+    let removed = store.collect(&everything).unwrap().removed;
+    assert_eq!(removed.iter().map(|entry| &entry.item).collect::<Vec<_>>(), [&item]);
+    assert_eq!(store.partial(digest, 100_000).unwrap().bytes(), 0);
 }
