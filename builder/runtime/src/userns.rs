@@ -370,7 +370,9 @@ fn started(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in brackets, may have anything in it.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_whitespace();
+    // One that has ended is in no namespace any more.
+    (fields.next()? != "Z").then(|| fields.nth(18)?.parse().ok())?
 }
 
 /// The file of those who are in the namespace, locked.
