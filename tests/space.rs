@@ -87,6 +87,21 @@ fn a_cap_is_kept_over_many_builds() {
 }
 
 #[test]
+fn a_cap_is_kept_when_images_come_without_a_build() {
+    let home = home();
+    let steps = [random("a", 4096), random("b", 4096)].concat();
+    home.builds("app", &format!("FROM busybox\n{steps}")).ok();
+    home.types("rbuild save -o app.tar app && rbuild rmi app").ok();
+    assert!(taken(&home.store()) > 8 * MEGA);
+    home.types("RBUILD_CACHE_MAX=6MB rbuild pull busybox").ok();
+    assert!(taken(&home.store()) <= 6 * MEGA, "{}", taken(&home.store()));
+    assert_eq!(home.types("rbuild run --rm busybox echo whole").ok(), "whole");
+    let loaded = home.types("RBUILD_CACHE_MAX=6MB rbuild load -i app.tar");
+    assert!(loaded.stderr.contains("more than the"), "what has come has a name: {loaded}");
+    assert!(loaded.ok().contains("app"));
+}
+
+#[test]
 fn builds_beside_each_other_under_one_cap_are_right() {
     let home = home();
     for round in 0..4 {

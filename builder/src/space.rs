@@ -11,6 +11,7 @@ use rbuild_cache::{Claim, Others, Store, Wish};
 pub use rbuild_cache::{Entry, Finding, Item, Thing, Usage, User, Verified};
 
 pub(crate) use cap::Cap;
+pub use cap::keep_cap;
 pub use filter::{Filter, kind};
 pub use full::DiskFull;
 pub(crate) use full::says_full;

@@ -24,6 +24,31 @@ struct Known {
     was_told: bool,
 }
 
+/// What stays besides that which somebody uses.
+#[derive(Debug, Clone, Copy)]
+enum Spared<'a> {
+    None,
+    /// What a build has made.
+    Claim(&'a Claim),
+    /// Images without a name.
+    Unnamed,
+}
+
+impl Spared<'_> {
+    fn claim(self) -> Option<Claim> {
+        match self {
+            Self::Claim(claim) => Some(claim.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Enforces a cap of so many bytes once images have come into a store; returns what the user should
+/// know if it cannot be kept.
+pub fn keep_cap(store: &Store, max: u64) -> Option<String> {
+    Cap::new(max).after_images(store).unwrap_or_else(|error| Some(failed(&error)))
+}
+
 impl Cap {
     pub(crate) fn new(max: u64) -> Self {
         Self { max, known: Mutex::default() }
@@ -68,15 +93,23 @@ impl Cap {
                 store.weigh()?
             }
         };
-        warnings.extend(self.enforce(store, total, &mut known, None)?);
+        warnings.extend(self.enforce(store, total, &mut known, Spared::None)?);
         Ok(warnings)
     }
 
     /// Enforces the cap once a build uses nothing any more but the image that it has made.
     pub(crate) fn at_end(&self, store: &Store, made: Option<&Claim>) -> Option<String> {
         let mut known = self.known();
-        let enforced = store.weigh().and_then(|total| self.enforce(store, total, &mut known, made));
+        let spared = made.map_or(Spared::None, Spared::Claim);
+        let enforced =
+            store.weigh().and_then(|total| self.enforce(store, total, &mut known, spared));
         enforced.unwrap_or_else(|error| Some(failed(&error)))
+    }
+
+    /// The same once images have come; those without a name stay, one of them may be what came.
+    fn after_images(&self, store: &Store) -> rbuild_cache::Result<Option<String>> {
+        let total = store.weigh()?;
+        self.enforce(store, total, &mut self.known(), Spared::Unnamed)
     }
 
     fn enforce(
@@ -84,7 +117,7 @@ impl Cap {
         store: &Store,
         total: u64,
         known: &mut Known,
-        made: Option<&Claim>,
+        spared: Spared<'_>,
     ) -> rbuild_cache::Result<Option<String>> {
         known.total = Some(total);
         if total <= self.max {
@@ -92,10 +125,10 @@ impl Cap {
         }
         let containers = containers(store);
         let others =
-            || containers().map(|claims| claims.into_iter().chain(made.cloned()).collect());
+            || containers().map(|claims| claims.into_iter().chain(spared.claim()).collect());
         let keep = self.max / 10 * LEFT;
-        let wish =
-            Wish { over: self.max, keep, matches: &|_| true, unnamed: true, others: &others };
+        let unnamed = !matches!(spared, Spared::Unnamed);
+        let wish = Wish { over: self.max, keep, matches: &|_| true, unnamed, others: &others };
         let left = store.collect(&wish)?.left;
         let total = left.total();
         known.total = Some(total);

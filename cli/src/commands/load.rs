@@ -5,6 +5,7 @@ use std::io;
 
 use rbuild::images;
 
+use super::pull::keep_cap;
 use super::{DONE, Outcome, Session, print};
 use crate::args::LoadArgs;
 use crate::failure::Failure;
@@ -20,6 +21,7 @@ pub(super) fn run(args: &LoadArgs, session: &Session) -> Outcome {
         }
         None => images::load(&store, io::stdin())?,
     };
+    keep_cap(session, &store)?;
     for name in loaded {
         let what = if name.starts_with("sha256:") { "Loaded image ID" } else { "Loaded image" };
         print(&format!("{what}: {name}\n"))?;

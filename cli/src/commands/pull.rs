@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use rbuild::images::{self, Pulled};
+use rbuild::space;
 use rbuild::{Event, Events, Platform, Reference, Registries, Store, What};
 
 use super::{DONE, Outcome, Session, platform, print, tell};
@@ -76,9 +77,22 @@ pub(super) fn pull(
         voice.say(&format!("{tag}: Pulling from {}\n", name.repository()));
     }
     let Place { store, registries, platform } = place;
-    block_on(async {
-        Ok(images::pull(store, registries, image, platform, &progress.events).await?)
-    })
+    let pulled = block_on(async {
+        Ok::<_, Failure>(images::pull(store, registries, image, platform, &progress.events).await?)
+    })?;
+    drop(progress);
+    keep_cap(session, store)?;
+    Ok(pulled)
+}
+
+/// Keeps the store below its cap once images have come.
+pub(super) fn keep_cap(session: &Session, store: &Store) -> Result<(), Failure> {
+    if let Some(max) = session.config.cache_max(None)?
+        && let Some(warning) = space::keep_cap(store, max)
+    {
+        tell(&format!("warning: {warning}\n"));
+    }
+    Ok(())
 }
 
 /// Layers on their way, being shown.
