@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::error::{Error, Result};
 use super::foreign;
 use super::group;
-use super::network::Connection;
+use super::network::{self, Connection};
 use super::note::note;
 use super::options::RunOptions;
 use super::state::{State, Status};
@@ -221,6 +221,7 @@ impl Folder {
                 foreign::sweep(self, other);
             }
             group::sweep(self, &record.options.resources);
+            network::forget(self, record)?;
         }
         self.write_state(&state)?;
         let _ = fs::remove_file(self.path.join(SOCKET));

@@ -8,27 +8,26 @@ use rbuild_runtime::Signal;
 use super::control::{self, LETTING_GO};
 use super::error::{Error, Result};
 use super::folder::{Folder, Held};
-use super::names;
 use super::note::entry;
 use super::state::Status;
 use super::volumes;
+use super::{names, network};
 use crate::journal;
 
 /// Removes a container, with its anonymous volumes if `volumes`; one that runs only by `force`.
 pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<()> {
     let folder = names::find(store, name)?;
-    let state = folder.state()?;
-    if state.status.is_alive() {
-        if !force {
-            return Err(Error::RemoveRunning(name.to_owned()));
-        }
-        match control::signal(&folder, Signal::KILL).and_then(|()| control::wait_for(&folder)) {
-            Ok(_) | Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
     let until = Instant::now() + LETTING_GO;
     loop {
+        if folder.state()?.status.is_alive() {
+            if !force {
+                return Err(Error::RemoveRunning(name.to_owned()));
+            }
+            match control::signal(&folder, Signal::KILL).and_then(|()| control::wait_for(&folder)) {
+                Ok(_) | Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         if let Some(held) = folder.lock()? {
             return remove_folder(store, &folder, volumes, held);
         }
@@ -36,7 +35,7 @@ pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(
             return Ok(());
         }
         // Another process is making, starting or removing it, or just about to let go.
-        if folder.written_state()?.status == Status::Running || Instant::now() > until {
+        if Instant::now() > until {
             return Err(Error::Busy(name.to_owned()));
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -69,6 +68,9 @@ pub(crate) fn remove_folder(
     held: Held,
 ) -> Result<()> {
     let record = folder.record()?;
+    if let Some(record) = &record {
+        network::forget(folder, record)?;
+    }
     let removed = record.as_ref().map(|record| entry(folder, record, "destroy", &[]));
     for name in names::names(store)?.remove(&folder.id).into_iter().flatten() {
         names::release(store, &name, &folder.id);

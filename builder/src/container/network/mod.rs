@@ -67,6 +67,15 @@ pub(crate) enum Attached {
     Passed(Pasta),
 }
 
+/// Takes out of its networks a container that does not run, whose monitor was killed before it
+/// could.
+pub(crate) fn forget(folder: &Folder, record: &Record) -> Result<()> {
+    for connection in folder.connections(record)? {
+        members::leave(&folder.store, &folder.id, &connection.network);
+    }
+    Ok(())
+}
+
 impl Attached {
     /// Makes the network of a container, or finds it.
     pub(crate) fn new(store: &Store, folder: &Folder, record: &Record) -> Result<Self> {
