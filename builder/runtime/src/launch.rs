@@ -183,12 +183,17 @@ fn join(
     kinds.set(ThreadNameSpaceType::USER, !shares(pid, "user"));
     kinds.set(ThreadNameSpaceType::TIME, !shares(pid, "time"));
     let own_root = root.try_clone().doing(|| "keep the root")?;
-    let own_root = shares(pid, "mnt").then(|| fds.add(own_root));
+    let own_root = is_apart(pid).then(|| fds.add(own_root));
     let target = fds.add(target);
     let place = Place::Existing { target, kinds: kinds.bits(), cgroups, root: own_root };
     let stdio = fds.stdio(stdio)?;
     let order = Order { place, process, stdio, outlives, pause: None, start: None };
     start(&order, fds, root, program, (&Hooks::default(), None))
+}
+
+/// Whether the root of a process is on none of the mounts that it is said to have.
+fn is_apart(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mounts.is_empty())
 }
 
 /// Whether a process is in the same namespace of a kind as this one, or there is none.

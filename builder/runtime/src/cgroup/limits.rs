@@ -143,6 +143,8 @@ impl Limits {
         self.of_memory(&mut settings);
         if let Some(count) = self.processes {
             settings.both("pids", "pids.max", "pids.max", &most(count));
+            // A machine that counts none has no limit anyway.
+            settings.0.last_mut().into_iter().for_each(|one| one.needed = count >= 0);
         }
         self.of_processors(&mut settings);
         self.of_disks(&mut settings);
@@ -332,6 +334,11 @@ mod tests {
         let unified =
             ["memory.max=max", "memory.swap.max=max", "pids.max=max", "cpu.max=max 100000", "?"];
         assert_eq!(values(&limits, true), unified);
+        let is_needed = |name: &str| {
+            limits.settings().iter().any(|one| one.controller == name && one.needed)
+        };
+        assert!(!is_needed("pids"), "no limit takes no controller");
+        assert!(is_needed("cpu"));
         let first = [
             "memory.limit_in_bytes=-1",
             "memory.memsw.limit_in_bytes=-1",
