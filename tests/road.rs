@@ -4,106 +4,19 @@
 //! It needs the kit beside the repository (`RBUILD_KIT` says where else), and starts what it needs
 //! of the kit's servers at ports of its own.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use rbuild_testkit::{Home, Server, ageless, find_kit, free_ports, skipped};
+use rbuild_testkit::{Home, ageless};
 
-/// What the kit's ifconfig.me answers.
-const ADDRESS: &str = "203.0.113.7";
-const DOCKERFILE: &str = "\
-FROM alpine:3
-RUN apk add curl
-ENTRYPOINT [\"/usr/bin/curl\", \"-s\", \"ifconfig.me\"]
-";
-
-/// The kit's servers, as long as this lives.
-struct Services {
-    kit: PathBuf,
-    folder: tempfile::TempDir,
-    plain: String,
-    token: String,
-    authority: String,
-    site: Server,
-    _packages: Server,
-}
-
-impl Services {
-    fn start(kit: PathBuf) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = cache();
-        let run = |program: &str, arguments: &[&str], port: u16| {
-            let mut command = Command::new(kit.join("bin").join(program));
-            command.args(arguments).env("KIT_CACHE", &cache).env("KIT_APK_PORT", port.to_string());
-            let output = command.output().unwrap();
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program} {arguments:?}: {errors}");
-            String::from_utf8(output.stdout).unwrap()
-        };
-        run("build-curl-apk", &[], 0);
-        let repository = cache.join("alpine/repo");
-        let packages = Server::start(
-            &kit.join("bin/apkrepo.py"),
-            &["serve", repository.to_str().unwrap(), "--port", "0"],
-        );
-        let bases = folder.path().join("bases");
-        let bases = bases.to_str().unwrap();
-        run("bases.py", &["--out", bases, "alpine", "alpine-http"], packages.port);
-        let registry = folder.path().join("registry");
-        let port = free_ports(5).to_string();
-        let registry = ["--dir", registry.to_str().unwrap(), "--bases", bases, "--port", &port];
-        let start = [&["start", "--alpine-as", "alpine-http"], &registry[..]].concat();
-        let variables = run("registry.py", &start, 0);
-        let variable = |name: &str| {
-            let value =
-                variables.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            value.unwrap_or_else(|| panic!("no {name} in {variables}")).to_owned()
-        };
-        Self {
-            plain: variable("KIT_PLAIN"),
-            token: variable("KIT_TOKEN"),
-            authority: variable("KIT_CA"),
-            site: Server::start(&kit.join("bin/ifconfig-me.py"), &["--port", "0"]),
-            _packages: packages,
-            kit,
-            folder,
-        }
-    }
-}
-
-impl Drop for Services {
-    fn drop(&mut self) {
-        let folder = self.folder.path().join("registry");
-        let mut stop = Command::new(self.kit.join("bin/registry.py"));
-        let _ = stop.arg("stop").arg("--dir").arg(folder).output();
-    }
-}
-
-/// Where the kit keeps what takes long to make; its own default.
-#[expect(clippy::disallowed_methods, reason = "the kit is told by the environment")]
-fn cache() -> PathBuf {
-    let default = || std::env::temp_dir().join("rbuild-kit");
-    std::env::var_os("KIT_CACHE").map_or_else(default, PathBuf::from)
-}
-
-/// The kit, or a report that it is missing.
-fn kit(case: &str) -> Option<PathBuf> {
-    match find_kit() {
-        Ok(kit) => Some(kit),
-        Err(place) => {
-            skipped(&format!("road::{case}"), &format!("no kit at {}", place.display()));
-            None
-        }
-    }
-}
+use crate::kit::{ADDRESS, DOCKERFILE, Services, kit};
 
 #[test]
 fn the_whole_road() {
-    let Some(kit) = kit("the_whole_road") else {
+    let Some(kit) = kit("road::the_whole_road") else {
         return;
     };
     let services = Services::start(kit);
-    let home = Home::elsewhere(env!("CARGO_BIN_EXE_rbuild"), &services.plain);
+    let home = Home::elsewhere(env!("CARGO_BIN_EXE_rbuild"), services.plain());
     home.write("Dockerfile", DOCKERFILE);
     let id = build(&home);
     look(&home, &id);
@@ -152,7 +65,7 @@ fn look(home: &Home, id: &str) {
 
 /// The container finds ifconfig.me as a proxy, so that no port below 1024 is needed.
 fn run(home: &Home, services: &Services) {
-    let proxy = format!("-e http_proxy=http://127.0.0.1:{}", services.site.port);
+    let proxy = format!("-e http_proxy=http://127.0.0.1:{}", services.site_port());
     let line = format!("rbuild run --rm --network host {proxy} mypub-ip");
     assert_eq!(home.types(&line).ok(), ADDRESS);
     assert_eq!(home.types("rbuild ps -aq").ok(), "");
@@ -183,11 +96,11 @@ fn background(home: &Home) {
 
 /// To both kinds of registry, and back into a store that knows nothing.
 fn push_and_pull(home: &Home, services: &Services, id: &str) {
-    let trust = format!("SSL_CERT_FILE={}", services.authority);
+    let trust = format!("SSL_CERT_FILE={}", services.authority());
     let login =
-        format!("echo kitpass | {trust} rbuild login -u kit --password-stdin {}", services.token);
+        format!("echo kitpass | {trust} rbuild login -u kit --password-stdin {}", services.token());
     assert!(home.types(&login).ok().contains("Login Succeeded"));
-    for (number, host) in [&services.plain, &services.token].into_iter().enumerate() {
+    for (number, host) in [services.plain(), services.token()].into_iter().enumerate() {
         let name = format!("{host}/team/mypub-ip:1");
         home.types(&format!("rbuild tag mypub-ip {name}")).ok();
         home.types(&format!("{trust} rbuild push {name}")).ok();
@@ -197,7 +110,7 @@ fn push_and_pull(home: &Home, services: &Services, id: &str) {
         home.types(&format!("{there} pull {name}")).ok();
         let images = home.types(&format!("{there} images -q --no-trunc")).ok();
         assert_eq!(images, id, "the same image elsewhere");
-        let proxy = format!("-e http_proxy=http://127.0.0.1:{}", services.site.port);
+        let proxy = format!("-e http_proxy=http://127.0.0.1:{}", services.site_port());
         let run = format!("{there} run --rm --network host {proxy} {name}");
         assert_eq!(home.types(&run).ok(), ADDRESS);
     }
@@ -223,7 +136,7 @@ fn as_docker(home: &Home, id: &str) {
 
 #[test]
 fn the_dockerfile_is_the_kits() {
-    let Some(kit) = kit("the_dockerfile_is_the_kits") else {
+    let Some(kit) = kit("road::the_dockerfile_is_the_kits") else {
         return;
     };
     let file = std::fs::read_to_string(Path::new(&kit).join("contexts/mypub-ip/Dockerfile"));

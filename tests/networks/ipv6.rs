@@ -10,11 +10,15 @@ use super::{Networked, fetched};
 fn containers_reach_each_other_and_the_world_by_ipv6() {
     let home = Networked::new();
     home.says("rbuild network create --ipv6 --subnet fd00:7e57:1::/64 one");
-    home.says("rbuild network create --ipv6 --subnet fd00:7e57:2::/64 --gateway fd00:7e57:2::9 two");
+    home.says(
+        "rbuild network create --ipv6 --subnet fd00:7e57:2::/64 --gateway fd00:7e57:2::9 two",
+    );
     home.serves("web", "--network one -p 80 -p 53/udp");
     home.serves("other", "--network two -p 81");
-    assert_eq!(home.inspected("web", ".NetworkSettings.Networks.one.GlobalIPv6Address"),
-        "fd00:7e57:1::2");
+    assert_eq!(
+        home.inspected("web", ".NetworkSettings.Networks.one.GlobalIPv6Address"),
+        "fd00:7e57:1::2"
+    );
     let ask = |network: &str, host: &str| {
         let script = format!("timeout 5 wget -q -O - http://{host}/name");
         home.inside(network, &script).stdout.trim().to_owned()
@@ -76,13 +80,20 @@ fn addresses_of_ipv6_are_chosen_and_moved_with() {
     assert!(next.contains("fd00:7e57:3::4/112"), "{next}");
 
     let seen = home.says("rbuild network inspect lab");
-    for part in ["\"EnableIPv6\": true", "\"Subnet\": \"fd00:7e57:3::/112\"",
-        "\"IPv6Address\": \"fd00:7e57:3::3/112\""] {
+    for part in [
+        "\"EnableIPv6\": true",
+        "\"Subnet\": \"fd00:7e57:3::/112\"",
+        "\"IPv6Address\": \"fd00:7e57:3::3/112\"",
+    ] {
         assert!(seen.contains(part), "{part}: {seen}");
     }
     assert_eq!(home.says("rbuild network ls -f name=lab --format '{{.IPv6}}'"), "true");
-    for wrong in ["--subnet fd00:7e57:3::/64", "--ipv6 --gateway fd00::1",
-        "--subnet fd00:7e57:5::/64 --gateway fd00:7e57:6::1", "--subnet fd00::/64 --subnet fd01::/64"] {
+    for wrong in [
+        "--subnet fd00:7e57:3::/64",
+        "--ipv6 --gateway fd00::1",
+        "--subnet fd00:7e57:5::/64 --gateway fd00:7e57:6::1",
+        "--subnet fd00::/64 --subnet fd01::/64",
+    ] {
         let refused = home.0.types(&format!("rbuild network create {wrong} other"));
         assert_ne!(refused.code, 0, "{refused}");
     }

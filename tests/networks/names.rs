@@ -110,41 +110,47 @@ fn whatever_is_sent_to_the_name_server_it_answers_the_next_question() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let good = question(7, "web");
+        let mut answer = [0; 512];
+        let mut ask = || {
+            socket.send_to(&good, SERVER).unwrap();
+            loop {
+                let (length, _) = socket.recv_from(&mut answer).unwrap();
+                // No answer to what came before.
+                if answer[..2] == good[..2] {
+                    let answer = &answer[..length];
+                    assert!(answer.ends_with(&address.octets()), "{answer:?}");
+                    break;
+                }
+            }
+        };
         for end in 0..good.len() {
             socket.send_to(&good[..end], SERVER).unwrap();
+            ask();
         }
         for byte in 0..=u8::MAX {
             let mut wild = vec![byte; usize::from(byte) + 1];
             socket.send_to(&wild, SERVER).unwrap();
             wild.splice(0..0, good.clone());
-            // No answer is taken for one to the question below.
             wild[0] = 0xff;
             socket.send_to(&wild, SERVER).unwrap();
+            ask();
         }
         // One that says that more comes than does, and goes.
         for length in [0, 1, u16::MAX] {
             let mut stream = TcpStream::connect(SERVER).unwrap();
             stream.write_all(&length.to_be_bytes()).unwrap();
         }
-        socket.send_to(&good, SERVER).unwrap();
-        let mut answer = [0; 512];
-        let length = loop {
-            let (length, _) = socket.recv_from(&mut answer).unwrap();
-            if answer[..2] == good[..2] {
-                break length;
-            }
-        };
-        assert!(answer[..length].ends_with(&address.octets()), "{:?}", &answer[..length]);
+        ask();
         let answers = by_connection(&[good.clone(), question(8, "nobody"), good.clone()]);
         assert!(answers[0].ends_with(&address.octets()) && answers[0] == answers[2]);
         assert_eq!(answers[1][3] & 0xf, 3, "there is no such name");
-        // Many at once: each is answered.
-        for number in 0..300_u16 {
+        // As many at once as the kernel keeps: each is answered.
+        for number in 0..100_u16 {
             socket.send_to(&question(number, "web"), SERVER).unwrap();
         }
         let mut heard = std::collections::BTreeSet::new();
-        while heard.len() < 300 {
-            let (_, _) = socket.recv_from(&mut answer).unwrap();
+        while heard.len() < 100 {
+            socket.recv_from(&mut answer).unwrap();
             heard.insert([answer[0], answer[1]]);
         }
     });
@@ -168,8 +174,13 @@ fn only_what_others_may_know_is_asked_of_them() {
     home.says("rbuild network create --subnet 10.123.44.0/24 shop");
     home.serves("web", "--network shop --dns 127.41.0.4");
     for question in [
-        "-type=a web", "-type=aaaa web", "-type=mx web", "-type=txt web.shop",
-        "-type=ptr 10.123.44.2", "-type=ptr 10.123.44.77", "-type=a last.example",
+        "-type=a web",
+        "-type=aaaa web",
+        "-type=mx web",
+        "-type=txt web.shop",
+        "10.123.44.2",
+        "10.123.44.77",
+        "-type=a last.example",
     ] {
         let _ = home.0.types(&format!("rbuild exec web nslookup {question}"));
     }

@@ -57,6 +57,12 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes()).expect("the terminal takes what is typed");
     }
 
+    /// Makes it another size, as a user does who draws at the corner of its window.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.keyboard, size).expect("a terminal has a size");
+    }
+
     /// Waits for a text on its screen.
     pub fn until(&self, text: &str) {
         self.screen.until(&format!("`{text}`"), |all, _| all.contains(text));
