@@ -50,6 +50,17 @@ fn limits_are_those_that_were_asked_for() {
     assert_eq!(home.types("rbuild exec lim cat /proc/1/oom_score_adj").ok(), "500");
     let inside = home.types("rbuild exec lim cat /proc/self/cgroup").ok();
     assert!(inside.contains(&id) || inside == "0::/", "what joins is limited too: {inside}");
+    // Inside they are seen, and not to be changed.
+    let files = ["memory/memory.limit_in_bytes", "memory.max"];
+    let shown = files.map(|file| format!("/sys/fs/cgroup/{file}")).join(" ");
+    let script =
+        format!("cat {shown} 2>/dev/null; for f in {shown}; do echo 1 >$f || echo no; done");
+    let ran = home.types(&format!("rbuild exec lim sh -c '{script}'"));
+    assert_eq!(ran.stdout, "67108864\nno\nno\n", "{ran}");
+    let group =
+        "$(dirname $(ls /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max))";
+    let made = home.types(&format!("rbuild exec lim sh -c 'mkdir {group}/inner 2>&1'"));
+    assert!(made.stdout.contains("ead-only file system"), "{made}");
     let format = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} \
                   {{.HostConfig.CpusetCpus}} {{.HostConfig.PidsLimit}}";
     let told = home.types(&format!("rbuild inspect --format '{format}' lim")).ok();

@@ -104,6 +104,21 @@ fn assert_no_x32(dump: &Value) {
     }
 }
 
+/// A container is not spared when memory runs out because its launcher is; a step is as the build is.
+#[test]
+fn how_soon_it_is_killed_is_the_containers_own() {
+    let home = with_probe();
+    let raised = |line: &str| format!("echo 300 >/proc/self/oom_score_adj; {line}");
+    let shown = "cat /proc/self/oom_score_adj";
+    assert_eq!(home.types(&raised(&format!("rbuild run --rm app {shown}"))).ok(), "0");
+    let line = format!("rbuild run --rm --oom-score-adj 400 app {shown}");
+    assert_eq!(home.types(&raised(&line)).ok(), "400");
+    let file = format!("FROM app AS a\nRUN {shown} >/s\nFROM scratch\nCOPY --from=a /s /\n");
+    home.write("step/Dockerfile", file);
+    home.types(&raised("rbuild -o out step")).ok();
+    assert_eq!(home.read("out/s"), "300\n");
+}
+
 #[test]
 fn every_call_is_answered_by_docker_s_profile() {
     let home = with_probe();

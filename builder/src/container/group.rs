@@ -6,10 +6,16 @@
 use std::os::fd::OwnedFd;
 
 use rbuild_runtime::cgroup::{Cgroup, DEFAULT_PARENT, Limits};
+use rbuild_runtime::{Container, Mount, MountSource};
 
 use super::error::Result;
 use super::folder::Folder;
 use super::limits::Resources;
+
+/// Where a container sees its groups.
+const TREES: &str = "/sys/fs/cgroup";
+/// Bytes for the folder there, which has folders only.
+const FOLDER: u64 = 64 << 10;
 
 /// The group of one run of a container.
 #[derive(Debug)]
@@ -42,6 +48,24 @@ impl Group {
     /// What a process writes itself into to be in the group.
     pub(crate) fn procs(&self) -> Result<Vec<OwnedFd>> {
         Ok(self.group.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default())
+    }
+
+    /// Has the container see its groups where the machine has several trees of them: in a folder with
+    /// one of each, which nobody inside can write to unless that is wanted.
+    pub(crate) fn show(&self, container: &mut Container, writable: bool) {
+        let places = self.group.as_ref().map(Cgroup::places).unwrap_or_default();
+        if let [(_, _, true)] | [] = places.as_slice() {
+            return;
+        }
+        let folder = MountSource::Tmpfs { size: Some(FOLDER), mode: 0o755, uid: 0, gid: 0 };
+        let bind = |(name, path, _)| Mount::bind(path, format!("{TREES}/{name}"));
+        let groups = places.into_iter().map(bind);
+        let mounts = std::iter::once(Mount::new(folder, TREES)).chain(groups);
+        let plain = mounts.map(|mount| Mount { suid: false, exec: false, ..mount });
+        container.mounts.splice(..0, plain);
+        if !writable {
+            container.read_only_paths.push(TREES.to_owned());
+        }
     }
 
     /// Stops all processes where they are, or lets them go on. `inside` lists them.

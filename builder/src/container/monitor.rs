@@ -151,6 +151,7 @@ impl<'a> Monitor<'a> {
             None => {
                 let group = Group::new(self.folder, &options.resources)?;
                 container.cgroups = group.procs()?;
+                group.show(&mut container, options.privileged);
                 let launched = launch(container, stdio).map_err(Error::from);
                 (launched.map(|running| (running, None)), group)
             }

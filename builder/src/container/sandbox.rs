@@ -118,7 +118,7 @@ pub(crate) fn process(folder: &Folder, record: &Record) -> Result<Process> {
     }
     process.no_new_privileges = security.no_new_privileges;
     process.limits.clone_from(&options.ulimits);
-    process.oom_score = options.oom_score_adj;
+    process.oom_score = options.oom_score_adj.or(Some(0));
     Ok(process)
 }
 
