@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::set_child_subreaper;
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Doing, Result};
-use crate::mounts::attach;
-use crate::path::{Kind, Targets, remove_stubs};
+use crate::mounts::{attach, clone_mount, kind_of};
+use crate::path::{Kind, Targets, open_in_root, remove_stubs};
 use crate::process::open_directory;
 use crate::sys;
 
@@ -37,10 +38,33 @@ pub struct MountedRoot {
 }
 
 impl MountedRoot {
-    /// Mounts a detached mount at a path, a directory.
+    /// Mounts what an open file or directory shows, or what is at a path in it, at a path where there
+    /// is one of its kind already, which `make` makes.
+    pub fn of(
+        source: &OwnedFd,
+        (subpath, recursive): (Option<&str>, bool),
+        path: &Path,
+        make: impl FnOnce(bool) -> std::io::Result<()>,
+    ) -> Result<Self> {
+        let doing = || format!("mount it at {}", path.display());
+        let mount = match subpath {
+            Some(inner) => open_in_root(source.as_fd(), inner, OFlags::PATH, Mode::empty())
+                .and_then(|inner| clone_mount(inner, recursive)),
+            None => clone_mount(source, recursive),
+        };
+        let mount = match mount {
+            // A detached mount, on a kernel that does not clone those.
+            Err(Errno::INVAL) if subpath.is_none() => source.try_clone().doing(doing)?,
+            cloned => cloned.doing(doing)?,
+        };
+        make(kind_of(&mount).doing(doing)? == Kind::Directory).doing(doing)?;
+        Self::new(mount, path)
+    }
+
+    /// Mounts a detached mount at a path.
     pub fn new(root: OwnedFd, path: &Path) -> Result<Self> {
         let doing = || format!("mount the root at {}", path.display());
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
         let place = rustix::fs::open(path, flags, Mode::empty()).doing(doing)?;
         attach(&root, place).doing(doing)?;
         Ok(Self { root, path: path.to_owned(), stubs: Vec::new() })

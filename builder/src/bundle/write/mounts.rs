@@ -68,6 +68,9 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
 }
 
 fn described(mount: &Mount, all_devices: bool) -> Result<Value> {
+    if mount.subpath.is_some() {
+        return Err(Error::Unsupported("a path in what is mounted".into()));
+    }
     let mut options = words(mount, all_devices)?;
     let (kind, source) = match &mount.source {
         MountSource::Path(path) => {

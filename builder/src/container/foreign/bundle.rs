@@ -1,6 +1,6 @@
 //! The folder that a runtime reads and writes: the bundle, and what it remembers.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -46,6 +46,28 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Removes all of it; what is mounted in it is no part of it.
+    pub(super) fn remove(&self) {
+        let remove = || -> io::Result<()> {
+            let entries = fs::read_dir(self.files())?;
+            for entry in entries {
+                let entry = entry?;
+                let is_folder = entry.file_type()?.is_dir();
+                // Each of these fails for what is mounted somewhere.
+                if is_folder {
+                    fs::remove_dir(entry.path())
+                } else {
+                    fs::remove_file(entry.path())
+                }?;
+            }
+            fs::remove_dir(self.root())?;
+            fs::remove_dir_all(&self.path)
+        };
+        if let Err(error) = remove() {
+            tracing::warn!(path = %self.path.display(), %error, "a bundle could not be removed");
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -88,9 +110,9 @@ impl Bundle {
         container: &mut Container,
         described: &Described<'_>,
         root: &mut MountedRoot,
-    ) -> Result<()> {
+    ) -> Result<Vec<MountedRoot>> {
         let &Described { user, resources, terminal, folder } = described;
-        self.write_files(container)?;
+        let shown = self.write_files(container)?;
         container.devices = devices(container)?;
         let is_own = |target: &str| !write::is_standard(target);
         let places: Vec<_> = container
@@ -116,7 +138,8 @@ impl Bundle {
                 group_tree: rbuild_runtime::has_cgroup_tree(),
             },
         )?;
-        replace(&self.path.join("config.json"), &config)
+        replace(&self.path.join("config.json"), &config)?;
+        Ok(shown)
     }
 
     /// Writes what one more process is, and returns where.
@@ -139,21 +162,37 @@ impl Bundle {
         let _ = fs::remove_file(self.pid_file(name));
     }
 
-    /// Has what is mounted from memory in files, since other runtimes mount paths alone.
-    fn write_files(&self, container: &mut Container) -> Result<()> {
+    /// Has what is mounted from memory and by descriptors at paths, since other runtimes mount these
+    /// alone; what is returned holds it there.
+    fn write_files(&self, container: &mut Container) -> Result<Vec<MountedRoot>> {
+        let mut shown = Vec::new();
         for (number, mount) in container.mounts.iter_mut().enumerate() {
-            if let MountSource::Bytes { bytes, mode, uid, gid } = &mount.source {
-                let path = self.files().join(number.to_string());
-                let write = || {
-                    fs::write(&path, bytes)?;
-                    fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
-                    chown(&path, Some(*uid), Some(*gid))
-                };
-                write().map_err(Error::file("write", &path))?;
-                mount.source = MountSource::Path(path);
+            let path = self.files().join(number.to_string());
+            let make = |is_folder| match is_folder {
+                true => fs::create_dir(&path),
+                false => fs::write(&path, ""),
+            };
+            let how = (mount.subpath.as_deref(), mount.recursive);
+            match &mount.source {
+                MountSource::Bytes { bytes, mode, uid, gid } => {
+                    let write = || {
+                        fs::write(&path, bytes)?;
+                        fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+                        chown(&path, Some(*uid), Some(*gid))
+                    };
+                    write().map_err(Error::file("write", &path))?;
+                }
+                MountSource::Fd(fd) => shown.push(MountedRoot::of(fd, how, &path, make)?),
+                MountSource::Path(source) if mount.subpath.is_some() => {
+                    let fd = File::open(source).map_err(Error::file("open", source))?;
+                    shown.push(MountedRoot::of(&fd.into(), how, &path, make)?);
+                }
+                _ => continue,
             }
+            mount.subpath = None;
+            mount.source = MountSource::Path(path);
         }
-        Ok(())
+        Ok(shown)
     }
 }
 

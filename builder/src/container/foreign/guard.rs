@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::super::control::LETTING_GO;
-use super::super::error::{Error, Result};
+use super::super::error::Result;
 use super::super::folder::Folder;
 use super::super::spawn::{self, Task};
 use super::OtherRuntime;
@@ -15,7 +15,10 @@ use super::program::Program;
 
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// Whether this process is the parent of what runtimes leave behind.
 static IS_PARENT: OnceLock<()> = OnceLock::new();
+/// The guard of this process.
+static GUARD: OnceLock<UnixStream> = OnceLock::new();
 
 /// Makes this process, which has one thread still, the parent of what runtimes leave behind.
 pub(super) fn become_parent() -> Result<()> {
@@ -26,26 +29,30 @@ pub(super) fn become_parent() -> Result<()> {
     Ok(())
 }
 
-/// A process that has the runtime kill the container when this process dies before this is dropped.
-#[derive(Debug)]
-pub(super) struct Guard(UnixStream);
-
-impl Guard {
-    pub(super) fn start(folder: &Folder) -> Result<Self> {
-        spawn::start(&folder.store, &folder.id, Task::Guard).map(Self)
+/// Starts the guard of this process, before the process is a parent: a guard must not see what is
+/// mounted at the places that it removes.
+pub(super) fn start(folder: &Folder) -> Result<()> {
+    if GUARD.get().is_none() {
+        let _ = GUARD.set(spawn::start(&folder.store, &folder.id, Task::Guard)?);
     }
+    Ok(())
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // Hung up without a word, it would think that this process has died.
-        let _ = self.0.write_all(&[0]);
+/// Tells the guard whether there is something to remove when this process dies.
+pub(super) fn tell(is_there: bool) {
+    if let Some(mut guard) = GUARD.get() {
+        // Whoever killed the guard as well has it otherwise.
+        let _ = guard.write_all(&[is_there.into()]);
     }
 }
 
 /// Waits for the end of a monitor, and does what is left to do where it was killed.
 pub(crate) fn guard(folder: &Folder, mut monitor: UnixStream) {
-    if matches!(monitor.read(&mut [0]), Ok(1)) {
+    let (mut is_there, mut told) = (false, [0]);
+    while let Ok(1) = monitor.read(&mut told) {
+        is_there = told == [1];
+    }
+    if !is_there {
         return;
     }
     let until = Instant::now() + LETTING_GO;
@@ -77,8 +84,5 @@ pub(crate) fn sweep(folder: &Folder, runtime: &OtherRuntime) {
     if let Err(error) = program.delete() {
         tracing::warn!(id = folder.id, %error, "a runtime could not remove a container");
     }
-    let removed = std::fs::remove_dir_all(bundle.path());
-    if let Err(error) = removed.map_err(Error::file("remove", bundle.path())) {
-        tracing::warn!(id = folder.id, %error, "a bundle could not be removed");
-    }
+    bundle.remove();
 }

@@ -47,8 +47,8 @@ pub struct OtherRuntime {
 #[derive(Debug)]
 pub(crate) struct Made {
     program: Program,
-    root: Option<MountedRoot>,
-    _guard: guard::Guard,
+    /// What it mounts, which is held where it is mounted from.
+    mounted: Vec<MountedRoot>,
 }
 
 impl Made {
@@ -60,10 +60,11 @@ impl Made {
         mut container: Container,
         stdio: Stdio,
     ) -> Result<(Running, Self)> {
+        guard::start(folder)?;
         guard::become_parent()?;
         sweep(folder, runtime);
         let bundle = Bundle::make(folder)?;
-        let guard = guard::Guard::start(folder)?;
+        guard::tell(true);
         nvidia::configure(runtime, &bundle)?;
         let program = Program::new(&folder.id, runtime, &bundle);
         let terminal = size(&stdio);
@@ -71,8 +72,9 @@ impl Made {
         let user = container.process.resolve_user(root.as_fd())?;
         let mut root = MountedRoot::new(root, &bundle.root())?;
         let described = Described { user: &user, resources, terminal, folder };
-        bundle.write(&mut container, &described, &mut root)?;
-        let made = Self { program, root: Some(root), _guard: guard };
+        let mut mounted = bundle.write(&mut container, &described, &mut root)?;
+        mounted.push(root);
+        let made = Self { program, mounted };
         let console = terminal.map(|_| Console::listen(&bundle)).transpose()?;
         let mut create = made.program.command("create");
         create.arg("--bundle").arg(bundle.path()).arg("--pid-file").arg(bundle.pid_file("init"));
@@ -107,7 +109,9 @@ impl Drop for Made {
         if let Err(error) = self.program.delete() {
             tracing::warn!(id = self.program.id, %error, "a runtime could not remove a container");
         }
-        self.root = None;
+        self.mounted.clear();
+        self.program.remove_bundle();
+        guard::tell(false);
     }
 }
 

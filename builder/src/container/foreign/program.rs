@@ -65,6 +65,11 @@ impl Program {
         Err(Error::OtherRuntime { name: self.runtime.name.clone(), verb, reason })
     }
 
+    /// Removes what was written for the runtime.
+    pub(super) fn remove_bundle(&self) {
+        self.bundle.remove();
+    }
+
     /// Removes the container, whatever it does.
     pub(super) fn delete(&self) -> Result<()> {
         let mut delete = self.command("delete");
@@ -85,12 +90,14 @@ fn reason(log: &str) -> Option<String> {
 /// The code that `docker run` exits with for what a runtime says of its failure.
 pub(crate) fn exit_code(reason: &str) -> i32 {
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    let reason_is_of_a_program = has(&["exec", "executable", "open executable"]);
+    let is_of_the_program = has(&["exec: ", "executable"]);
+    let not_a_program =
+        ["ermission denied", "not permitted", "s a directory", "ot a directory", "format error"];
     if has(&["executable file not found", "executable file `"]) {
         127
-    } else if has(&["ermission denied", "s a directory", "ot a directory", "exec format error"]) {
+    } else if is_of_the_program && has(&not_a_program) {
         126
-    } else if reason_is_of_a_program && has(&["o such file or directory"]) {
+    } else if is_of_the_program && has(&["o such file or directory"]) {
         127
     } else {
         125
@@ -180,6 +187,8 @@ mod tests {
             ("executable file `nope` not found in $PATH: No such file or directory", 127),
             (r#"exec: "/no/such": stat /no/such: no such file or directory"#, 127),
             ("open executable: Permission denied", 126),
+            ("open executable: Operation not permitted", 126),
+            ("setrlimit (RLIM_MEMLOCK): Operation not permitted", 125),
             (r#"exec: "/etc": is a directory"#, 126),
             ("error mounting \"/x\": no such file or directory", 125),
             ("cgroups in hybrid mode not supported", 125),
