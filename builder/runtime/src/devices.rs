@@ -237,15 +237,15 @@ impl Device {
     /// # Errors
     /// A path that is not below `/dev`, and a device that is not there.
     pub fn resolved(&self) -> Result<Self> {
-        Ok(Self { host: self.host.clone(), ..Self::of(node_of(self)?) })
+        Ok(Self { host: self.host.clone(), ..Self::of(&node_of(self)?) })
     }
 
     /// All devices of the host, at their own paths.
     pub fn all_of_host() -> Vec<Self> {
-        host_nodes().into_iter().map(Self::of).collect()
+        host_nodes().iter().map(Self::of).collect()
     }
 
-    fn of(node: Node) -> Self {
+    fn of(node: &Node) -> Self {
         let path = format!("/dev/{}", node.path);
         let (major, minor) = (rustix::fs::major(node.device), rustix::fs::minor(node.device));
         Self {

@@ -191,7 +191,7 @@ impl<'a> Mounts<'a> {
                 let mount = detached(*slot)?;
                 let mount = match &order.subpath {
                     None => mount,
-                    Some(path) => self.only(mount, path, order.recursive).doing(|| {
+                    Some(path) => self.only(&mount, path, order.recursive).doing(|| {
                         format!("open {path:?} in what is mounted on {:?}", order.target)
                     })?,
                 };
@@ -218,7 +218,7 @@ impl<'a> Mounts<'a> {
         // The kernel lists mounts in the order of their making, which here is part of the bargain.
         let mount = match &order.source {
             SourceOrder::Mount(_) if self.dev.is_none() => {
-                self.remade(mount, &target, order.recursive).doing(doing)?
+                self.remade(&mount, &target, order.recursive).doing(doing)?
             }
             _ => mount,
         };
@@ -240,21 +240,21 @@ impl<'a> Mounts<'a> {
 
     /// A part of a detached mount, as a mount. Such a part is copied only of what is mounted
     /// somewhere, so for a moment the whole hides the root.
-    fn only(&self, mount: OwnedFd, path: &str, recursive: bool) -> Result<OwnedFd, Errno> {
-        attach(&mount, self.root)?;
+    fn only(&self, mount: &OwnedFd, path: &str, recursive: bool) -> Result<OwnedFd, Errno> {
+        attach(mount, self.root)?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let part = openat2(&mount, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        let part = openat2(mount, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
             .and_then(|part| clone_mount(part, recursive));
-        rustix::process::fchdir(&mount)?;
+        rustix::process::fchdir(mount)?;
         unmount(".", UnmountFlags::DETACH)?;
         part
     }
 
     /// The same detached mount made anew. Only what is mounted somewhere is copied, so for a moment
     /// it is where it shall be.
-    fn remade(&self, mount: OwnedFd, target: &OwnedFd, recursive: bool) -> Result<OwnedFd, Errno> {
-        attach(&mount, target)?;
-        let copy = clone_mount(&mount, recursive)?;
+    fn remade(&self, mount: &OwnedFd, target: &OwnedFd, recursive: bool) -> Result<OwnedFd, Errno> {
+        attach(mount, target)?;
+        let copy = clone_mount(mount, recursive)?;
         rustix::process::fchdir(&self.proc)?;
         unmount(format!("self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH)?;
         Ok(copy)
