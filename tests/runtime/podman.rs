@@ -85,9 +85,9 @@ fn smoke(engine: Engine) {
     let run = |line: &str| {
         let line = line.replace("OPTIONS", &options).replace("LIMIT", limit);
         let line = if line.contains("ROOT") {
-            line.replace("ROOT", "--rootfs $HOME/rootfs")
+            line.replace("ROOT", "--rootfs $PWD/rootfs")
         } else {
-            format!("{options} --rootfs $HOME/rootfs {line}")
+            format!("{options} --rootfs $PWD/rootfs {line}")
         };
         // What a container writes is in the log for certain; podman may hang up before it hears it.
         let _ = fs::remove_file(home.path("log"));
@@ -114,7 +114,7 @@ fn life(home: &Home, engine: Engine) {
     let options = options(engine);
     let types = |line: &str| home.types(&format!("{} {line}", podman(engine)));
     let script = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
-    types(&format!("run -d --name box {options} --rootfs $HOME/rootfs sh -c \"{script}\"")).ok();
+    types(&format!("run -d --name box {options} --rootfs $PWD/rootfs sh -c \"{script}\"")).ok();
     eventually("its first line", || types("logs box").ok().contains("up").then_some(()));
     types("exec box sh -c 'exit 9'").fails(9);
     types("exec box no-such-program").fails(127);
@@ -128,7 +128,7 @@ fn life(home: &Home, engine: Engine) {
     assert_eq!(types("wait box").ok(), "5");
     assert!(types("logs box").ok().ends_with("bye"));
     types("rm box").ok();
-    let line = format!("{} run -it --rm {options} --rootfs $HOME/rootfs", podman(engine));
+    let line = format!("{} run -it --rm {options} --rootfs $PWD/rootfs", podman(engine));
     let (code, screen) = home.terminal(&format!("{line} sh -c 'tty; exit 4'")).wait();
     assert!(code == 4 && screen.contains("/dev/pts/0"), "{code} {screen}");
 }
@@ -167,7 +167,7 @@ fn podman_gives_containers_users_of_their_own() {
         let maps = "--uidmap 0:100000:5000 --gidmap 0:100000:5000";
         let _ = fs::remove_file(home.path("rootfs/made"));
         let podman = podman(engine);
-        let line = format!("{podman} run --rm {maps} {OPTIONS} --rootfs $HOME/rootfs {line}");
+        let line = format!("{podman} run --rm {maps} {OPTIONS} --rootfs $PWD/rootfs {line}");
         let said = home.types(&line).ok();
         let words: Vec<_> = said.split_whitespace().collect();
         assert_eq!(words, ["0", "0", "100000", "5000"], "{runtime}");
