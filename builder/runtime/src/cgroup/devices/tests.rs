@@ -28,8 +28,8 @@ fn meaning(rules: &[DeviceRule], asked: Question) -> bool {
             && rule.minor.is_none_or(|minor| minor == asked.minor)
     };
     [1, 2, 4].into_iter().filter(|bit| asked.bits & bit != 0).all(|bit| {
-        let about = rules.iter().filter(fits).filter(|rule| rule.access.bits() & bit != 0);
-        about.last().is_some_and(|rule| rule.allow)
+        let mut about = rules.iter().filter(fits).filter(|rule| rule.access.bits() & bit != 0);
+        about.next_back().is_some_and(|rule| rule.allow)
     })
 }
 
