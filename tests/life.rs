@@ -52,7 +52,10 @@ fn a_container_is_as_well_as_its_checks() {
     let flags = "--health-cmd 'exit 1' --health-start-period 1h --health-start-interval 10ms";
     home.types(&format!("rbuild run -d --name young {flags} app sleep 1000")).ok();
     eventually("checks", || (health("young")["Log"].as_array()?.len() == 5).then_some(()));
-    assert_eq!((&health("young")["Status"], &health("young")["FailingStreak"]), (&"starting".into(), &0.into()));
+    assert_eq!(
+        (&health("young")["Status"], &health("young")["FailingStreak"]),
+        (&"starting".into(), &0.into())
+    );
     assert!(status(&home, "name=young").ends_with(" (health: starting)"));
 
     home.types("rbuild run -d --name blind --no-healthcheck app sleep 1000").ok();
@@ -91,12 +94,16 @@ fn a_check_that_hangs_or_writes_much_does_no_harm() {
         "rbuild run -d --name loud {often} --health-cmd 'yes | head -c 100000' app sleep 1000"
     ))
     .ok();
-    let output = eventually("a check", || {
-        health("loud")["Log"][0]["Output"].as_str().map(str::to_owned)
-    });
+    let output =
+        eventually("a check", || health("loud")["Log"][0]["Output"].as_str().map(str::to_owned));
     assert_eq!((output.len(), output.ends_with("y\n...")), (4096 + 3, true));
-    home.types(&format!("rbuild run -d --name none {often} --health-cmd x --entrypoint /bin/sleep app 1000")).ok();
-    eventually("a check that fails", || (health("none")["Log"][0]["ExitCode"] == 127).then_some(()));
+    home.types(&format!(
+        "rbuild run -d --name none {often} --health-cmd x --entrypoint /bin/sleep app 1000"
+    ))
+    .ok();
+    eventually("a check that fails", || {
+        (health("none")["Log"][0]["ExitCode"] == 127).then_some(())
+    });
     assert_eq!(home.types("rbuild rm -f slow loud none").ok(), "slow\nloud\nnone");
 }
 
@@ -114,6 +121,11 @@ fn a_paused_container_stands_still() {
     let pids: Vec<&str> = pids.lines().skip(1).map(str::trim).collect();
     assert!(pids.len() >= 2, "{pids:?}");
     for pid in pids {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        if stat.contains(") Z ") {
+            // It has ended, and its parent stands still before it could ask how.
+            continue;
+        }
         let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
         assert!(group.contains(&id), "{pid} is in {group}");
     }

@@ -29,8 +29,7 @@ impl Group {
     /// Makes the group of a container that has limits or a place for one.
     pub(crate) fn new(folder: &Folder, resources: &Resources) -> Result<Self> {
         let (limits, path) = (resources.limits(), path(folder, resources));
-        let wanted = limits != Limits { swap_optional: limits.swap_optional, ..Limits::default() };
-        let group = match (&resources.cgroup_parent, wanted) {
+        let group = match (&resources.cgroup_parent, is_wanted(resources)) {
             (Some(_), _) => Some(Cgroup::create_everywhere(&path, &limits)?),
             (None, true) => Some(Cgroup::create(&path, &limits)?),
             (None, false) => None,
@@ -104,6 +103,13 @@ impl Group {
         end(group, &self.id);
         is_short_of_memory
     }
+}
+
+/// Whether a container has a group from its start on.
+pub(crate) fn is_wanted(resources: &Resources) -> bool {
+    let limits = resources.limits();
+    let none = Limits { swap_optional: limits.swap_optional, ..Limits::default() };
+    resources.cgroup_parent.is_some() || limits != none
 }
 
 /// Removes what a dead monitor has left of the group of a container, frozen as it may be.

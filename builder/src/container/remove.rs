@@ -11,7 +11,7 @@ use super::folder::{Folder, Held};
 use super::note::entry;
 use super::state::Status;
 use super::volumes;
-use super::{names, network};
+use super::{group, names, network};
 use crate::journal;
 
 /// Removes a container, with its anonymous volumes if `volumes`; one that runs only by `force`.
@@ -70,6 +70,11 @@ pub(crate) fn remove_folder(
     let record = folder.record()?;
     if let Some(record) = &record {
         network::forget(folder, record)?;
+        let resources = &record.options.resources;
+        if group::is_wanted(resources) {
+            // A monitor that was killed before it said that the container runs has left it.
+            group::sweep(folder, resources);
+        }
     }
     let removed = record.as_ref().map(|record| entry(folder, record, "destroy", &[]));
     for name in names::names(store)?.remove(&folder.id).into_iter().flatten() {
