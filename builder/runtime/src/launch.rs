@@ -36,81 +36,52 @@ const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 ///
 /// The sandbox is made by a process that is a child of the calling one; what fails on the way is
 /// told apart by [`Error::exit_code`]. On a failure nothing is left behind.
-pub fn launch(container: Container, stdio: Stdio) -> Result<Running> {
+pub fn launch(mut container: Container, stdio: Stdio) -> Result<Running> {
     let root_fd = container.root.try_clone().doing(|| "keep the root")?;
     let program = container.process.argv.first().cloned().unwrap_or_default();
     let outlives = container.outlives;
     let mut fds = Descriptors::with_answers()?;
-    let root = match clone_mount(&container.root, container.bare) {
-        // A detached mount, on a kernel that does not clone those.
-        Err(Errno::INVAL) => container.root,
-        cloned => cloned.doing(|| "open the root")?,
-    };
-    let process = process_order(container.process, root_fd.as_fd())?;
-    let mut mounts = container.mounts;
+    let process = process_order(std::mem::take(&mut container.process), root_fd.as_fd())?;
+    if container.user.is_some() && !container.bare {
+        return Err(Error::Invalid("a container with users of its own must be bare".into()));
+    }
+    sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
+    // One made ahead is not that of users that the container is yet to have.
+    let own_network = matches!(container.network, Namespace::Private) && container.user.is_none();
+    if own_network && let Some(spare) = spare::take() {
+        container.network = Namespace::Join(spare);
+    }
+    let hooks = std::mem::take(&mut container.hooks);
+    let start_order = container.start.take().map(|from| Start::new(fds.add(from), &hooks));
+    let users = container.user.take();
+    let sandbox = fds.sandbox(container, users.is_some())?;
+    let stdio = fds.stdio(stdio)?;
+    let (pause, place) = (hooks.pause(), Place::New(Box::new(sandbox)));
+    let order = Order { place, process, stdio, outlives, pause, start: start_order };
+    let running = start(&order, fds, root_fd, program, (&hooks, users.as_ref()))?;
+    if own_network {
+        spare::launched();
+    }
+    Ok(running)
+}
+
+/// What is mounted in a container besides the standard file systems, in order, and the device
+/// nodes to make.
+fn mounts_and_nodes(container: &mut Container, users: bool) -> Result<(Vec<Mount>, Vec<Node>)> {
+    let mut mounts = std::mem::take(&mut container.mounts);
     if matches!(container.ipc, Namespace::Host) && !container.bare {
         // A host need not have mounted its queues; the container's own mount shows them too.
         let shared =
             ["/dev/shm", "/dev/mqueue"].into_iter().filter(|path| Path::new(path).is_dir());
         mounts.extend(shared.map(|path| Mount::bind(path, path)));
     }
-    if container.user.is_some() && !container.bare {
-        return Err(Error::Invalid("a container with users of its own must be bare".into()));
-    }
     let wanted = (container.devices.as_slice(), container.all_devices && !container.bare);
-    let nodes = nodes(wanted, container.user.is_some(), &mut mounts)?;
+    let nodes = nodes(wanted, users, &mut mounts)?;
     // The outer of two places first, as it would hide the inner one.
     if !container.bare {
         mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     }
-    sysctl::check(&container.sysctls, &container.network, &container.ipc)?;
-    // One made ahead is not that of users that the container is yet to have.
-    let own_network = matches!(container.network, Namespace::Private) && container.user.is_none();
-    let spare = if own_network { spare::take() } else { None };
-    let network = spare.map_or(container.network, Namespace::Join);
-    let has_own_name = !matches!(container.uts, Namespace::Host);
-    let hooks = container.hooks;
-    let start_order = container.start.map(|from| Start::new(fds.add(from), &hooks));
-    let sandbox = Sandbox {
-        root: fds.add(root),
-        mounts: mounts
-            .into_iter()
-            .map(|mount| fds.mount(mount, container.all_devices))
-            .collect::<Result<_>>()?,
-        hostname: container.hostname.filter(|_| has_own_name),
-        domainname: container.domainname.filter(|_| has_own_name),
-        network: fds.namespace(network),
-        ipc: fds.namespace(container.ipc),
-        pid: fds.namespace(container.pid),
-        uts: fds.namespace(container.uts),
-        cgroup: fds.namespace(container.cgroup),
-        time: fds.namespace(container.time),
-        clocks: container.clocks,
-        mount: fds.mount_namespace(container.mount)?,
-        user: container.user.is_some(),
-        seen: fds.seen(container.user.is_some())?,
-        bare: container.bare,
-        propagation: container.propagation.map_or(0, Propagation::bits),
-        devices: nodes,
-        all_devices: container.all_devices,
-        masked_paths: container.masked_paths,
-        read_only_paths: container.read_only_paths,
-        writable_sys: container.writable_sys,
-        cgroup_tree: has_cgroup_tree(),
-        cgroups: container.cgroups.into_iter().map(|procs| fds.add(procs)).collect(),
-        shm_size: container.shm_size,
-        sysctls: container.sysctls,
-        read_only_root: container.read_only_root,
-        init: container.init,
-    };
-    let stdio = fds.stdio(stdio)?;
-    let (pause, place) = (hooks.pause(), Place::New(Box::new(sandbox)));
-    let order = Order { place, process, stdio, outlives, pause, start: start_order };
-    let running = start(&order, fds, root_fd, program, (&hooks, container.user.as_ref()))?;
-    if own_network {
-        spare::launched();
-    }
-    Ok(running)
+    Ok((mounts, nodes))
 }
 
 /// The device nodes to make: these, and all of the host's where they are wanted. Where there is no
@@ -289,6 +260,49 @@ impl Descriptors {
         let mut fds = Self { answers, theirs: Vec::new() };
         assert_eq!(fds.add(theirs), ANSWERS);
         Ok(fds)
+    }
+
+    /// The container in writing, but for its process.
+    fn sandbox(&mut self, mut container: Container, users: bool) -> Result<Sandbox> {
+        let (mounts, nodes) = mounts_and_nodes(&mut container, users)?;
+        let root = match clone_mount(&container.root, container.bare) {
+            // A detached mount, on a kernel that does not clone those.
+            Err(Errno::INVAL) => container.root,
+            cloned => cloned.doing(|| "open the root")?,
+        };
+        let has_own_name = !matches!(container.uts, Namespace::Host);
+        Ok(Sandbox {
+            root: self.add(root),
+            mounts: mounts
+                .into_iter()
+                .map(|mount| self.mount(mount, container.all_devices))
+                .collect::<Result<_>>()?,
+            hostname: container.hostname.filter(|_| has_own_name),
+            domainname: container.domainname.filter(|_| has_own_name),
+            network: self.namespace(container.network),
+            ipc: self.namespace(container.ipc),
+            pid: self.namespace(container.pid),
+            uts: self.namespace(container.uts),
+            cgroup: self.namespace(container.cgroup),
+            time: self.namespace(container.time),
+            clocks: container.clocks,
+            mount: self.mount_namespace(container.mount)?,
+            user: users,
+            seen: self.seen(users)?,
+            bare: container.bare,
+            propagation: container.propagation.map_or(0, Propagation::bits),
+            devices: nodes,
+            all_devices: container.all_devices,
+            masked_paths: container.masked_paths,
+            read_only_paths: container.read_only_paths,
+            writable_sys: container.writable_sys,
+            cgroup_tree: has_cgroup_tree(),
+            cgroups: container.cgroups.into_iter().map(|procs| self.add(procs)).collect(),
+            shm_size: container.shm_size,
+            sysctls: container.sysctls,
+            read_only_root: container.read_only_root,
+            init: container.init,
+        })
     }
 
     fn add(&mut self, fd: OwnedFd) -> Slot {

@@ -334,9 +334,8 @@ mod tests {
         let unified =
             ["memory.max=max", "memory.swap.max=max", "pids.max=max", "cpu.max=max 100000", "?"];
         assert_eq!(values(&limits, true), unified);
-        let is_needed = |name: &str| {
-            limits.settings().iter().any(|one| one.controller == name && one.needed)
-        };
+        let is_needed =
+            |name: &str| limits.settings().iter().any(|one| one.controller == name && one.needed);
         assert!(!is_needed("pids"), "no limit takes no controller");
         assert!(is_needed("cpu"));
         let first = [
