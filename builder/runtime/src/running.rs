@@ -13,7 +13,7 @@ use crate::error::{Doing, Error, Result};
 use crate::hook::Hooks;
 use crate::path::{Stub, remove_stubs};
 use crate::signal::{Exit, Signal};
-use crate::wire::{Failure, Report, receive_report, send_go};
+use crate::wire::{Failure, MAX_REPORT, Report, receive_report, send_go};
 use crate::{pty, sys};
 
 /// A container's process that was started. Dropping it kills the container, unless it outlives.
@@ -48,7 +48,8 @@ impl Running {
     ) -> Result<Self> {
         let (mut process, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
         let (mut roots, mut hooked, mut waits) = (Vec::new(), Ok(()), false);
-        let answer = || receive_report(answers.as_fd());
+        let mut room = vec![0; MAX_REPORT];
+        let mut answer = || receive_report(answers.as_fd(), &mut room);
         while let Some((report, fd)) = answer().doing(|| "hear from the container helper")? {
             match report {
                 Report::Started { pid } => {

@@ -24,7 +24,7 @@ use crate::user::User;
 
 /// The kernel's limit of descriptors in one message.
 pub(crate) const MAX_FDS: usize = 253;
-const MAX_REPORT: usize = 64 << 10;
+pub(crate) const MAX_REPORT: usize = 64 << 10;
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
 /// The place of a descriptor among those that travel with an order.
@@ -218,9 +218,9 @@ pub(crate) fn send_order(
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
-    let length = bytes.len().to_le_bytes();
-    send(socket.as_fd(), &length, fds)?;
-    socket.write_all(bytes)
+    let whole = [&bytes.len().to_le_bytes(), bytes].concat();
+    let sent = send(socket.as_fd(), &whole, fds)?;
+    socket.write_all(&whole[sent..])
 }
 
 /// Receives what [`send_order`] sent; none when the other end is closed.
@@ -244,12 +244,14 @@ pub(crate) fn send_report(
     fd: Option<BorrowedFd<'_>>,
 ) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(report)?;
-    Ok(send(socket, &bytes, fd.as_slice())?)
+    // A packet goes whole or not at all.
+    send(socket, &bytes, fd.as_slice())?;
+    Ok(())
 }
 
 /// Tells a container that waits whether it is to go on.
 pub(crate) fn send_go(socket: BorrowedFd<'_>, go: bool) -> Result<(), Errno> {
-    send(socket, &[u8::from(go)], &[])
+    send(socket, &[u8::from(go)], &[]).map(drop)
 }
 
 /// Waits for that.
@@ -259,28 +261,28 @@ pub(crate) fn receive_go(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(size == 1 && byte == [1])
 }
 
-/// Receives one answer; none when there will be no more.
+/// Receives one answer by way of room for the longest; none when there will be no more.
 pub(crate) fn receive_report(
     socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
 ) -> std::io::Result<Option<(Report, Option<OwnedFd>)>> {
-    let mut bytes = vec![0; MAX_REPORT];
-    let (size, mut fds) = receive(socket, &mut bytes, RecvFlags::empty())?;
+    let (size, mut fds) = receive(socket, bytes, RecvFlags::empty())?;
     if size == 0 {
         return Ok(None);
     }
     Ok(Some((serde_json::from_slice(&bytes[..size])?, fds.pop())))
 }
 
-fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+/// Sends bytes, or as many of them as a stream took, with descriptors; returns how many.
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); ANCILLARY];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(fds));
     }
-    let sent = rustix::io::retry_on_intr(|| {
+    rustix::io::retry_on_intr(|| {
         sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
-    })?;
-    if sent == bytes.len() { Ok(()) } else { Err(Errno::MSGSIZE) }
+    })
 }
 
 fn receive(

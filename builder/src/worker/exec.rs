@@ -39,14 +39,16 @@ impl World {
         let mut mounts = self.mounts(task, exec)?;
         let mut container = container(root, exec, &mut mounts);
         self.add_devices(exec, &mut container)?;
-        run_container(task, exec, container, kill)
+        let below = run_container(task, exec, container, kill, || self.store.view(&base.layers))
             .map_err(|error| error.on_full_disk(&self.store, &staged))?;
         drop(mounts);
-        let below = self.store.view(&base.layers).map_err(StepError::store("look at the base"))?;
+        let below = below.map_err(StepError::store("look at the base"))?;
         let upper =
             std::fs::File::open(staged.files()).map_err(StepError::file("open the new layer"))?;
         prune::unchanged(upper.as_fd(), below.as_fd())
             .map_err(StepError::file("compare the new layer with its base"))?;
+        // Nobody need wait until its mount is gone.
+        rayon::spawn(move || drop(below));
         self.commit(task, base, staged, began)
     }
 }
@@ -66,13 +68,15 @@ impl World {
     }
 }
 
-/// Runs the process of a step to its end, and tells what it writes.
-fn run_container(
+/// Runs the process of a step to its end, and tells what it writes; returns what `meanwhile` gives,
+/// which is done while the process runs.
+fn run_container<T>(
     task: &Task,
     exec: &Exec,
     container: Container,
     kill: &Kill,
-) -> Result<(), StepError> {
+    meanwhile: impl FnOnce() -> T,
+) -> Result<T, StepError> {
     let command = exec.args.join(" ");
     let pipe =
         || pipe_with(PipeFlags::CLOEXEC).map_err(StepError::file("make a pipe for the output"));
@@ -87,13 +91,14 @@ fn run_container(
         source: Arc::new(source),
     })?;
     let running = kill.watch(running)?;
+    let done = meanwhile();
     copy_logs(task, output, errors)?;
     let exit = running.wait().map_err(|source| StepError::Launch {
         command: command.clone(),
         source: Arc::new(source),
     })?;
     match exit {
-        Exit::Code(0) => Ok(()),
+        Exit::Code(0) => Ok(done),
         exit => Err(StepError::Exit { command, code: exit.code() }),
     }
 }
