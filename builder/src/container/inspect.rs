@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::health::healthcheck;
+use super::limits::Resources;
 use super::list::network;
 use super::log::LogConfig;
 use super::mounts::{Bind, Mount, Source};
@@ -141,8 +142,6 @@ fn host_config(options: &RunOptions) -> Value {
         .collect();
     let sysctls: Map<_, _> =
         options.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    let limits = options.resources.limits();
-    let nano_cpus = options.resources.cpus.and(limits.cpu_quota).map(|micros| micros * 10_000);
     let mut value = json!({
         "Binds": binds,
         "VolumesFrom": options.volumes_from,
@@ -170,25 +169,36 @@ fn host_config(options: &RunOptions) -> Value {
         "ShmSize": options.shm_size.unwrap_or(64 << 20),
         "Runtime": runtime(options),
         "Init": options.init,
-        "Memory": limits.memory.unwrap_or_default(),
-        "MemorySwap": limits.memory_and_swap.unwrap_or_default(),
-        "MemoryReservation": limits.memory_reservation.unwrap_or_default(),
-        "NanoCpus": nano_cpus.unwrap_or_default(),
-        "CpuShares": limits.cpu_shares.unwrap_or_default(),
-        "CpuPeriod": options.resources.cpu_period.unwrap_or_default(),
-        "CpuQuota": options.resources.cpu_quota.unwrap_or_default(),
-        "CpusetCpus": limits.processors.unwrap_or_default(),
-        "CpusetMems": limits.memory_nodes.unwrap_or_default(),
-        "PidsLimit": options.resources.pids_limit,
-        "BlkioWeight": limits.block_weight.unwrap_or_default(),
-        "CgroupParent": options.resources.cgroup_parent.as_deref().unwrap_or_default(),
         "Devices": devices,
     });
     value["CgroupnsMode"] = json!(shared(&options.cgroup_namespace, "private"));
-    value["OomKillDisable"] = json!(options.resources.no_memory_kills);
-    value["MemorySwappiness"] = json!(options.resources.memory_swappiness);
     value["UsernsMode"] = json!("");
+    for (name, limit) in limits(&options.resources) {
+        value[name] = limit;
+    }
     value
+}
+
+/// The limits, by the names that docker has for them.
+fn limits(resources: &Resources) -> Vec<(&'static str, Value)> {
+    let limits = resources.limits();
+    let nano_cpus = resources.cpus.and(limits.cpu_quota).map(|micros| micros * 10_000);
+    vec![
+        ("Memory", json!(limits.memory.unwrap_or_default())),
+        ("MemorySwap", json!(limits.memory_and_swap.unwrap_or_default())),
+        ("MemoryReservation", json!(limits.memory_reservation.unwrap_or_default())),
+        ("NanoCpus", json!(nano_cpus.unwrap_or_default())),
+        ("CpuShares", json!(limits.cpu_shares.unwrap_or_default())),
+        ("CpuPeriod", json!(resources.cpu_period.unwrap_or_default())),
+        ("CpuQuota", json!(resources.cpu_quota.unwrap_or_default())),
+        ("CpusetCpus", json!(limits.processors.unwrap_or_default())),
+        ("CpusetMems", json!(limits.memory_nodes.unwrap_or_default())),
+        ("PidsLimit", json!(resources.pids_limit)),
+        ("BlkioWeight", json!(limits.block_weight.unwrap_or_default())),
+        ("CgroupParent", json!(resources.cgroup_parent.as_deref().unwrap_or_default())),
+        ("OomKillDisable", json!(resources.no_memory_kills)),
+        ("MemorySwappiness", json!(resources.memory_swappiness)),
+    ]
 }
 
 fn runtime(options: &RunOptions) -> &str {

@@ -1,7 +1,7 @@
 //! Tests of what is found to differ.
 
-use std::fs;
-use std::os::fd::AsFd;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
