@@ -192,6 +192,20 @@ fn containers_that_start_at_once_are_in_one_namespace() {
     });
 }
 
+#[test]
+fn a_store_is_its_users() {
+    let ann = Ann::new(true);
+    ann.types("rbuild pull -q busybox").ok();
+    let told = ann.home.types("rbuild --root ann/.local/share/rbuild images").fails(2);
+    assert!(told.contains("that of user 1001"), "{told}");
+    ann.home.types("rbuild pull -q busybox").ok();
+    let store = ann.home.store();
+    let told = ann.types(&format!("rbuild --root {} images", store.display())).fails(3);
+    assert!(told.contains("Permission denied"), "{told}");
+    ann.writes("Dockerfile", "FROM busybox\nRUN mkdir /d && touch /d/x && chown -R 5 /d\n");
+    ann.types("rbuild build -q -o out . && rm -r out").ok();
+}
+
 /// What root may do on a machine stays root's.
 #[test]
 fn what_an_ordinary_user_may_not_is_refused_with_a_reason() {
@@ -201,6 +215,8 @@ fn what_an_ordinary_user_may_not_is_refused_with_a_reason() {
     assert!(told.contains("this user may make no control groups for \"memory\""), "{told}");
     let told = ann.types("rbuild run --rm --network some busybox true").fails(125);
     assert!(told.contains("only root can make networks"), "{told}");
+    let told = ann.types("rbuild network create some");
+    assert!(told.code != 0 && told.stderr.contains("only root can make networks"), "{told}");
     let told = ann.types("rbuild run --rm -u 70000 busybox true").fails(125);
     assert!(told.contains("70000:0 does not exist for this user"), "{told}");
     ann.writes("Dockerfile", "FROM busybox\nCOPY --chown=70000 Dockerfile /\n");

@@ -24,6 +24,18 @@ pub fn enter(root: &Path) -> Result<Entered> {
     })
 }
 
+/// Refuses root a store that an ordinary user has made: its layers are written otherwise, and what
+/// root wrote there the user could not read.
+pub fn refuse_users_store(root: &Path) -> Result<()> {
+    match userns::owner(root) {
+        Some(user) if userns::is_initial() => Err(Error::Usage(format!(
+            "the store in `{}` is that of user {user}: only that user can use it",
+            root.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Why [`enter`] failed in this process.
 pub(crate) fn refusal() -> Option<&'static str> {
     REFUSAL.get().map(String::as_str)

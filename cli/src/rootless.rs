@@ -10,8 +10,11 @@ use crate::failure::Failure;
 /// Makes this process root in a namespace of this user, unless it is root already, or what was
 /// typed needs no privilege.
 pub(crate) fn enter(command: &Command, config: &mut Config) -> Result<(), Failure> {
-    if rustix::process::geteuid().is_root() || is_plain(command) {
+    if is_plain(command) {
         return Ok(());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(rootless::refuse_users_store(&config.root()?)?);
     }
     match rootless::enter(&config.fix_root()?) {
         // It is told once: the user may well be content.

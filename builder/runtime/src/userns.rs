@@ -172,6 +172,12 @@ pub fn enter(folder: &Path) -> Result<Entered> {
     Ok(Entered { single, is_first })
 }
 
+/// The ordinary user whose processes have been in a namespace of this folder.
+pub fn owner(folder: &Path) -> Option<u32> {
+    let members = rustix::fs::stat(folder.join(MEMBERS)).ok()?;
+    Some(members.st_uid)
+}
+
 /// This program, for starting it once more. By its name, where it was started before this process
 /// had mounts of its own: it is not found in these otherwise.
 pub fn own_program() -> &'static Path {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild_cache::copy::{self, Item, Options, Owner};
 use rbuild_cache::tree::{Node, Tree};
-use rbuild_cache::{Layer, pack};
+use rbuild_cache::{Layer, pack, privilege};
 use rbuild_solver::What;
 
 use super::{Destination, Exporter, Finished};
@@ -85,7 +85,9 @@ fn copy_all(root: &OwnedFd, to: &Path, delete: bool) -> Result<()> {
     }
     let below_root = tree.nodes().iter().filter(|node| !node.path.as_os_str().is_empty());
     let items: Vec<Item<'_>> = below_root.map(whole).collect();
-    let options = Options { owner: Owner::Keep, ..Options::default() };
+    // An ordinary user must be able to remove what it has got.
+    let owner = if privilege::is_full() { Owner::Keep } else { Owner::default() };
+    let options = Options { owner, ..Options::default() };
     copy::copy(root.as_fd(), &items, folder.as_fd(), &options)
         .map(drop)
         .map_err(Error::store(format!("copy the files of the image to `{}`", to.display())))

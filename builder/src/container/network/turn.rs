@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use rbuild_runtime::network::Links;
+use rbuild_runtime::userns;
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -25,6 +26,11 @@ pub(crate) struct Turn {
 impl Turn {
     /// Waits for the turn.
     pub(crate) fn take() -> Result<Self> {
+        if !userns::is_initial() {
+            let reason =
+                "only root can make networks; `host`, `none` and `container:NAME` are there";
+            return Err(Error::Unsupported { option: "a network".to_owned(), reason });
+        }
         let lock = lock(Path::new(RUN))?;
         Ok(Self { links: Links::open().map_err(Error::network)?, _lock: lock })
     }
