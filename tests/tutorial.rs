@@ -42,9 +42,14 @@ impl Shell {
         let (end, between) = eventually(&format!("`{text}` on the screen"), || {
             let screen = terminal.screen();
             let rest = &screen[read..];
-            let failed = text == "done-0> " && rest.contains("done-1");
-            assert!(!failed, "a command failed:\n{rest}");
-            let place = rest.find(text)?;
+            let Some(place) = rest.find(text) else {
+                // A prompt that tells of a failure, where another one was waited for.
+                let is_failure =
+                    |code: &str| code.starts_with(|digit| ('1'..='9').contains(&digit));
+                let failed = text == "done-0> " && rest.split("done-").skip(1).any(is_failure);
+                assert!(!failed, "a command failed:\n{rest}");
+                return None;
+            };
             Some((read + place + text.len(), rest[..place].to_owned()))
         });
         self.read = end;
@@ -59,6 +64,14 @@ impl Shell {
     }
 }
 
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("-- the screen\n{}", self.terminal.screen());
+        }
+    }
+}
+
 /// An address of the host's loopback device that no other test asks.
 const NAME_SERVER: &str = "127.41.0.9";
 
@@ -69,12 +82,14 @@ fn name_server(site: Ipv4Addr) {
         let mut query = [0; 512];
         while let Ok((length, from)) = server.recv_from(&mut query) {
             let mut answer = query[..length].to_vec();
-            let is_known = query[12..length].starts_with(b"\x0aifconfig\x02me\0\0\x01");
-            answer[2..4].copy_from_slice(&[0x81, if is_known { 0x80 } else { 0x83 }]);
-            answer[6..12].copy_from_slice(&[0, u8::from(is_known), 0, 0, 0, 0]);
+            let is_known = query[12..length].starts_with(b"\x08ifconfig\x02me\0");
             let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+            // It has an IPv4 address, and no other.
+            let has_it = is_known && query[end - 4..end] == [0, 1, 0, 1];
+            answer[2..4].copy_from_slice(&[0x81, if is_known { 0x80 } else { 0x83 }]);
+            answer[6..12].copy_from_slice(&[0, u8::from(has_it), 0, 0, 0, 0]);
             answer.truncate(end);
-            if is_known {
+            if has_it {
                 answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4]);
                 answer.extend(site.octets());
             }
