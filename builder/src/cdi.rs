@@ -5,12 +5,14 @@
 //! and [`Devices::apply`] puts them into a container. Only [`Devices::read`] touches the disk.
 
 mod apply;
+mod capability;
 mod grant;
 mod hook;
 mod jetson;
 mod name;
 mod nvidia;
 mod request;
+mod require;
 mod spec;
 
 #[cfg(test)]
@@ -68,6 +70,9 @@ pub enum Error {
     /// NVIDIA's devices are asked for on a machine without them.
     #[error("{0}")]
     NoDriver(String),
+    /// The image asks more of NVIDIA's driver than it has.
+    #[error("requirement error: {0}; `-e NVIDIA_DISABLE_REQUIRE=1` tries it all the same")]
+    Requirement(String),
     /// More devices are asked for than there are.
     #[error("{asked} GPUs are asked for, and there are {found}")]
     TooFew {

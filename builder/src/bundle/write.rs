@@ -89,7 +89,6 @@ pub(crate) fn config(container: &Container, around: &Surroundings<'_>) -> Result
 fn beyond(container: &Container) -> Option<&'static str> {
     match container {
         Container { init: true, .. } => Some("`--init` with another runtime"),
-        Container { start: Some(_), .. } => Some("a container that waits"),
         Container { bare: true, .. } => Some("a container that came from a bundle"),
         _ => None,
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::capability::Uses;
 use super::jetson;
 
 /// The kind under which NVIDIA's devices are known.
@@ -74,7 +75,7 @@ impl<'a> Found<'a> {
 
 /// The description of what is there, as a CDI file would have it; the error says what was looked
 /// for.
-pub(super) fn describe(root: &Path, all_jetson: bool) -> Result<Value, String> {
+pub(super) fn describe(root: &Path, all_jetson: bool, uses: &Uses) -> Result<Value, String> {
     if let Some(described) = jetson::describe(root, all_jetson) {
         return Ok(described);
     }
@@ -88,7 +89,7 @@ pub(super) fn describe(root: &Path, all_jetson: bool) -> Result<Value, String> {
         )
     })?;
     let mut common = Found::below(root);
-    for name in names(&root.join(&folder)) {
+    for name in names(&root.join(&folder)).into_iter().filter(|name| uses.take(name)) {
         if let Some(stem) = name.strip_suffix(&format!(".so.{version}")) {
             let path = format!("{folder}/{name}");
             common.mount(&path);
@@ -97,7 +98,7 @@ pub(super) fn describe(root: &Path, all_jetson: bool) -> Result<Value, String> {
             }
         }
     }
-    for path in PROGRAMS {
+    for path in PROGRAMS.into_iter().filter(|name| uses.take(name)) {
         common.mount(&format!("usr/bin/{path}"));
     }
     for path in SOCKETS.into_iter().chain(COMMON_NODES) {
@@ -127,6 +128,11 @@ pub(super) fn description(common: &Found<'_>, devices: Vec<(String, Vec<Value>)>
         "devices": devices,
         "containerEdits": { "mounts": common.mounts, "deviceNodes": common.nodes },
     })
+}
+
+/// The version of the driver, where there is one whose libraries have it in their names.
+pub(super) fn version(root: &Path) -> Option<String> {
+    driver(root).map(|(_, version)| version)
 }
 
 /// The folder of the driver's libraries, and the driver's version.
@@ -230,7 +236,7 @@ mod tests {
             ("sys/bus/pci/devices/0000:01:00.0/drm/card1", ""),
             ("dev/dri/card1", ""),
         ]);
-        let described = describe(root.path(), false).unwrap();
+        let described = describe(root.path(), false, &Uses::all()).unwrap();
         let edits = &described["containerEdits"];
         let places: Vec<_> = edits["mounts"]
             .as_array()
@@ -267,7 +273,7 @@ mod tests {
     #[test]
     fn without_a_driver_it_is_said_what_was_looked_for() {
         let root = machine(&[("usr/lib/libcuda.so.1", "")]);
-        let error = describe(root.path(), false).unwrap_err();
+        let error = describe(root.path(), false, &Uses::all()).unwrap_err();
         assert!(error.contains("libcuda.so.") && error.contains("nv_tegra_release"), "{error}");
     }
 }

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rbuild_runtime::Container;
+use rbuild_runtime::{Container, Mount};
 use serde::{Deserialize, Serialize};
 
+use super::capability::Uses;
 use super::nvidia::{self, KIND};
+use super::require;
 use super::spec::Spec;
 use super::{Devices, Error, FOLDERS};
 
@@ -53,8 +55,8 @@ impl DeviceRequest {
         self.names.is_empty() && self.gpus.is_none() && !self.by_variables
     }
 
-    /// Puts the devices into a container; returns the folders of libraries that came with them and
-    /// that its dynamic linker does not know.
+    /// Puts the devices into a container. Where libraries came with them, returns the folders of
+    /// these that its dynamic linker does not know.
     ///
     /// # Errors
     /// A device that is not there, and what [`Devices::apply`] says.
@@ -62,13 +64,18 @@ impl DeviceRequest {
         &self,
         container: &mut Container,
         owner: (u32, u32),
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Option<Vec<String>>, Error> {
         let usual = || FOLDERS.map(PathBuf::from).to_vec();
         let folders = if self.folders.is_empty() { usual() } else { self.folders.clone() };
         let mut devices = Devices::read(&folders);
         let wanted = self.wanted(&container.process.env);
-        if wanted.is_some() && devices.find(KIND).is_err() {
-            self.describe(&mut devices, &container.process.env)?;
+        if wanted.is_some() {
+            let env = &container.process.env;
+            if devices.find(KIND).is_err() {
+                self.describe(&mut devices, env)?;
+            }
+            let driver = nvidia::version(self.root());
+            require::check(env, driver.as_deref()).map_err(Error::Requirement)?;
         }
         let mut names = Vec::new();
         for name in &self.names {
@@ -76,7 +83,7 @@ impl DeviceRequest {
         }
         match wanted {
             Some(wanted) => names.extend(wanted.names(&devices)?),
-            None if names.is_empty() => return Ok(Vec::new()),
+            None if names.is_empty() => return Ok(None),
             None => {}
         }
         let mut once: Vec<String> = Vec::new();
@@ -85,8 +92,10 @@ impl DeviceRequest {
                 once.push(name);
             }
         }
+        let before = container.mounts.iter().filter(|mount| is_library(mount)).count();
         devices.apply_with_hooks(&once, container, owner)?;
-        Ok(library_folders(container))
+        let after = container.mounts.iter().filter(|mount| is_library(mount)).count();
+        Ok((after > before).then(|| library_folders(container)))
     }
 
     /// Which of NVIDIA's devices are asked for, by whatever means.
@@ -108,11 +117,15 @@ impl DeviceRequest {
         }
     }
 
+    fn root(&self) -> &Path {
+        self.machine.as_deref().unwrap_or(Path::new("/"))
+    }
+
     fn describe(&self, devices: &mut Devices, env: &[String]) -> Result<(), Error> {
         let all = env.iter().any(|line| line == "NVIDIA_REQUIRE_JETPACK=csv-mounts=all");
-        let root = self.machine.as_deref().unwrap_or(Path::new("/"));
+        let root = self.root();
         let unsupported = |what| Error::Unsupported { name: KIND.to_owned(), what };
-        let described = nvidia::describe(root, all).map_err(Error::NoDriver)?;
+        let described = nvidia::describe(root, all, &Uses::of(env)).map_err(Error::NoDriver)?;
         let spec = Spec::from_json(&described.to_string()).map_err(unsupported)?;
         devices.add(0, root.to_owned(), spec);
         Ok(())
@@ -185,17 +198,18 @@ impl std::str::FromStr for Gpus {
 /// The folders of libraries in which something is mounted and which not every linker looks through.
 fn library_folders(container: &Container) -> Vec<String> {
     let mut folders: Vec<String> = Vec::new();
-    for mount in &container.mounts {
-        let Some((folder, name)) = mount.target.rsplit_once('/') else { continue };
-        let is_shared = |kind: &std::ffi::OsStr| kind == "so";
-        let is_library =
-            name.contains(".so.") || Path::new(name).extension().is_some_and(is_shared);
-        let known = USUAL_FOLDERS.contains(&folder) || folders.iter().any(|one| one == folder);
-        if is_library && !known {
+    for mount in container.mounts.iter().filter(|mount| is_library(mount)) {
+        let folder = mount.target.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if !USUAL_FOLDERS.contains(&folder) && !folders.iter().any(|one| one == folder) {
             folders.push(folder.to_owned());
         }
     }
     folders
+}
+
+fn is_library(mount: &Mount) -> bool {
+    let name = mount.target.rsplit('/').next().unwrap_or_default();
+    name.contains(".so.") || Path::new(name).extension().is_some_and(|kind| kind == "so")
 }
 
 #[cfg(test)]
