@@ -27,7 +27,6 @@ const FILE: &str = "network.json";
 
 /// What a network is, written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub(crate) struct Definition {
     /// 64 hexadecimal digits.
     pub(crate) id: String,
@@ -40,6 +39,7 @@ pub(crate) struct Definition {
     /// Which of its addresses containers get; none is all.
     pub(crate) range: Option<Subnet>,
     /// Addresses that no container gets, by what has them.
+    #[serde(default)]
     pub(crate) reserved: BTreeMap<String, Ipv4Addr>,
     /// Its IPv6 addresses, if it has any, and the bridge's own; none is the first one.
     pub(crate) subnet6: Option<Subnet6>,

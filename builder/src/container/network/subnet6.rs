@@ -29,8 +29,9 @@ impl Subnet6 {
 
     /// A subnet of those that everybody may use at home, made of what is random.
     pub(crate) fn at_home(random: [u8; 5]) -> Self {
-        let [a, b, c, d, e] = random;
-        let address = [0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut address = [0; 16];
+        address[0] = 0xfd;
+        address[1..6].copy_from_slice(&random);
         Self { first: address.into(), prefix: 64 }
     }
 

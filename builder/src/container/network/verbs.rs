@@ -146,13 +146,12 @@ fn with_ipv6(
         return Ok(network);
     }
     let taken = bridge::taken6(store, &mut turn.links)?;
-    let subnet = match options.subnet6 {
-        Some(subnet) => subnet,
-        None => {
-            let mut bytes = [0; 5];
-            random(&mut bytes)?;
-            Subnet6::at_home(bytes)
-        }
+    let subnet = if let Some(subnet) = options.subnet6 {
+        subnet
+    } else {
+        let mut bytes = [0; 5];
+        random(&mut bytes)?;
+        Subnet6::at_home(bytes)
     };
     if let Some(other) = taken.iter().find(|other| other.overlaps(&subnet)) {
         let reason = format!("the host reaches {other} elsewhere");
