@@ -145,7 +145,9 @@ fn mounts(info: &str) -> Facts {
         } else if target.starts_with("/etc/") || target.starts_with("/run/") {
             flags.replace(",relatime", "")
         } else {
-            let words = [system[0], system[1], flags, &options(system[2])].join(" ");
+            // Those of control groups are the machine's own.
+            let of_system = if system[0] == "cgroup2" { "" } else { system[2] };
+            let words = [system[0], system[1], flags, &options(of_system)].join(" ");
             words.trim_end().to_owned()
         };
         found.insert(format!("mount {target}"), value);

@@ -110,6 +110,16 @@ const OF_STEP: [(&str, &str); 4] = [
     ("mount /etc/resolv.conf", "ro,nodev"),
 ];
 
+/// What a terminal adds and changes.
+const OF_TERMINAL: [(&str, &str); 6] = [
+    ("terminal", "1"),
+    ("variable TERM", "xterm"),
+    ("mount /dev/console", "devpts devpts rw,nosuid,noexec,relatime gid=5,mode=620,ptmxmode=666"),
+    ("device /dev/console", "20620 0:5 136:0 read: yes, write: yes"),
+    ("device /dev/pts/0", "20620 0:5 136:0 read: yes, write: yes"),
+    ("device /dev/tty", "20666 0:0 5:0 read: yes, write: yes"),
+];
+
 /// What podman with runc gives that is not what we give, each with its reason. A star is any ending.
 pub(crate) const OF_PODMAN: [(&str, &str); 30] = [
     ("status CapBnd", "podman gives eleven capabilities; the test adds MKNOD to try nodes"),
@@ -169,6 +179,10 @@ pub(crate) fn of_step() -> Facts {
         facts.insert(path, words.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     facts
+}
+
+pub(crate) fn of_terminal() -> Facts {
+    table(&OF_TERMINAL)
 }
 
 fn table(rows: &[(&str, &str)]) -> Facts {
