@@ -15,6 +15,7 @@ use super::monitor::stop_signal;
 use super::names;
 use super::note::note;
 use super::start;
+use super::state::Status;
 
 /// How long a monitor may take to let go of its container when it has ended, or was killed.
 pub(crate) const LETTING_GO: Duration = Duration::from_secs(10);
@@ -73,7 +74,11 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<()> {
 /// A container that does not run or is paused already, or a machine that cannot freeze.
 pub fn pause(store: &Store, name: &str) -> Result<()> {
     let folder = names::find(store, name)?;
-    ask(&folder, connect(&folder)?, &Act::Pause(true))
+    let stream = connect(&folder)?;
+    if folder.written_state()?.status == Status::Paused {
+        return Err(Error::Paused(folder.short().to_owned()));
+    }
+    ask(&folder, stream, &Act::Pause(true))
 }
 
 /// Lets the processes of a paused container go on.

@@ -22,37 +22,37 @@ const FOLDER: u64 = 64 << 10;
 pub(crate) struct Group {
     id: String,
     path: String,
-    group: Option<Cgroup>,
+    made: Option<Cgroup>,
 }
 
 impl Group {
     /// Makes the group of a container that has limits or a place for one.
     pub(crate) fn new(folder: &Folder, resources: &Resources) -> Result<Self> {
         let (limits, path) = (resources.limits(), path(folder, resources));
-        let group = match (&resources.cgroup_parent, is_wanted(resources)) {
+        let made = match (&resources.cgroup_parent, is_wanted(resources)) {
             (Some(_), _) => Some(Cgroup::create_everywhere(&path, &limits)?),
             (None, true) => Some(Cgroup::create(&path, &limits)?),
             (None, false) => None,
         };
-        Ok(Self { id: folder.id.clone(), path, group })
+        Ok(Self { id: folder.id.clone(), path, made })
     }
 
     /// The group that another runtime has made of a container.
     pub(crate) fn made(folder: &Folder, resources: &Resources) -> Result<Self> {
         let path = path(folder, resources);
-        let group = Some(Cgroup::find(&path)?);
-        Ok(Self { id: folder.id.clone(), path, group })
+        let made = Some(Cgroup::find(&path)?);
+        Ok(Self { id: folder.id.clone(), path, made })
     }
 
     /// What a process writes itself into to be in the group.
     pub(crate) fn procs(&self) -> Result<Vec<OwnedFd>> {
-        Ok(self.group.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default())
+        Ok(self.made.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default())
     }
 
     /// Has the container see its groups where the machine has several trees of them: in a folder with
     /// one of each, which nobody inside can write to unless that is wanted.
     pub(crate) fn show(&self, container: &mut Container, writable: bool) {
-        let places = self.group.as_ref().map(Cgroup::places).unwrap_or_default();
+        let places = self.made.as_ref().map(Cgroup::places).unwrap_or_default();
         if let [(_, _, true)] | [] = places.as_slice() {
             return;
         }
@@ -90,14 +90,14 @@ impl Group {
         limits: Option<&Limits>,
         inside: &dyn Fn() -> Vec<u32>,
     ) -> Result<&Cgroup> {
-        let group = self.group.insert(Cgroup::extend(&self.path, limits)?);
+        let group = self.made.insert(Cgroup::extend(&self.path, limits)?);
         group.adopt(inside)?;
         Ok(group)
     }
 
     /// Ends what is left in the group, and removes it; returns whether memory had run out.
     pub(crate) fn end(self) -> bool {
-        let Some(group) = self.group else { return false };
+        let Some(group) = self.made else { return false };
         let is_short_of_memory = group.memory_kills() > 0;
         // In the host's processes, children live on when the first one has ended.
         end(group, &self.id);

@@ -228,6 +228,7 @@ mod tests {
 
     #[test]
     fn failures_count_in_a_row_and_not_at_the_start() {
+        use HealthStatus::{Healthy, Starting, Unhealthy};
         let mut record = with_test(&["CMD", "x"]);
         record.options.health = Some(Healthcheck {
             start_period: 10 * SECOND,
@@ -242,7 +243,6 @@ mod tests {
             let changed = health.take(&check, checked(at, code), started);
             (health.status, health.failing_streak, changed, health.log.len())
         };
-        use HealthStatus::{Healthy, Starting, Unhealthy};
         assert_eq!(after(101, 1), (Starting, 0, false, 1), "the start period forgives");
         assert_eq!(after(111, 1), (Starting, 1, false, 2));
         assert_eq!(after(112, 0), (Healthy, 0, true, 3));

@@ -90,7 +90,9 @@ mod tests {
             .with("tier", "front");
         let passes = |typed: &[(&str, &str)]| {
             let mut filters = Filters::default();
-            typed.iter().for_each(|(key, value)| filters.add(key, value).unwrap());
+            for (key, value) in typed {
+                filters.add(key, value).unwrap();
+            }
             filters.pass(&entry)
         };
         assert!(passes(&[]));

@@ -248,10 +248,13 @@ pub(crate) struct CommitArgs {
     /// The line of its history
     #[arg(short, long, default_value = "")]
     pub(crate) message: String,
-    /// Accepted for docker's sake
-    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
+    /// Pause the container meanwhile, if it runs
+    #[arg(short, long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true", overrides_with = "no_pause")]
     pub(crate) pause: Option<bool>,
+    /// Let it go on meanwhile, as is usual
+    #[arg(long, hide = true)]
+    pub(crate) no_pause: bool,
 }
 
 /// What `rbuild export` understands.

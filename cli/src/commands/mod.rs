@@ -122,6 +122,13 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Rm(args) => status::rm(&args, session),
         Command::Port(args) => network::port(&args, session),
         Command::Network(verb) => network::run(&verb, session),
+        other => of_the_rest(other, session),
+    }
+}
+
+/// Does what is about no container: about images, the store, and rbuild itself.
+fn of_the_rest(command: Command, session: &Session) -> Outcome {
+    match command {
         Command::Images(args) => images::run(&args, session),
         Command::Pull(args) => pull::run(&args, session),
         Command::Push(args) => push::run(&args, session),
@@ -152,11 +159,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Outcome {
         Command::Imagetools(verb) => of_imagetools(verb, session),
         Command::Manifest(Manifest::Inspect(args)) => imagetools::manifest_inspect(&args, session),
         Command::DiskUsage(args) => df::run(&args, session),
-        Command::Image(_)
-        | Command::Container(_)
-        | Command::Builder(_)
-        | Command::Buildx(_)
-        | Command::System(_) => unreachable!("`plain` has undone the groups"),
+        _ => unreachable!("`plain` has undone the groups, and the others are containers'"),
     }
 }
 

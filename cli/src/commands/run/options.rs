@@ -43,7 +43,7 @@ pub(super) fn options(args: &CreateArgs, command: &[String]) -> Result<RunOption
         devices: (args.files.device.iter().filter(|text| !is_described(text)))
             .map(|text| text.parse())
             .collect::<Result<_, _>>()?,
-        device_request: device_request(&args.files)?,
+        device_request: device_request(&args.files),
         runtime: runtime::other(args.files.runtime.as_deref())?,
         shm_size: args.files.shm_size.map(|size| size.0),
         ..RunOptions::default()
@@ -169,14 +169,14 @@ fn is_described(device: &str) -> bool {
     !device.starts_with('/') && device.contains('=')
 }
 
-fn device_request(typed: &Files) -> Result<DeviceRequest, Failure> {
-    Ok(DeviceRequest {
+fn device_request(typed: &Files) -> DeviceRequest {
+    DeviceRequest {
         names: typed.device.iter().filter(|text| is_described(text)).cloned().collect(),
         gpus: typed.gpus.clone(),
         by_variables: runtime::is_nvidias(typed.runtime.as_deref()),
         folders: typed.cdi_spec_dir.clone(),
         machine: typed.driver_root.clone(),
-    })
+    }
 }
 
 /// A value in the library's own words; none is the usual one.
