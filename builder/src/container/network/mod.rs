@@ -86,7 +86,7 @@ impl Attached {
                 match namespace(store, &Share::Container(name.clone()), "net")? {
                     Namespace::Join(fd) => Self::Shared(fd),
                     Namespace::Host => Self::Host,
-                    _ => return Err(Error::NotRunning(name.clone())),
+                    Namespace::Private => return Err(Error::NotRunning(name.clone())),
                 }
             }
             Network::Bridge if !userns::is_initial() => Self::Passed(Pasta::start(record)?),

@@ -88,7 +88,7 @@ pub(crate) struct Pasta {
 impl Pasta {
     /// Makes the network of a container.
     pub(crate) fn start(record: &Record) -> Result<Self> {
-        find_pasta().map_err(|lack| failed(lack.to_string()))?;
+        find_pasta().map_err(|lack| failed(&lack.to_string()))?;
         let (namespace, ()) = new_namespace(|| Ok(())).map_err(Error::network)?;
         let reached = Reached { address: Ipv4Addr::UNSPECIFIED, ipv6: None };
         // They are free: pasta takes them at once.
@@ -113,10 +113,10 @@ impl Pasta {
                 if let Some(mut stderr) = self.process.stderr.take() {
                     let _ = stderr.read_to_string(&mut said);
                 }
-                return Err(failed(said.trim().lines().last().unwrap_or("it ended").to_owned()));
+                return Err(failed(said.trim().lines().last().unwrap_or("it ended")));
             }
             if Instant::now() > until {
-                return Err(failed("it has not connected the container".to_owned()));
+                return Err(failed("it has not connected the container"));
             }
             std::thread::sleep(PAUSE);
         }
@@ -140,7 +140,7 @@ impl Drop for Pasta {
     }
 }
 
-fn failed(reason: String) -> Error {
+fn failed(reason: &str) -> Error {
     Error::network(rbuild_runtime::Error::Invalid(format!("pasta: {reason}")))
 }
 
