@@ -77,11 +77,16 @@ fn prepared() -> Home {
     home
 }
 
+/// The file with the limit of memory, in a container.
+fn memory_limit() -> &'static str {
+    let files = ["memory/memory.limit_in_bytes", "memory.max"];
+    files[usize::from(!Path::new("/sys/fs/cgroup/memory").exists())]
+}
+
 fn smoke(engine: Engine) {
     let home = prepared();
     let options = options(engine);
-    let memory = ["memory/memory.limit_in_bytes", "memory.max"];
-    let limit = memory[usize::from(!Path::new("/sys/fs/cgroup/memory").exists())];
+    let limit = memory_limit();
     let run = |line: &str| {
         let line = line.replace("OPTIONS", &options).replace("LIMIT", limit);
         let line = if line.contains("ROOT") {
@@ -123,6 +128,11 @@ fn life(home: &Home, engine: Engine) {
         types("pause box").ok();
         assert_eq!(types("inspect --format '{{.State.Status}}' box").ok(), "paused");
         types("unpause box").ok();
+        if !engine.one_tree {
+            types("update --memory 48m box").ok();
+            let limit = memory_limit();
+            assert_eq!(types(&format!("exec box cat /sys/fs/cgroup/{limit}")).ok(), "50331648");
+        }
     }
     types("stop -t 20 box").ok();
     assert_eq!(types("wait box").ok(), "5");

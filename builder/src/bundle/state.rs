@@ -171,8 +171,13 @@ impl Bundles {
         if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Error::Busy(id.to_owned()));
         }
-        if let Ok(group) = fs::read_to_string(path.join(GROUP)) {
-            let group = Cgroup::find(&group)?;
+        let noted = fs::read_to_string(path.join(GROUP)).ok();
+        let is_others = |path: &String| {
+            let states = self.list().unwrap_or_default();
+            states.iter().any(|state| state.saved.group.as_ref() == Some(path))
+        };
+        if let Some(path) = noted.filter(|path| !is_others(path)) {
+            let group = Cgroup::find(&path)?;
             group.kill();
             group.remove()?;
         }

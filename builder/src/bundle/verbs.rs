@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::{Error, Result};
+use super::limits::limits;
+use super::spec::Resources;
 use super::state::{Bundles, State, Status, started};
 
 /// How long a container that was killed may take to end.
@@ -82,6 +84,18 @@ impl Bundles {
         }
         let group = state.group().ok_or_else(|| Error::NotFound(id.to_owned()))?;
         Ok(group.freeze(paused)?)
+    }
+
+    /// Sets limits anew, `resources` as `config.json` has them; what is not given stays.
+    pub fn update(&self, id: &str, resources: &[u8]) -> Result<()> {
+        let state = self.state(id)?;
+        if state.status == Status::Stopped {
+            return Err(Error::Status { verb: "update", status: state.status });
+        }
+        let resources: Resources =
+            serde_json::from_slice(resources).map_err(|error| Error::Config(error.to_string()))?;
+        let group = state.group().ok_or_else(|| Error::NotFound(id.to_owned()))?;
+        Ok(group.update(&limits(&resources))?)
     }
 
     /// The processes of a container, as this process numbers them.

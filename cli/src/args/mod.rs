@@ -53,7 +53,7 @@ pub(crate) use network::{
 pub(crate) use run::{CreateArgs, Files, Network, RunArgs, Sandbox};
 pub(crate) use runtime::{
     BundleArgs, ExecBundleArgs, ListArgs, ListFormat, LogFormat, PsBundleArgs, RunBundleArgs,
-    RuntimeArgs, RuntimeCli, RuntimeVerb, runtime_words,
+    RuntimeArgs, RuntimeCli, RuntimeVerb, UpdateBundleArgs, runtime_words,
 };
 pub(crate) use system::{
     BuildxArgs, CompletionArgs, DfArgs, DoctorArgs, FormatArgs, InspectArgs, ManArgs,

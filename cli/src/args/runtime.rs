@@ -81,6 +81,8 @@ pub(crate) enum RuntimeVerb {
     Pause(IdArgs),
     /// Let them go on
     Resume(IdArgs),
+    /// Set limits of a container anew
+    Update(UpdateBundleArgs),
     /// List containers
     List(ListArgs),
     /// Print what this runtime can do
@@ -213,6 +215,16 @@ pub(crate) struct PsBundleArgs {
     /// Accepted for others' sake
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) options: Vec<String>,
+}
+
+/// What `update` takes.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateBundleArgs {
+    /// Read them from a file, or standard input, as `config.json` has its `resources`
+    #[arg(short, long, value_name = "FILE|-")]
+    pub(crate) resources: PathBuf,
+    /// The container's id
+    pub(crate) id: String,
 }
 
 /// What `list` takes.

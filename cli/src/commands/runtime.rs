@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use clap::Parser;
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use super::signals::signal;
 use super::{DONE, FAILED, Outcome, print, tell};
 use crate::args::{
     BundleArgs, ExecBundleArgs, ListArgs, ListFormat, LogFormat, PsBundleArgs, RunBundleArgs,
-    RuntimeCli, RuntimeVerb,
+    RuntimeCli, RuntimeVerb, UpdateBundleArgs,
 };
 use crate::failure::{Failure, USAGE};
 
@@ -64,6 +65,7 @@ fn act(cli: &RuntimeCli) -> Outcome {
         RuntimeVerb::Ps(args) => ps(&bundles, args),
         RuntimeVerb::Pause(args) => Ok(bundles.pause(&args.id, true).map(|()| DONE)?),
         RuntimeVerb::Resume(args) => Ok(bundles.pause(&args.id, false).map(|()| DONE)?),
+        RuntimeVerb::Update(args) => update(&bundles, args),
         RuntimeVerb::List(args) => list(&bundles, args),
         RuntimeVerb::Features => show(&bundle::features()),
     }
@@ -119,6 +121,19 @@ fn exec(bundles: &Bundles, args: &ExecBundleArgs) -> Outcome {
         Some(foreground) => Ok(exit_code(foreground.wait(&running)?.code())),
         None => Ok(DONE),
     }
+}
+
+fn update(bundles: &Bundles, args: &UpdateBundleArgs) -> Outcome {
+    let path = args.resources.as_path();
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = read.map_err(Failure::io(format!("read `{}`", path.display())))?;
+    bundles.update(&args.id, &bytes)?;
+    Ok(DONE)
 }
 
 fn refuse_files(number: u32) -> Result<(), Failure> {
