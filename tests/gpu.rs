@@ -2,7 +2,7 @@
 //! nodes and a fake Jetson.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::home;
 use rbuild_testkit::Home;

@@ -168,9 +168,8 @@ impl Bundle {
         let mut shown = Vec::new();
         for (number, mount) in container.mounts.iter_mut().enumerate() {
             let path = self.files().join(number.to_string());
-            let make = |is_folder| match is_folder {
-                true => fs::create_dir(&path),
-                false => fs::write(&path, ""),
+            let make = |is_folder| {
+                if is_folder { fs::create_dir(&path) } else { fs::write(&path, "") }
             };
             let how = (mount.subpath.as_deref(), mount.recursive);
             match &mount.source {
