@@ -317,3 +317,29 @@ fn a_pull_onto_a_full_disk_fails_clearly() {
     assert_eq!(home.types("rbuild run --rm busybox echo hi").ok(), "hi");
     drop((disk, home));
 }
+
+/// What a machine that goes down may leave of the files of containers.
+#[test]
+fn a_container_whose_state_is_torn_can_be_started_and_removed() {
+    let home = home();
+    home.builds("app", "FROM busybox\n").ok();
+    for name in ["torn", "gone"] {
+        home.types(&format!("rbuild run --name {name} app sh -c 'echo said'")).ok();
+    }
+    let folder = |name: &str| {
+        let id = home.types(&format!("rbuild inspect --format '{{{{.Id}}}}' {name}")).ok();
+        home.store().join("containers").join(id)
+    };
+    let (torn, gone) = (folder("torn"), folder("gone"));
+    std::fs::write(torn.join("state.json"), "{\"status\":\"runn").unwrap();
+    assert!(home.types("rbuild ps -a").ok().contains("torn"));
+    assert_eq!(home.types("rbuild start -a torn").ok(), "said");
+    std::fs::write(torn.join("state.json"), "").unwrap();
+    home.types("rbuild rm torn").ok();
+    assert!(!torn.exists());
+    // Without its record it is no container any more, and its name is free.
+    std::fs::write(gone.join("container.json"), "").unwrap();
+    assert!(!home.types("rbuild ps -a").ok().contains("gone"));
+    assert!(!gone.exists(), "it is swept");
+    assert_eq!(home.types("rbuild run --rm --name gone app echo again").ok(), "again");
+}

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::error::{Error, Result};
 use super::foreign;
 use super::group;
+use super::names;
 use super::network::{self, Connection};
 use super::note::note;
 use super::options::RunOptions;
@@ -175,9 +176,19 @@ impl Folder {
         std::os::unix::fs::symlink(name, &path).map_err(Error::file("make the link", &path))
     }
 
-    /// Writes what the container is, which brings it into being.
+    /// Writes what the container is, which brings it into being. The disk has it by then, unless
+    /// the container goes anyway when it stops.
     pub(crate) fn write_record(&self, record: &Record) -> Result<()> {
-        self.replace(RECORD, record)
+        if record.options.remove {
+            return self.replace(RECORD, record);
+        }
+        write(&self.path.join(RECORD), record, true)?;
+        let containers = self.path.parent().unwrap_or(&self.path);
+        for folder in [&containers.join(names::NAMES), containers, &self.path] {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(Error::file("sync", folder))?;
+        }
+        Ok(())
     }
 
     /// How the container fares as its monitor last wrote it.
@@ -297,10 +308,19 @@ fn socket_path(folder: &OwnedFd) -> PathBuf {
 
 /// Replaces a file as a whole; nobody else may be writing it.
 pub(crate) fn replace<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write(path, value, false)
+}
+
+/// The same; where it is to be `durable`, the disk has the contents before they get the name.
+fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<()> {
     let new = path.with_extension("new");
     let bytes = serde_json::to_vec(value).map_err(io::Error::from);
     let bytes = bytes.map_err(Error::file("write", path))?;
     fs::write(&new, bytes).map_err(Error::file("write", &new))?;
+    if durable {
+        let synced = File::open(&new).and_then(|file| file.sync_all());
+        synced.map_err(Error::file("sync", &new))?;
+    }
     fs::rename(&new, path).map_err(Error::file("rename into", path))
 }
 

@@ -15,7 +15,7 @@ use super::error::{Error, Result};
 use super::folder::{CONTAINERS, Folder};
 use super::parse::is_name;
 
-const NAMES: &str = "names";
+pub(crate) const NAMES: &str = "names";
 
 const ADJECTIVES: [&str; 48] = [
     "able", "amber", "apt", "bold", "brave", "brisk", "calm", "candid", "clever", "crisp", "deft",

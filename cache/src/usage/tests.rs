@@ -146,7 +146,7 @@ fn what_has_come_of_a_blob_is_listed_and_goes_unless_more_is_coming() {
     let store = Store::temporary().unwrap();
     let digest = crate::blobs::digest_of(b"whole");
     let coming = store.partial(digest, 100_000).unwrap();
-    coming.write_at(0, &[7; 50_000]).unwrap();
+    coming.write_at(0, &vec![7; 50_000]).unwrap();
     let item = Item::Partial(digest);
     assert!(entry(&store, &item).bytes >= 50_000);
     let everything = Wish { over: 0, keep: 0, matches: &|_| true, unnamed: false, others: &nobody };
