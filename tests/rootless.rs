@@ -253,6 +253,9 @@ fn one_user_alone() {
     let told = ann.types("rbuild build .").fails(1);
     assert!(told.contains("the owner 33:33 does not exist for this user"), "{told}");
     assert!(told.contains("`rbuild doctor` says which"), "{told}");
+    ann.writes("Dockerfile", "FROM busybox\nRUN --mount=type=cache,target=/c,uid=33 true\n");
+    let told = ann.types("rbuild build .").fails(1);
+    assert!(told.contains("the owner 33:0 does not exist for this user"), "{told}");
     let told = ann.types("rbuild run --rm -u 33 app true").fails(125);
     assert!(told.contains("33:0 does not exist for this user, who has 1 user"), "{told}");
     let doctor = ann.types("rbuild doctor --registry 127.0.0.1:1").ok();

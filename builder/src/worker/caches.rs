@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
-use rbuild_cache::{Blob, Lock, Snapshot, Store};
+use rbuild_cache::{Blob, Lock, Snapshot, Store, privilege};
 use rbuild_solver::op::{Exec, MountKind, Op, Sharing};
 use rbuild_solver::{Graph, Task, What, Work};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, statat};
@@ -195,6 +195,9 @@ impl World {
             self.seed_cache(&task.inputs[seed], source, &aside)?;
         }
         fs::set_permissions(&aside, fs::Permissions::from_mode(*mode))?;
+        if !privilege::has_owner(*uid, *gid) {
+            return Err(io::Error::other(privilege::no_owner(*uid, *gid)));
+        }
         chown(&aside, Some(*uid), Some(*gid))?;
         match fs::rename(&aside, folder) {
             Err(_) if folder.is_dir() => fs::remove_dir_all(&aside),
