@@ -340,3 +340,20 @@ fn an_image_is_loaded_into_a_daemon() {
     let elsewhere = "DOCKER_HOST=tcp://127.0.0.1:1 rbuild -o type=docker,context=default app";
     assert!(home.types(elsewhere).fails(2).contains("docker load"));
 }
+
+/// A folder that is a layout may have more than one image.
+#[test]
+fn a_layout_keeps_what_it_has() {
+    let home = home();
+    for (name, text) in [("one:1", "1"), ("two:1", "2"), ("one:1", "3")] {
+        home.write("app/Dockerfile", format!("FROM busybox\nRUN echo {text} >/text\n"));
+        home.types(&format!("rbuild -t {name} -o type=oci,tar=false,dest=layout app")).ok();
+    }
+    let index: serde_json::Value = serde_json::from_str(&home.read("layout/index.json")).unwrap();
+    let named = |one: &serde_json::Value| {
+        one["annotations"]["io.containerd.image.name"].as_str().unwrap().to_owned()
+    };
+    let mut names: Vec<_> = index["manifests"].as_array().unwrap().iter().map(named).collect();
+    names.sort();
+    assert_eq!(names, ["docker.io/library/one:1", "docker.io/library/two:1"]);
+}
