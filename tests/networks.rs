@@ -16,6 +16,7 @@ mod ipv6;
 mod many;
 mod names;
 mod ports;
+mod verbs;
 
 /// A server in the image's `/srv`, which says who it is.
 const SERVE: &str = "sh -c 'hostname >/srv/name; echo ok >/srv/ok; exec httpd -f -p 80 -h /srv'";

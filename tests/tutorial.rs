@@ -22,7 +22,7 @@ struct Shell {
 impl Shell {
     /// Starts bash where the host's name server is one of the test's own.
     fn start(home: &Home) -> Self {
-        home.write("resolv.conf", format!("nameserver {NAME_SERVER}\n"));
+        home.write("resolv.conf", format!("nameserver {}\n", name_server_address()));
         let bash = "exec bash --norc --noprofile --noediting -i";
         let mounted = format!("mount --bind resolv.conf /etc/resolv.conf && {bash}");
         let terminal = home.terminal(&format!("unshare -m sh -c '{mounted}'"));
@@ -73,11 +73,14 @@ impl Drop for Shell {
 }
 
 /// An address of the host's loopback device that no other test asks.
-const NAME_SERVER: &str = "127.41.0.9";
+fn name_server_address() -> String {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    format!("127.51.{high}.{low}")
+}
 
 /// The host's name server: it knows one name.
 fn name_server(site: Ipv4Addr) {
-    let server = UdpSocket::bind((NAME_SERVER, 53)).unwrap();
+    let server = UdpSocket::bind((name_server_address(), 53)).unwrap();
     std::thread::spawn(move || {
         let mut query = [0; 512];
         while let Ok((length, from)) = server.recv_from(&mut query) {

@@ -10,6 +10,13 @@ use super::Networked;
 
 const SERVER: &str = "127.0.0.11:53";
 
+/// An address of the host's loopback device that is this process's own, for a server at a port
+/// which others want, too. Each test has its own number.
+fn own_address(number: u8) -> String {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{high}.{low}", 41 + number)
+}
+
 /// A question for the addresses of a name, with a number.
 pub(super) fn question(number: u16, name: &str) -> Vec<u8> {
     let mut question = [&number.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
@@ -38,8 +45,9 @@ pub(super) fn by_connection(questions: &[Vec<u8>]) -> Vec<Vec<u8>> {
 fn other_names_are_asked_of_the_hosts_servers() {
     let home = Networked::new();
     // Any address of the loopback device is the host's own.
-    let server = UdpSocket::bind("127.41.0.1:53").unwrap();
-    let listener = TcpListener::bind("127.41.0.1:53").unwrap();
+    let address = own_address(0);
+    let server = UdpSocket::bind((address.as_str(), 53)).unwrap();
+    let listener = TcpListener::bind((address.as_str(), 53)).unwrap();
     std::thread::spawn(move || {
         let mut query = [0; 512];
         while let Ok((length, from)) = server.recv_from(&mut query) {
@@ -51,12 +59,13 @@ fn other_names_are_asked_of_the_hosts_servers() {
         }
     });
     home.says("rbuild network create shop");
-    let ask = "rbuild run --rm --dns 127.41.0.1 --network shop app nslookup -type=a out.example";
-    let said = home.says(ask);
+    let run = format!("rbuild run --rm --dns {address}");
+    let ask = format!("{run} --network shop app nslookup -type=a out.example");
+    let said = home.says(&ask);
     assert!(said.contains("10.99.0.7") && said.contains("127.0.0.11"), "{said}");
     home.says("rbuild network create --internal vault");
-    let ask = "rbuild run --rm --dns 127.41.0.1 --network vault app nslookup -type=a out.example";
-    let said = home.0.types(ask);
+    let ask = format!("{run} --network vault app nslookup -type=a out.example");
+    let said = home.0.types(&ask);
     assert!(said.code != 0 && !said.stdout.contains("10.99.0.7"), "{said}");
     drop(listener);
 }
@@ -159,7 +168,8 @@ fn whatever_is_sent_to_the_name_server_it_answers_the_next_question() {
 #[test]
 fn only_what_others_may_know_is_asked_of_them() {
     let home = Networked::new();
-    let server = UdpSocket::bind("127.41.0.4:53").unwrap();
+    let address = own_address(1);
+    let server = UdpSocket::bind((address.as_str(), 53)).unwrap();
     let (sender, asked) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut query = [0; 512];
@@ -172,7 +182,7 @@ fn only_what_others_may_know_is_asked_of_them() {
         }
     });
     home.says("rbuild network create --subnet 10.123.44.0/24 shop");
-    home.serves("web", "--network shop --dns 127.41.0.4");
+    home.serves("web", &format!("--network shop --dns {address}"));
     for question in [
         "-type=a web",
         "-type=aaaa web",
