@@ -271,7 +271,7 @@ fn networks_and_ports_are_theirs_too() {
         let home = with_makers();
         let port = rbuild_testkit::free_ports(1);
         home.types("rbuild network create app").ok();
-        let serve = "echo served >/work/index.html; exec httpd -f -p 80 -h /work";
+        let serve = "echo served >index.html; exec httpd -f -p 80 -h .";
         home.types(&format!(
             "rbuild run -d --name web --network app -p {port}:80 {} app sh -c '{serve}'",
             maker.flag()
