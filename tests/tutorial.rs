@@ -39,7 +39,7 @@ impl Shell {
     /// Waits for a text after those that were waited for; returns what came before it.
     fn until(&mut self, text: &str) -> String {
         let (read, terminal) = (self.read, &self.terminal);
-        let (end, between) = eventually(&format!("`{text}` on the screen"), || {
+        let find = || {
             let screen = terminal.screen();
             let rest = &screen[read..];
             let Some(place) = rest.find(text) else {
@@ -51,7 +51,11 @@ impl Shell {
                 return None;
             };
             Some((read + place + text.len(), rest[..place].to_owned()))
-        });
+        };
+        let waited = std::panic::AssertUnwindSafe(|| eventually("a text on the screen", find));
+        let found = std::panic::catch_unwind(waited);
+        let screen = || terminal.screen();
+        let (end, between) = found.unwrap_or_else(|_| panic!("no `{text}` on:\n{}", screen()));
         self.read = end;
         between
     }
@@ -61,14 +65,6 @@ impl Shell {
         self.types(&format!("{line}\n"));
         let said = self.until("done-0> ").replace('\r', "");
         said.split_once('\n').map(|(_, said)| said.trim().to_owned()).unwrap_or_default()
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("-- the screen\n{}", self.terminal.screen());
-        }
     }
 }
 

@@ -51,7 +51,7 @@ fn create(args: &NetworkCreateArgs, session: &Session) -> Outcome {
         ..NetworkOptions::default()
     };
     let options = addresses(args, options)?;
-    let options = args.opt.iter().try_fold(options, |options, pair| driver(options, pair))?;
+    let options = args.opt.iter().try_fold(options, driver)?;
     let id = network::create(&session.store()?, &args.name, &options)?;
     print(&format!("{id}\n"))?;
     Ok(DONE)
