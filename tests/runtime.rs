@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use crate::home;
 use rbuild_testkit::{Home, Ran, eventually};
