@@ -1,19 +1,27 @@
 //! Bridges, pairs and tables of nftables, in a network namespace of the test's own.
 
-use std::io::Read;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rbuild_runtime::Namespace;
 use rbuild_runtime::network::{
-    Chain, Family, Hook, Links, Match, Pair, Rule, Table, Verdict, new_namespace, within,
+    Chain, Family, Hook, Links, Match, Pair, Rule, Table, Verdict, new_namespace, prepare, within,
 };
+
+use crate::support::{Root, start};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("a_bridge_joins_namespaces", a_bridge_joins_namespaces),
     ("a_table_lives_as_long_as_its_owner", a_table_lives_as_long_as_its_owner),
     ("a_table_decides_what_passes", a_table_decides_what_passes),
     ("long_addresses_are_redirected_too", long_addresses_are_redirected_too),
+    (
+        "a_network_made_ahead_is_one_container_s_alone",
+        a_network_made_ahead_is_one_container_s_alone,
+    ),
 ];
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -244,4 +252,24 @@ fn long_addresses_are_redirected_too() {
     assert!(machine.reaches(GATEWAY_6, 8080));
     let is_there = |family| within(machine.host.as_fd(), || Table::is_there(family, "redirects"));
     assert!(is_there(Family::V6).unwrap() && !is_there(Family::V4).unwrap());
+}
+
+fn a_network_made_ahead_is_one_container_s_alone() {
+    let root = Root::new();
+    let name = || std::fs::read_link("/proc/thread-self/ns/net").unwrap().display().to_string();
+    let mut seen = HashSet::from([name()]);
+    let mut at_work = Vec::new();
+    prepare();
+    for _ in 0..4 {
+        let mut container = root.container("readlink /proc/self/ns/net; ip -o link; exec sleep 60");
+        container.network = Namespace::Private;
+        let (running, output) = start(container);
+        let mut lines = BufReader::new(output).lines().map(Result::unwrap);
+        let (network, link) = (lines.next().unwrap(), lines.next().unwrap());
+        assert!(link.contains("lo: <LOOPBACK,UP"), "{link}");
+        assert!(seen.insert(network), "of {seen:?}");
+        at_work.push(running);
+    }
+    let (_spare, network) = new_namespace(|| Ok(name())).unwrap();
+    assert!(seen.insert(network), "of {seen:?}");
 }
