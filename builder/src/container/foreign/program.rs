@@ -90,7 +90,7 @@ fn reason(log: &str) -> Option<String> {
 /// The code that `docker run` exits with for what a runtime says of its failure.
 pub(crate) fn exit_code(reason: &str) -> i32 {
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    let is_of_the_program = has(&["exec: ", "executable"]);
+    let is_of_the_program = has(&["exec: ", "executable", "cannot run \""]);
     let not_a_program =
         ["ermission denied", "not permitted", "s a directory", "ot a directory", "format error"];
     if has(&["executable file not found", "executable file `"]) {
@@ -188,6 +188,7 @@ mod tests {
             (r#"exec: "/no/such": stat /no/such: no such file or directory"#, 127),
             ("open executable: Permission denied", 126),
             ("open executable: Operation not permitted", 126),
+            ("cannot run \"/etc/passwd\": Permission denied (os error 13)", 126),
             ("setrlimit (RLIM_MEMLOCK): Operation not permitted", 125),
             (r#"exec: "/etc": is a directory"#, 126),
             ("error mounting \"/x\": no such file or directory", 125),
