@@ -374,8 +374,9 @@ fn ps_shows_what_is_asked_for() {
     home.types("rbuild create --name web2 -l a=1 -v /tmp:/t busybox true").ok();
     home.types("rbuild run --name done app sh -c 'exit 3'").fails(3);
     let names = |filters: &[&str]| {
-        let flags: String = filters.iter().map(|filter| format!(" -f '{filter}'")).collect();
-        let told = home.types(&format!("rbuild ps -a{flags} --format '{{{{.Names}}}}'")).ok();
+        let flags: Vec<_> = filters.iter().map(|filter| format!("-f '{filter}'")).collect();
+        let flags = flags.join(" ");
+        let told = home.types(&format!("rbuild ps -a {flags} --format '{{{{.Names}}}}'")).ok();
         told.lines().rev().map(str::to_owned).collect::<Vec<_>>().join(" ")
     };
     for (filters, expected) in [

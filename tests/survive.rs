@@ -102,6 +102,7 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 
 /// Waits until nothing is left but what was there; the kernel takes devices away when it gets
 /// round to it.
+#[expect(clippy::print_stderr, reason = "what is left when it fails is to be known")]
 fn vanish(home: &Home, before: &[String]) {
     let ids = ids(home);
     let mut left = Vec::new();
@@ -169,17 +170,14 @@ fn what_is_killed_at_any_moment_leaves_no_lie() {
         std::thread::sleep(Duration::from_micros(moment as u64));
         let others: Vec<u32> = processes(&home).into_keys().collect();
         let victim = chance.below(others.len() + 1);
-        let told = match others.get(victim) {
-            Some(pid) => {
-                let number = Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
-                // It may have ended by itself meanwhile.
-                let _ = kill_process(number, Signal::KILL);
-                format!("process {pid}")
-            }
-            None => {
-                started.kill();
-                "rbuild itself".to_owned()
-            }
+        let told = if let Some(pid) = others.get(victim) {
+            let number = Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+            // It may have ended by itself meanwhile.
+            let _ = kill_process(number, Signal::KILL);
+            format!("process {pid}")
+        } else {
+            started.kill();
+            "rbuild itself".to_owned()
         };
         let what = format!("round {round}: {told} killed after {moment} us of `{action}`");
         eventually(&format!("the truth after {what}"), || {
