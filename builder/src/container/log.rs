@@ -122,13 +122,9 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
 }
 
-/// The files of a log, the oldest first: those that were set aside have a number.
-pub(crate) fn files(newest: &Path) -> Vec<PathBuf> {
-    let older = (1..).map(|number| numbered(newest, number)).take_while(|path| path.exists());
-    let mut files: Vec<_> = older.collect();
-    files.reverse();
-    files.push(newest.to_owned());
-    files
+/// The names that files of a log have, the newest first: those that were set aside have a number.
+pub(crate) fn names(newest: &Path) -> impl Iterator<Item = PathBuf> {
+    std::iter::once(newest.to_owned()).chain((1..).map(|number| numbered(newest, number)))
 }
 
 fn numbered(newest: &Path, number: usize) -> PathBuf {
@@ -294,10 +290,9 @@ mod tests {
         for number in 0..20 {
             log.write(LogStream::Stdout, format!("line {number}\n").as_bytes());
         }
-        let paths = files(&path);
-        assert_eq!(paths.len(), 3);
+        assert!(fs::read_dir(folder.path()).unwrap().count() <= 3);
         let mut all = String::new();
-        for path in paths {
+        for path in names(&path).take(3).collect::<Vec<_>>().iter().rev() {
             all += &fs::read_to_string(path).unwrap_or_default();
         }
         let kept: Vec<Entry> =

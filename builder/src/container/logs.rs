@@ -16,7 +16,7 @@ use rustix::io::retry_on_intr;
 use super::control;
 use super::error::{Error, Result};
 use super::folder::Folder;
-use super::log::{Entry, LogDriver, LogStream, files};
+use super::log::{self, Entry, LogDriver, LogStream};
 use super::message::{Request, control as frame};
 use super::names;
 
@@ -51,7 +51,8 @@ pub fn logs(
         return Err(Error::Unsupported { option: "reading its log".to_owned(), reason });
     }
     let follow = options.follow.then(|| Follow::new(&folder)).transpose()?;
-    let mut reader = Reader { folder: &folder, file: None, rest: Vec::new(), options, out };
+    let path = folder.log();
+    let mut reader = Reader { path: &path, file: None, rest: Vec::new(), options, out };
     let read = reader.read_from(options.tail).and_then(|()| {
         follow.map_or(Ok(()), |mut follow| {
             while follow.wait()? {
@@ -63,12 +64,12 @@ pub fn logs(
     });
     match read {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(Error::file("read", folder.log())),
+        other => other.map_err(Error::file("read", &path)),
     }
 }
 
 struct Reader<'a> {
-    folder: &'a Folder,
+    path: &'a Path,
     file: Option<File>,
     /// The beginning of a line whose end is not written yet.
     rest: Vec<u8>,
@@ -78,11 +79,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read_from(&mut self, tail: Option<usize>) -> io::Result<()> {
-        let paths = files(&self.folder.log());
-        let mut opened = Vec::new();
-        for path in paths {
-            opened.extend(open(&path)?);
-        }
+        let mut opened = open_all(self.path)?;
         let mut wanted = tail;
         let mut first = 0;
         for (index, file) in opened.iter_mut().enumerate().rev() {
@@ -104,23 +101,36 @@ impl Reader<'_> {
         self.read_on()
     }
 
-    /// Reads all that has come, also where the file was set aside meanwhile.
+    /// Reads all that has come, also where files were set aside meanwhile.
     fn read_on(&mut self) -> io::Result<()> {
         loop {
             self.read_to_end()?;
-            let next = open(&self.folder.log())?;
-            let is_same = match (&self.file, &next) {
-                (Some(file), Some(next)) => identity(file)? == identity(next)?,
-                (_, None) => true,
-                (None, Some(_)) => false,
-            };
-            if is_same {
+            let later = self.later()?;
+            if later.is_empty() {
                 return Ok(());
             }
             // What came last before it was set aside.
             self.read_to_end()?;
-            self.file = next;
+            for file in later {
+                self.file = Some(file);
+                self.read_to_end()?;
+            }
         }
+    }
+
+    /// The files that were begun after the one that is read.
+    fn later(&self) -> io::Result<Vec<File>> {
+        let mut files = open_all(self.path)?;
+        let Some(own) = self.file.as_ref().map(identity).transpose()? else {
+            return Ok(files);
+        };
+        for at in (0..files.len()).rev() {
+            if identity(&files[at])? == own {
+                return Ok(files.split_off(at + 1));
+            }
+        }
+        // It was the oldest and is gone.
+        Ok(files)
     }
 
     fn read_to_end(&mut self) -> io::Result<()> {
@@ -158,6 +168,28 @@ impl Reader<'_> {
         }
         (self.out)(entry.stream, entry.log.as_bytes())
     }
+}
+
+/// The files of a log, the oldest first.
+///
+/// They may be renamed meanwhile: always to a higher number, one after the other, so that on the way
+/// up none is missed, one is perhaps met twice, and no more than one name in a row is free.
+fn open_all(newest: &Path) -> io::Result<Vec<File>> {
+    let mut files: Vec<((u64, u64), File)> = Vec::new();
+    let mut is_free = false;
+    for path in log::names(newest) {
+        let Some(file) = open(&path)? else {
+            if std::mem::replace(&mut is_free, true) {
+                break;
+            }
+            continue;
+        };
+        is_free = false;
+        let identity = identity(&file)?;
+        files.retain(|(known, _)| *known != identity);
+        files.push((identity, file));
+    }
+    Ok(files.into_iter().rev().map(|(_, file)| file).collect())
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {
@@ -254,7 +286,40 @@ impl Follow {
 
 #[cfg(test)]
 mod tests {
+    use super::super::log::{Log, LogConfig};
     use super::*;
+
+    #[test]
+    fn files_that_are_set_aside_between_two_looks_are_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let config = LogConfig { max_size: Some(150), max_file: 9, ..LogConfig::default() };
+        let mut log = Log::new(path.clone(), config);
+        let mut told = Vec::new();
+        let mut out = |_: LogStream, line: &[u8]| {
+            told.extend_from_slice(line);
+            Ok(())
+        };
+        let options = LogOptions::default();
+        let mut reader =
+            Reader { path: &path, file: None, rest: Vec::new(), options: &options, out: &mut out };
+        reader.read_from(None).unwrap();
+        let mut write = |numbers: std::ops::Range<usize>| {
+            for number in numbers {
+                log.write(LogStream::Stdout, format!("{number}\n").as_bytes());
+            }
+        };
+        // None of the files was there when it was looked for.
+        write(0..5);
+        reader.read_on().unwrap();
+        write(5..6);
+        reader.read_on().unwrap();
+        write(6..15);
+        reader.read_on().unwrap();
+        let expected: String =
+            (0..15).map(|number| format!("{number}\n")).collect::<Vec<_>>().concat();
+        assert_eq!(String::from_utf8(told).unwrap(), expected);
+    }
 
     #[test]
     fn a_tail_begins_at_a_line() {
