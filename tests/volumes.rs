@@ -281,6 +281,24 @@ fn volumes_have_file_systems_of_their_own() {
 }
 
 #[test]
+fn a_volume_that_cannot_be_mounted_or_filled_fails_and_can_be_removed() {
+    let home = with_image();
+    // The first is nothing the kernel mounts; the second has no room for the image's files.
+    for (name, option, image) in [("bad", "size=banana", "plain"), ("tight", "nr_inodes=1", "app")]
+    {
+        let create =
+            format!("rbuild volume create -o type=tmpfs -o device=tmpfs -o o={option} {name}");
+        home.types(&create).ok();
+        home.types(&format!("timeout 60 rbuild run --rm -v {name}:/data {image} true")).fails(125);
+        let data = home.store().join(format!("volumes/{name}/_data"));
+        let count = format!("grep -c {} /proc/self/mountinfo; true", data.display());
+        assert_eq!(home.types(&count).ok(), "0", "{name} stays mounted");
+        home.types(&format!("timeout 60 rbuild volume rm {name}")).ok();
+    }
+    assert_eq!(home.types("rbuild volume ls -q").ok(), "");
+}
+
+#[test]
 fn a_path_in_a_volume_never_leads_out_of_it() {
     let home = with_image();
     home.types(

@@ -199,8 +199,11 @@ fn of_volume(
     target: &str,
 ) -> Result<(Mounted, Option<InUse>)> {
     let place = place::make(store, volume)?;
+    // Before the turn, so that it is dropped after it: it waits for the turn to unmount.
+    let in_use;
     let _turn = place.turn(store)?;
-    let (mut mounted, in_use) = local::mounted(store, &place, target)?;
+    let (mut mounted, held) = local::mounted(store, &place, target)?;
+    in_use = held;
     let MountSource::Path(data) = &mounted.source else {
         return Ok((mounted, in_use));
     };

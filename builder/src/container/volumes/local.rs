@@ -54,7 +54,8 @@ fn words(options: &BTreeMap<String, String>) -> Result<Words> {
     Words::read(&words).map_err(|error| invalid("volume option", text, error.to_string()))
 }
 
-/// A lock on a volume that is mounted on the host. The last to let go unmounts it.
+/// A lock on a volume that is mounted on the host. The last to let go unmounts it, when the turn is
+/// its own: who has the turn must not drop it.
 #[derive(Debug)]
 pub(crate) struct InUse {
     store: Store,
@@ -95,13 +96,14 @@ pub(super) fn mounted(
     let used = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let used = used.map_err(Error::file("open", &path))?;
     flock(&used, FlockOperation::LockShared).map_err(Error::file("lock", &path))?;
-    let in_use = InUse { store: store.clone(), place: place.clone(), used: Some(used) };
     let data = place.data();
     if !is_mounted(&data)? {
         let mut told = std::mem::take(&mut words.data);
         told.push(("source".to_owned(), Some(device.to_owned())));
         mount(kind, &with_address(told)?, &data)?;
     }
+    // Not before it is mounted: what is dropped on an error would wait for the caller's turn.
+    let in_use = InUse { store: store.clone(), place: place.clone(), used: Some(used) };
     Ok((words.mount(MountSource::Path(data), target), Some(in_use)))
 }
 
