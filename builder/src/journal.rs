@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -133,17 +133,32 @@ pub(crate) fn note(store: &Store, entries: &[Entry]) {
 fn append(root: &Path, lines: &[u8], longest: u64) -> io::Result<()> {
     let path = root.join(JOURNAL);
     loop {
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         flock(&file, FlockOperation::LockShared)?;
         if !is_at(&file, &path) {
             continue;
         }
-        file.write_all(lines)?;
+        if is_cut(&file)? {
+            file.write_all(&[b"\n", lines].concat())?;
+        } else {
+            file.write_all(lines)?;
+        }
         if file.metadata()?.len() > longest {
             begin_anew(&file, root, longest)?;
         }
         return Ok(());
     }
+}
+
+/// Whether a full disk has cut the last line. Another writer may end it first: an empty line more is
+/// none to readers.
+fn is_cut(file: &File) -> io::Result<bool> {
+    let mut last = [b'\n'];
+    if let Some(at) = file.metadata()?.len().checked_sub(1) {
+        file.read_exact_at(&mut last, at)?;
+    }
+    Ok(last != [b'\n'])
 }
 
 /// Sets the file aside, unless another process has.
@@ -187,6 +202,19 @@ mod tests {
         assert_eq!(json["Actor"]["Attributes"]["name"], "web");
         let volume = Entry::new(Kind::Volume, "create", "data");
         assert_eq!(volume.json().get("status"), None);
+    }
+
+    #[test]
+    fn what_follows_a_line_that_was_cut_has_a_line_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(JOURNAL);
+        let write = |line: &str| append(folder.path(), line.as_bytes(), 1000).unwrap();
+        write("one\n");
+        fs::write(&path, "one\n{\"Type\":\"vol").unwrap();
+        write("two\n");
+        write("three\n");
+        let all = fs::read_to_string(&path).unwrap();
+        assert_eq!(all, "one\n{\"Type\":\"vol\ntwo\nthree\n");
     }
 
     #[test]
