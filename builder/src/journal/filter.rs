@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Entry, Kind};
 
-/// Which entries are wanted: of one key it is enough that one value fits, and every key must fit.
+/// Which entries are wanted: of one key it is enough that one value fits, but every label must be
+/// there, and every key must fit.
 #[derive(Debug, Clone, Default)]
 pub struct Filters(BTreeMap<String, Vec<String>>);
 
@@ -40,7 +41,10 @@ impl Filters {
 
     /// Whether an entry is wanted.
     pub(super) fn pass(&self, entry: &Entry) -> bool {
-        self.0.iter().all(|(key, values)| values.iter().any(|value| fits(entry, key, value)))
+        self.0.iter().all(|(key, values)| {
+            let fits = |value: &String| fits(entry, key, value);
+            if key == "label" { values.iter().all(fits) } else { values.iter().any(fits) }
+        })
     }
 }
 
@@ -97,7 +101,8 @@ mod tests {
         };
         assert!(passes(&[]));
         assert!(passes(&[("event", "start"), ("event", "exec_create"), ("container", "web")]));
-        assert!(passes(&[("container", "abc"), ("label", "tier"), ("label", "no")]));
+        assert!(passes(&[("container", "abc"), ("label", "tier"), ("label", "tier=front")]));
+        assert!(!passes(&[("label", "tier"), ("label", "no")]), "every label must be there");
         assert!(passes(&[("image", "host:5000/app"), ("type", "container")]));
         assert!(!passes(&[("event", "exec_create"), ("container", "db")]));
         assert!(!passes(&[("volume", "web")]) && !passes(&[("label", "tier=back")]));
