@@ -71,6 +71,14 @@ pub enum Error {
     /// No volume has this name.
     #[error("no such volume: {0}")]
     NoVolume(String),
+    /// What was said of a volume when it was made is damaged.
+    #[error("cannot read what the volume {name} is")]
+    BrokenVolume {
+        /// The name of the volume.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A container uses the volume.
     #[error("cannot remove volume {name}: container {by} uses it")]
     VolumeInUse {
@@ -201,6 +209,10 @@ impl Error {
             Self::VolumeInUse { by, .. } => {
                 Some(format!("`rbuild rm {by}` removes the container first"))
             }
+            Self::BrokenVolume { name, .. } => Some(format!(
+                "its `volume.json` is damaged: put it right, or `rbuild volume rm {name}` removes \
+                 the volume with its files"
+            )),
             Self::NoCommand => Some("name a command after the image".to_owned()),
             Self::NoNetwork(name) => Some(format!("`rbuild network create {name}` makes it")),
             Self::NetworkInUse(_) => {

@@ -54,21 +54,35 @@ pub(crate) fn path(store: &Store, name: &str) -> PathBuf {
     store.root().join(VOLUMES).join(name).join(DATA)
 }
 
-/// The volume with a name, if it is there.
-pub(super) fn find(store: &Store, name: &str) -> Option<Place> {
+/// The folder of the volume with a name, if it is there.
+pub(super) fn folder(store: &Store, name: &str) -> Option<PathBuf> {
     let folder = store.root().join(VOLUMES).join(name);
-    if name.starts_with('.') || name.contains('/') || !folder.join(DATA).is_dir() {
-        return None;
+    let is_volume = !name.starts_with('.') && !name.contains('/') && folder.join(DATA).is_dir();
+    is_volume.then_some(folder)
+}
+
+/// The volume with a name, if it is there. One without a record is a plain one; one whose record
+/// cannot be read may have been any, and is none that may be used.
+pub(super) fn find(store: &Store, name: &str) -> Result<Option<Place>> {
+    let Some(folder) = folder(store, name) else {
+        return Ok(None);
+    };
+    let record = match fs::read(folder.join(RECORD)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+        Err(error) => Err(error),
+    };
+    let name = name.to_owned();
+    match record {
+        Ok(record) => Ok(Some(Place { name, folder, record })),
+        Err(source) => Err(Error::BrokenVolume { name, source }),
     }
-    let record = fs::read(folder.join(RECORD)).ok();
-    let record = record.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Some(Place { name: name.to_owned(), folder, record: record.unwrap_or_default() })
 }
 
 /// The volume of a mount, made if it is missing; one that is there stays what it is.
 pub(super) fn make(store: &Store, volume: &NamedVolume) -> Result<Place> {
     let name = volume.name.as_deref().unwrap_or_default();
-    if let Some(place) = find(store, name) {
+    if let Some(place) = find(store, name)? {
         return Ok(place);
     }
     local::check(&volume.options)?;
@@ -76,7 +90,7 @@ pub(super) fn make(store: &Store, volume: &NamedVolume) -> Result<Place> {
     let folder = store.root().join(VOLUMES).join(name);
     let place = Place { name: name.to_owned(), folder, record };
     let _turn = place.turn(store)?;
-    if let Some(place) = find(store, name) {
+    if let Some(place) = find(store, name)? {
         return Ok(place);
     }
     build(&place).map_err(Error::file("make the volume", &place.folder))?;
@@ -111,9 +125,11 @@ pub(super) fn made(place: &Place) -> Option<jiff::Timestamp> {
 /// takes and whatever ends it.
 pub(super) fn remove(store: &Store, name: &str) -> Result<()> {
     sweep(store);
-    let Some(place) = find(store, name) else {
+    let Some(folder) = folder(store, name) else {
         return Ok(());
     };
+    // Whatever its record says: one that cannot be read must not keep it.
+    let place = Place { name: name.to_owned(), folder, record: Record::default() };
     let _turn = place.turn(store)?;
     // What another file system holds is not the volume's own.
     local::unmount_all(&place)?;
@@ -154,7 +170,9 @@ pub(super) fn all(store: &Store) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     for entry in entries {
         let name = entry.map_err(Error::file("read", folder))?.file_name();
-        places.extend(name.to_str().and_then(|name| find(store, name)));
+        if let Some(name) = name.to_str() {
+            places.extend(find(store, name)?);
+        }
     }
     Ok(places)
 }

@@ -102,7 +102,7 @@ pub fn volumes(store: &Store) -> Result<Vec<Volume>> {
 /// [`Error::NoVolume`], or [`Error::VolumeInUse`].
 pub fn remove_volume(store: &Store, name: &str) -> Result<()> {
     let _turn = turn(store)?;
-    place::find(store, name).ok_or_else(|| Error::NoVolume(name.to_owned()))?;
+    place::folder(store, name).ok_or_else(|| Error::NoVolume(name.to_owned()))?;
     match user(store, name)? {
         Some(by) => Err(Error::VolumeInUse { name: name.to_owned(), by: by[..12].to_owned() }),
         None => place::remove(store, name),
@@ -165,6 +165,24 @@ mod tests {
         assert!(matches!(remove_volume(&store, "data"), Err(Error::NoVolume(_))));
         assert!(matches!(remove_volume(&store, "../images"), Err(Error::NoVolume(_))));
         assert_eq!(volumes(&store).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_record_that_is_torn_makes_no_plain_volume() {
+        let store = Store::temporary().unwrap();
+        let is_broken = |error| matches!(error, Error::BrokenVolume { name, .. } if name == "data");
+        create_volume(&store, named("data")).unwrap();
+        let record = store.root().join(super::super::VOLUMES).join("data/volume.json");
+        std::fs::write(&record, "{\"options\": {\"ty").unwrap();
+        assert!(is_broken(create_volume(&store, named("data")).unwrap_err()));
+        let error = volumes(&store).unwrap_err();
+        assert!(error.hint().unwrap().contains("volume rm data"));
+        assert!(is_broken(error));
+        remove_volume(&store, "data").unwrap();
+        // One of a time without records is a plain one.
+        create_volume(&store, named("data")).unwrap();
+        std::fs::remove_file(&record).unwrap();
+        assert!(volumes(&store).unwrap()[0].options.is_empty());
     }
 
     #[test]
