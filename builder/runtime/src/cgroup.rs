@@ -247,13 +247,26 @@ impl Cgroup {
         count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
     }
 
-    /// Kills every process of the group.
+    /// Kills every process of the group, frozen or not, and waits a while for all to be gone.
     pub fn kill(&self) {
-        for number in self.processes() {
-            if let Some(pid) = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw) {
-                // One that has ended meanwhile needs no killing.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let until = Instant::now() + LEAVING;
+        for (_, folder) in self.folders.iter().filter(|(tree, _)| tree.unified) {
+            // Older kernels lack it.
+            let _ = write(folder, "cgroup.kill", "1");
+        }
+        let mut is_first = true;
+        while !self.processes().is_empty() && Instant::now() < until {
+            if !is_first {
+                // Whoever forks faster than they can be counted has to stand still for it.
+                let _ = self.freeze(true);
             }
+            self.processes().into_iter().for_each(kill);
+            if self.is_frozen() {
+                // What is frozen does not even die.
+                let _ = self.freeze(false);
+            }
+            is_first = false;
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -277,6 +290,13 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+}
+
+fn kill(number: u32) {
+    if let Some(pid) = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw) {
+        // One that has ended meanwhile needs no killing.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
