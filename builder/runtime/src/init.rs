@@ -20,8 +20,8 @@ use crate::mounts::{Mounts, attach, clone_mount, new_mount, pivot_from_below};
 use crate::path::Stub;
 use crate::process::{Entry, open_proc, own_streams};
 use crate::wire::{
-    ANSWERS, Failure, NamespaceOrder, Order, Place, Report, Sandbox, Slot, StdioOrder, receive_go,
-    send_report,
+    ANSWERS, Failure, NamespaceOrder, Order, Place, Report, Sandbox, Slot, StdioOrder, parts,
+    receive_go, send_report,
 };
 use crate::{network, pty, sys, userns};
 
@@ -258,9 +258,9 @@ fn attach_root(root: &OwnedFd, sandbox: &Sandbox) -> Result<(), Errno> {
 }
 
 fn report_stubs(answers: BorrowedFd<'_>, stubs: Vec<Stub>) {
-    if !stubs.is_empty() {
+    for part in parts(stubs) {
         // Nobody who could take them away is left when nobody listens.
-        let _ = send_report(answers, &Report::Stubs(stubs), None);
+        let _ = send_report(answers, &Report::Stubs(part), None);
     }
 }
 

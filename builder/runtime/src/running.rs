@@ -46,14 +46,15 @@ impl Running {
         hooks: &Hooks,
         users: Option<&IdMaps>,
     ) -> Result<Self> {
-        let (mut process, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
+        let (mut running, mut terminal, mut stubs, mut failure) = (None, None, Vec::new(), None);
         let (mut roots, mut hooked, mut waits) = (Vec::new(), Ok(()), false);
         let mut room = vec![0; MAX_REPORT];
         let mut answer = || receive_report(answers.as_fd(), &mut room);
         while let Some((report, fd)) = answer().doing(|| "hear from the container helper")? {
             match report {
                 Report::Started { pid } => {
-                    process = fd.map(|fd| (pid.cast_unsigned(), fd));
+                    // From here on it is killed where it cannot be listened to any more.
+                    running = fd.map(|fd| Self::started(pid.cast_unsigned(), fd));
                     if let Some(users) = users {
                         hooked = users.give(pid.cast_unsigned());
                         // One that has ended meanwhile says so by what it answers.
@@ -63,11 +64,11 @@ impl Running {
                 Report::Terminal => terminal = fd,
                 Report::Root => roots.extend(fd),
                 Report::Ready => waits = true,
-                Report::Stubs(made) => stubs = made,
+                Report::Stubs(made) => stubs.extend(made),
                 Report::Failed(reason) => failure = Some(reason),
             }
             // That it waits may be heard before the helper tells that it was started.
-            if let (true, Some((pid, pidfd))) = (waits, &process) {
+            if let (true, Some(Self { pid, pidfd, .. })) = (waits, &running) {
                 waits = false;
                 hooked = hooks.run(*pid, pidfd.as_fd(), std::mem::take(&mut roots));
                 // One that has ended meanwhile says so by what it answers.
@@ -75,17 +76,17 @@ impl Running {
             }
         }
         let root = (!stubs.is_empty()).then_some(root);
-        let running = process.map(|(pid, pidfd)| {
-            let end = Mutex::new(End::Open { root });
-            Self { pid, pidfd, terminal, stubs, outlives, end }
-        });
+        if let Some(running) = &mut running {
+            (running.terminal, running.stubs) = (terminal, stubs);
+            running.end = Mutex::new(End::Open { root });
+        }
         let failure = hooked.err().map(Err).or(failure.map(Ok));
         match (running, failure) {
-            (Some(running), None) => Ok(running),
-            (running, failure) => {
-                if let Some(mut running) = running {
-                    running.outlives = false;
-                }
+            (Some(mut running), None) => {
+                running.outlives = outlives;
+                Ok(running)
+            }
+            (_, failure) => {
                 let told = |failure| match failure {
                     Ok(failure) => error_of(failure, program),
                     Err(error) => error,
@@ -95,6 +96,11 @@ impl Running {
         }
     }
 
+    fn started(pid: u32, pidfd: OwnedFd) -> Self {
+        let end = Mutex::new(End::Open { root: None });
+        Self { pid, pidfd, terminal: None, stubs: Vec::new(), outlives: false, end }
+    }
+
     /// A process that another program has started, and that is this process's child since that
     /// program ended: see [`adopts`](crate::adopts()).
     pub fn adopt(pid: u32, terminal: Option<OwnedFd>) -> Result<Self> {
@@ -102,8 +108,9 @@ impl Running {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
         let pidfd = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()));
         let pidfd = pidfd.doing(doing)?;
-        let end = Mutex::new(End::Open { root: None });
-        Ok(Self { pid, pidfd, terminal, stubs: Vec::new(), outlives: false, end })
+        let mut running = Self::started(pid, pidfd);
+        running.terminal = terminal;
+        Ok(running)
     }
 
     /// The number of the first process, as this process sees it.
@@ -237,5 +244,22 @@ mod tests {
         let started = Running::from_answers(&answers, root, "sleep".into(), false, &hooks, None);
         assert!(started.is_err(), "{started:?}");
         assert!(!told.join().unwrap(), "it must not go on");
+    }
+
+    #[test]
+    fn who_cannot_be_understood_is_killed() {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (answers, helper) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let started = Report::Started { pid: pid.as_raw_nonzero().get() };
+        send_report(helper.as_fd(), &started, Some(pidfd.as_fd())).unwrap();
+        rustix::io::write(&helper, b"gibberish").unwrap();
+        let root = OwnedFd::from(std::fs::File::open("/").unwrap());
+        let hooks = Hooks::default();
+        let heard = Running::from_answers(&answers, root, "sleep".into(), true, &hooks, None);
+        assert!(heard.is_err(), "{heard:?}");
+        assert!(child.try_wait().is_err(), "it was killed, and its end was asked for");
     }
 }

@@ -249,6 +249,28 @@ pub(crate) fn send_report(
     Ok(())
 }
 
+/// Stubs in as many parts as reports have room for.
+pub(crate) fn parts(stubs: Vec<Stub>) -> Vec<Vec<Stub>> {
+    // A little of the room goes to the name of the report.
+    let most = MAX_REPORT - 64;
+    let length = |stub: &Stub| serde_json::to_vec(stub).map_or(0, |bytes| bytes.len() + 1);
+    let (mut parts, mut left): (Vec<Vec<Stub>>, _) = (Vec::new(), 0);
+    for stub in stubs {
+        let length = length(&stub);
+        match parts.last_mut() {
+            Some(part) if length <= left => {
+                part.push(stub);
+                left -= length;
+            }
+            _ => {
+                parts.push(vec![stub]);
+                left = most.saturating_sub(length);
+            }
+        }
+    }
+    parts
+}
+
 /// Tells a container that waits whether it is to go on.
 pub(crate) fn send_go(socket: BorrowedFd<'_>, go: bool) -> Result<(), Errno> {
     send(socket, &[u8::from(go)], &[]).map(drop)
@@ -303,4 +325,27 @@ fn receive(
         }
     }
     Ok((message.bytes, fds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_stubs_go_in_parts_that_fit() {
+        let stub = |number: usize| -> Stub {
+            let long = "d\u{1}".repeat(number % 2000);
+            let json = serde_json::json!({
+                "parent": format!("/{long}"), "name": number.to_string(), "kind": "Directory",
+                "before": [0, 0], "after": [i64::MAX, 0],
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let all: Vec<_> = (0..3000).map(stub).collect();
+        let parts = parts(all.clone());
+        assert_eq!(parts.concat(), all);
+        assert!((100..1000).contains(&parts.len()), "{}", parts.len());
+        let length = |part| serde_json::to_vec(&Report::Stubs(part)).unwrap().len();
+        assert!(parts.into_iter().all(|part| length(part) <= MAX_REPORT));
+    }
 }
