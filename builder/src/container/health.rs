@@ -136,7 +136,11 @@ impl Check {
             }
             _ => return None,
         };
-        let or = |time: i64, usual| duration(time).filter(|time| !time.is_zero()).unwrap_or(usual);
+        // What an image says has been checked by nobody.
+        let or = |time: i64, usual| {
+            let said = duration(time).filter(|time| !time.is_zero());
+            said.map_or(usual, |time| time.max(LEAST))
+        };
         (!argv.is_empty()).then(|| Self {
             argv,
             interval: or(check.interval, INTERVAL),
@@ -224,6 +228,16 @@ mod tests {
         assert!(check(&of(0, 0)).is_ok() && check(&of(1_000_000, 1)).is_ok());
         assert!(check(&of(999_999, 0)).is_err() && check(&of(-1, 0)).is_err());
         assert!(check(&of(0, -1)).is_err());
+    }
+
+    #[test]
+    fn an_image_cannot_have_checks_without_a_pause() {
+        let mut record = with_test(&["CMD", "x"]);
+        let image = record.config.healthcheck.as_mut().unwrap();
+        (image.interval, image.timeout, image.start_interval) = (1, 999_999, -1);
+        let check = Check::of(&record).unwrap();
+        assert_eq!((check.interval, check.timeout), (LEAST, LEAST));
+        assert_eq!((check.start_interval, check.start_period), (START_INTERVAL, Duration::ZERO));
     }
 
     #[test]
