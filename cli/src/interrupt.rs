@@ -47,6 +47,30 @@ async fn stopped() -> Failure {
     Cause::Canceled.into()
 }
 
+/// Has an interrupt, or a polite request to end, do something before it ends the program.
+pub(crate) fn before_the_end(tidy: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::io("start threads"))?;
+    // Caught from here on, not only when the thread runs.
+    let entered = runtime.enter();
+    let caught = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    drop(entered);
+    let (mut interrupt, mut terminate) = caught.map_err(Failure::io("catch signals"))?;
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        tidy();
+        std::process::exit(i32::from(INTERRUPTED));
+    };
+    let started = std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
+    started.map(drop).map_err(Failure::io("start threads"))
+}
+
 /// Lets the next interrupt end the program, whatever it is doing.
 fn end_us_next_time() {
     let wait = || {

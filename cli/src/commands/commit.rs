@@ -1,11 +1,14 @@
 //! `commit`: an image of a container.
 
-use rbuild::container;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rbuild::images::{self, Commit};
+use rbuild::{Store, container};
 
 use super::{DONE, Outcome, Session, print};
 use crate::args::CommitArgs;
 use crate::failure::Failure;
+use crate::interrupt;
 
 pub(super) fn run(args: &CommitArgs, session: &Session) -> Outcome {
     let options = Commit {
@@ -16,16 +19,51 @@ pub(super) fn run(args: &CommitArgs, session: &Session) -> Outcome {
     };
     let store = session.store()?;
     let pauses = args.pause == Some(true) && !args.no_pause;
-    // One that does not run stands still anyway.
-    let paused =
-        pauses && container::pause(&store, &args.container).map_or_else(tolerate, |()| Ok(true))?;
-    let committed = images::commit(&store, &args.container, &options);
-    if paused {
-        container::unpause(&store, &args.container)?;
-    }
+    let committed = if pauses {
+        let paused = Arc::new(Paused::new(store.clone(), args.container.clone()));
+        let other = Arc::clone(&paused);
+        interrupt::before_the_end(move || drop(other.end()))?;
+        paused.begin()?;
+        let committed = images::commit(&store, &args.container, &options);
+        paused.end()?;
+        committed
+    } else {
+        images::commit(&store, &args.container, &options)
+    };
     let id = committed?;
     print(&format!("{id}\n"))?;
     Ok(DONE)
+}
+
+/// A container that stands still for a while, however that ends.
+struct Paused {
+    store: Store,
+    container: String,
+    /// Whether it does; held while that changes.
+    is_paused: Mutex<bool>,
+}
+
+impl Paused {
+    fn new(store: Store, container: String) -> Self {
+        Self { store, container, is_paused: Mutex::new(false) }
+    }
+
+    /// Pauses it; one that does not run stands still anyway.
+    fn begin(&self) -> Result<(), Failure> {
+        let mut is_paused = self.is_paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused = container::pause(&self.store, &self.container);
+        *is_paused = paused.map_or_else(tolerate, |()| Ok(true))?;
+        Ok(())
+    }
+
+    /// Lets it go on, where that was not done.
+    fn end(&self) -> Result<(), container::Error> {
+        let mut is_paused = self.is_paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut *is_paused) {
+            container::unpause(&self.store, &self.container)?;
+        }
+        Ok(())
+    }
 }
 
 /// What stands still need not be paused.
