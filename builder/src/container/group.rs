@@ -1,7 +1,8 @@
 //! The control group of a container while it runs: made when it is needed, gone with the container.
 //!
 //! A container without limits has none, which makes its start cheaper. When it is frozen or gets
-//! limits later, a group is made and its processes move there.
+//! limits later, a group is made and its processes move there. Where its processes are not alone
+//! among themselves, nothing else knows which ones are left when the first one has ended.
 
 use std::os::fd::OwnedFd;
 
@@ -11,6 +12,7 @@ use rbuild_runtime::{Container, Mount, MountSource};
 use super::error::Result;
 use super::folder::Folder;
 use super::limits::Resources;
+use super::options::{RunOptions, Share};
 
 /// Where a container sees its groups.
 const TREES: &str = "/sys/fs/cgroup";
@@ -23,25 +25,32 @@ pub(crate) struct Group {
     id: String,
     path: String,
     made: Option<Cgroup>,
+    /// Whether it is there for limits.
+    limits: bool,
 }
 
 impl Group {
-    /// Makes the group of a container that has limits or a place for one.
-    pub(crate) fn new(folder: &Folder, resources: &Resources) -> Result<Self> {
+    /// Makes the group of a container that has limits, a place for one, or processes among others.
+    pub(crate) fn new(folder: &Folder, options: &RunOptions) -> Result<Self> {
+        let resources = &options.resources;
         let (limits, path) = (resources.limits(), path(folder, resources));
-        let made = match (&resources.cgroup_parent, is_wanted(resources)) {
-            (Some(_), _) => Some(Cgroup::create_everywhere(&path, &limits)?),
-            (None, true) => Some(Cgroup::create(&path, &limits)?),
-            (None, false) => None,
+        let made = match &resources.cgroup_parent {
+            Some(_) => Some(Cgroup::create_everywhere(&path, &limits)?),
+            None if is_limited(resources) => Some(Cgroup::create(&path, &limits)?),
+            None => None,
         };
-        Ok(Self { id: folder.id.clone(), path, made })
+        // Those that fork while they are killed must be frozen for it. Where that cannot be, and
+        // there are no limits, what the first process leaves behind lives on.
+        let shares = options.pid != Share::Private;
+        let made = shares.then(|| Cgroup::extend(&path, None).ok()).flatten().or(made);
+        Ok(Self { id: folder.id.clone(), path, made, limits: is_limited(resources) })
     }
 
     /// The group that another runtime has made of a container.
     pub(crate) fn made(folder: &Folder, resources: &Resources) -> Result<Self> {
         let path = path(folder, resources);
         let made = Some(Cgroup::find(&path)?);
-        Ok(Self { id: folder.id.clone(), path, made })
+        Ok(Self { id: folder.id.clone(), path, made, limits: is_limited(resources) })
     }
 
     /// What a process writes itself into to be in the group.
@@ -52,7 +61,8 @@ impl Group {
     /// Has the container see its groups where the machine has several trees of them: in a folder with
     /// one of each, which nobody inside can write to unless that is wanted.
     pub(crate) fn show(&self, container: &mut Container, writable: bool) {
-        let places = self.made.as_ref().map(Cgroup::places).unwrap_or_default();
+        let shown = self.made.as_ref().filter(|_| self.limits);
+        let places = shown.map(Cgroup::places).unwrap_or_default();
         if let [(_, _, true)] | [] = places.as_slice() {
             return;
         }
@@ -73,7 +83,12 @@ impl Group {
         group.freeze(frozen)?;
         if frozen {
             // What came in by `exec` meanwhile stops as it joins.
-            group.adopt(inside)?;
+            let adopted = group.adopt(inside);
+            if adopted.is_err() {
+                // Nobody would know that it stands still.
+                let _ = group.freeze(false);
+            }
+            adopted?;
         }
         Ok(())
     }
@@ -95,18 +110,27 @@ impl Group {
         Ok(group)
     }
 
+    /// Kills what is left in the group when the first process has ended: among the host's
+    /// processes, its children live on and may write for ever.
+    pub(crate) fn kill(&self) {
+        self.made.iter().for_each(Cgroup::kill);
+    }
+
     /// Ends what is left in the group, and removes it; returns whether memory had run out.
     pub(crate) fn end(self) -> bool {
         let Some(group) = self.made else { return false };
         let is_short_of_memory = group.memory_kills() > 0;
-        // In the host's processes, children live on when the first one has ended.
         end(group, &self.id);
         is_short_of_memory
     }
 }
 
-/// Whether a container has a group from its start on.
-pub(crate) fn is_wanted(resources: &Resources) -> bool {
+/// Whether a container may have a group from its start on.
+pub(crate) fn is_wanted(options: &RunOptions) -> bool {
+    is_limited(&options.resources) || options.pid != Share::Private
+}
+
+fn is_limited(resources: &Resources) -> bool {
     let limits = resources.limits();
     let none = Limits { swap_optional: limits.swap_optional, ..Limits::default() };
     resources.cgroup_parent.is_some() || limits != none
@@ -122,10 +146,6 @@ pub(crate) fn sweep(folder: &Folder, resources: &Resources) {
 
 fn end(group: Cgroup, id: &str) {
     group.kill();
-    if group.is_frozen() {
-        // What is frozen does not even die.
-        let _ = group.freeze(false);
-    }
     if let Err(error) = group.remove() {
         tracing::warn!(id, %error, "a control group could not be removed");
     }

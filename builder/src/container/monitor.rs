@@ -15,7 +15,7 @@ use super::foreign::Made;
 use super::group::Group;
 use super::health::{Check, Health, HealthStatus};
 use super::log::{Log, LogDriver};
-use super::message::{Reply, Request, control, first_request};
+use super::message::{Act, Reply, Request, control, first_request};
 use super::network::Attached;
 use super::note::{entry, note, places};
 use super::options::Restart;
@@ -26,6 +26,7 @@ use super::session::{Session, Stop, wait};
 use super::start::prepare;
 use super::state::{State, Status};
 use super::streams::Streams;
+use super::update::Update;
 use crate::journal;
 
 /// The size of a terminal that nobody looks at.
@@ -125,7 +126,7 @@ impl<'a> Monitor<'a> {
             if begun.elapsed() > LONG_RUN {
                 pause = FIRST_PAUSE;
             }
-            if !self.starts_again() || !self.rest(pause) {
+            if !self.starts_again(self.state.restarts) || !self.rest(pause) {
                 break None;
             }
             pause = LONGEST_PAUSE.min(pause * 2);
@@ -149,7 +150,7 @@ impl<'a> Monitor<'a> {
             sandbox::container(self.store, self.folder, &self.record, &network)?;
         let (launched, mut group) = match &options.runtime {
             None => {
-                let group = Group::new(self.folder, &options.resources)?;
+                let group = Group::new(self.folder, options)?;
                 container.cgroups = group.procs()?;
                 group.show(&mut container, options.privileged);
                 let launched = launch(container, stdio).map_err(Error::from);
@@ -254,8 +255,9 @@ impl<'a> Monitor<'a> {
         journal::note(self.store, &entries);
     }
 
-    fn starts_again(&self) -> bool {
-        let (code, restarts) = (self.state.exit_code, self.state.restarts);
+    /// Whether it is to run once more after so many times.
+    fn starts_again(&self, restarts: u32) -> bool {
+        let code = self.state.exit_code;
         !self.stop.by_hand
             && match self.record.options.restart {
                 Restart::No => false,
@@ -266,13 +268,14 @@ impl<'a> Monitor<'a> {
 
     /// Waits before the next run; returns whether it is to come.
     fn rest(&mut self, pause: Duration) -> bool {
+        let restarts = self.state.restarts;
         self.state.status = Status::Restarting;
         self.state.restarts += 1;
         let until = Instant::now() + pause;
         if self.folder.write_state(&self.state).is_err() {
             return false;
         }
-        while !self.stop.by_hand && Instant::now() < until {
+        while self.starts_again(restarts) && Instant::now() < until {
             let mut fds = Vec::new();
             self.clients.watch(true, &mut fds);
             let Ok(found) = wait(fds, Some(until)) else {
@@ -289,7 +292,13 @@ impl<'a> Monitor<'a> {
                         self.stop.by_hand = true;
                         self.clients.tell(client, &Reply::Done);
                     }
-                    Wish::Act(client, _) => {
+                    Wish::Act(client, Act::Update(change)) => {
+                        let done = update(self.folder, &mut self.record, &change);
+                        let reply =
+                            done.map_or_else(|error| Reply::failed(&error), |()| Reply::Done);
+                        self.clients.tell(client, &reply);
+                    }
+                    Wish::Act(client, Act::Network(_) | Act::Pause(_)) => {
                         let message = "the container is restarting".to_owned();
                         self.clients.tell(client, &Reply::Failed { message, code: 1, hint: None });
                     }
@@ -298,7 +307,7 @@ impl<'a> Monitor<'a> {
             }
             self.clients.forget();
         }
-        !self.stop.by_hand
+        self.starts_again(restarts)
     }
 
     fn note_failure(&mut self, error: &Error) -> Reply {
@@ -333,6 +342,15 @@ impl<'a> Monitor<'a> {
             tracing::warn!(id = self.folder.id, %error, "a container could not be tidied up");
         }
     }
+}
+
+/// Changes a container that has no processes now: the next run has the limits.
+fn update(folder: &Folder, record: &mut Record, update: &Update) -> Result<()> {
+    let changed = update.of(&record.options)?;
+    folder.write_changed(&changed)?;
+    changed.apply(&mut record.options);
+    note(folder, record, "update", &[]);
+    Ok(())
 }
 
 /// The signal that stops a container, by its user's or its image's word.

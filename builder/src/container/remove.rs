@@ -42,10 +42,12 @@ pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(
     }
 }
 
-/// Removes every container that does not run, and returns their ids.
-pub fn prune(store: &Store) -> Result<Vec<String>> {
+/// Removes every container that does not run and of which `wanted` is true, and returns their ids.
+pub fn prune(store: &Store, wanted: impl Fn(&Listed) -> bool) -> Result<Vec<String>> {
+    let wanted: BTreeSet<_> =
+        list(store, true)?.into_iter().filter(wanted).map(|one| one.id).collect();
     let mut removed = Vec::new();
-    for folder in names::all(store)? {
+    for folder in names::all(store)?.into_iter().filter(|folder| wanted.contains(&folder.id)) {
         if folder.record()?.is_none() || folder.state()?.status.is_alive() {
             continue;
         }
@@ -70,10 +72,9 @@ pub(crate) fn remove_folder(
     let record = folder.record()?;
     if let Some(record) = &record {
         network::forget(folder, record)?;
-        let resources = &record.options.resources;
-        if group::is_wanted(resources) {
+        if group::is_wanted(&record.options) {
             // A monitor that was killed before it said that the container runs has left it.
-            group::sweep(folder, resources);
+            group::sweep(folder, &record.options.resources);
         }
     }
     let removed = record.as_ref().map(|record| entry(folder, record, "destroy", &[]));

@@ -154,6 +154,7 @@ impl Session<'_, '_> {
 
     /// The process has ended: passes on what is still in the pipes, which others may hold open.
     fn end(mut self, buffer: &mut [u8]) -> Result<Exit> {
+        self.care.iter().for_each(|care| care.group.kill());
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             while self.pass_on(stream, buffer)
                 || (self.streams.is_terminal() && self.streams.is_open(stream) && self.more()?)
