@@ -136,3 +136,36 @@ fn limits_that_cannot_be_are_refused() {
     }
     assert_eq!(home.types("rbuild ps -aq").ok(), "");
 }
+
+/// What has its processes among others takes them all with it, and none of them can keep it.
+#[test]
+fn nothing_is_left_among_the_processes_of_others() {
+    let home = with_image();
+    let script = "sleep 98765 & exec sleep 1000";
+    let run = format!("rbuild run -d --pid host --name seen app sh -c '{script}'");
+    let id = home.types(&run).ok();
+    let path = format!("rbuild/{id}");
+    assert!(!groups(&path).is_empty(), "it is known by its group");
+    let members = || -> Vec<String> {
+        let text = |group: PathBuf| fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        groups(&path)
+            .into_iter()
+            .flat_map(|group| text(group).lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    };
+    eventually("both of them", || (members().len() >= 2).then_some(()));
+    let pids = members();
+    home.types("rbuild rm -f seen").ok();
+    for pid in pids {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(!command.starts_with(b"sleep"), "{pid} is left");
+    }
+    assert!(groups(&path).is_empty());
+    // It ends though what it has started goes on writing.
+    home.types("rbuild run --pid host app sh -c 'yes & sleep 0.1' | tail -n 1").ok();
+    // And though that forks as fast as it can, and is never the same process for long.
+    let forks = "f() { f & }; f; f; f; exec sleep 1000";
+    let id = home.types(&format!("rbuild run -d --pid host --name many app sh -c '{forks}'")).ok();
+    home.types("rbuild rm -f many").ok();
+    assert!(groups(&format!("rbuild/{id}")).is_empty(), "nobody is left in it");
+}
