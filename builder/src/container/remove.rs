@@ -1,5 +1,6 @@
 //! Taking containers away.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rbuild_cache::Store;
@@ -8,6 +9,7 @@ use rbuild_runtime::Signal;
 use super::control::{self, LETTING_GO};
 use super::error::{Error, Result};
 use super::folder::{Folder, Held};
+use super::list::{Listed, list};
 use super::note::entry;
 use super::state::Status;
 use super::volumes;
@@ -45,7 +47,7 @@ pub fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(
 /// Removes every container that does not run and of which `wanted` is true, and returns their ids.
 pub fn prune(store: &Store, wanted: impl Fn(&Listed) -> bool) -> Result<Vec<String>> {
     let wanted: BTreeSet<_> =
-        list(store, true)?.into_iter().filter(wanted).map(|one| one.id).collect();
+        list(store, true)?.into_iter().filter(|one| wanted(one)).map(|one| one.id).collect();
     let mut removed = Vec::new();
     for folder in names::all(store)?.into_iter().filter(|folder| wanted.contains(&folder.id)) {
         if folder.record()?.is_none() || folder.state()?.status.is_alive() {

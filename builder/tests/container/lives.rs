@@ -131,7 +131,7 @@ fn only_a_force_removes_what_runs() {
     stage.assert_empty();
     stage.create(&script("true"));
     let running = stage.start(&patient());
-    assert_eq!(container::prune(&stage.store).unwrap().len(), 1);
+    assert_eq!(container::prune(&stage.store, |_| true).unwrap().len(), 1);
     assert_eq!(container::list(&stage.store, true).unwrap()[0].id, running.id);
 }
 
