@@ -18,6 +18,7 @@ mod pasta;
 mod ports;
 mod proxy;
 mod resolver;
+mod room;
 mod rules;
 mod subnet;
 mod subnet6;

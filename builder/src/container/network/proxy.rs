@@ -4,17 +4,19 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::Timespec;
 
-/// Connections at once; more are closed.
-const MOST: usize = 512;
+use super::room::{REST, Room};
+
+/// The connections of all proxies of this process, at two files each; more of them wait.
+static ROOM: LazyLock<Room> = LazyLock::new(|| Room::part(4, 512));
 const BUFFER: usize = 32 << 10;
 /// How long a container may take to answer a call.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,16 +34,20 @@ pub(crate) struct Proxy {
 struct Shared {
     to: RwLock<SocketAddr>,
     stopped: OwnedFd,
-    connections: AtomicUsize,
+    room: &'static Room,
 }
 
 impl Proxy {
     /// Starts to pass on what comes to a port.
     pub(crate) fn start(listener: TcpListener, to: SocketAddr) -> io::Result<Self> {
+        Self::start_in(&ROOM, listener, to)
+    }
+
+    fn start_in(room: &'static Room, listener: TcpListener, to: SocketAddr) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC)?;
         let to = RwLock::new(to);
-        let shared = Arc::new(Shared { to, stopped, connections: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { to, stopped, room });
         let serving = Arc::clone(&shared);
         let serve = move || serve(&listener, &serving);
         let thread = Builder::new().name("proxy".to_owned()).spawn(serve)?;
@@ -67,23 +73,32 @@ impl Drop for Proxy {
 /// Takes calls until it is stopped.
 fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
     while waits(listener, shared) {
-        // Whoever called may have gone again.
-        let Ok((client, _)) = listener.accept() else {
+        let Some(place) = shared.room.enter() else {
+            rest(shared);
             continue;
         };
+        let client = match listener.accept() {
+            Ok((client, _)) => client,
+            Err(error) => {
+                // Whoever called may have gone again; anything else, such as that too many files
+                // are open, is as it was when asked again at once.
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    rest(shared);
+                }
+                continue;
+            }
+        };
         let to = shared.to.read().ok().map(|to| *to);
-        let is_one_too_many = shared.connections.fetch_add(1, Ordering::Relaxed) >= MOST;
-        let counted = Arc::clone(shared);
+        let shared = Arc::clone(shared);
         let work = move || {
-            if let (Some(to), false) = (to, is_one_too_many) {
-                let _ = pass_on(&client, to, &counted);
+            if let Some(to) = to {
+                let _ = pass_on(&client, to, &shared);
             }
             drop(client);
-            counted.connections.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
         };
-        if Builder::new().name("connection".to_owned()).spawn(work).is_err() {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        // Without a thread both are dropped at once.
+        let _ = Builder::new().name("connection".to_owned()).spawn(work);
     }
 }
 
@@ -98,6 +113,12 @@ fn waits(from: &impl std::os::fd::AsFd, shared: &Shared) -> bool {
             Ok(_) => return fds[1].revents().is_empty(),
         }
     }
+}
+
+/// Lets nobody in for a while, unless all is to end.
+fn rest(shared: &Shared) {
+    let mut stopped = [PollFd::new(&shared.stopped, PollFlags::IN)];
+    let _ = poll(&mut stopped, Timespec::try_from(REST).ok().as_ref());
 }
 
 /// One connection, both ways, until both have ended.
@@ -174,6 +195,55 @@ mod tests {
         let ended = |stream: &mut TcpStream| !matches!(stream.read(&mut [0]), Ok(1..));
         assert!(ended(&mut client) && ended(&mut server));
         TcpListener::bind(address).unwrap();
+    }
+
+    #[test]
+    fn who_finds_no_room_waits_until_another_leaves() {
+        static ONE: Room = Room::new(1);
+        let inside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let outside = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        let address = outside.local_addr().unwrap();
+        let _proxy = Proxy::start_in(&ONE, outside, inside.local_addr().unwrap()).unwrap();
+        let first = TcpStream::connect(address).unwrap();
+        let (mut serving, _) = inside.accept().unwrap();
+        let mut second = TcpStream::connect(address).unwrap();
+        second.write_all(b"second").unwrap();
+        assert!(ONE.is_full());
+        inside.set_nonblocking(true).unwrap();
+        assert_eq!(inside.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        inside.set_nonblocking(false).unwrap();
+        drop(first);
+        assert_eq!(serving.read(&mut [0]).unwrap(), 0);
+        drop(serving);
+        let (mut serving, _) = inside.accept().unwrap();
+        let mut heard = [0; 6];
+        serving.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"second");
+    }
+
+    #[test]
+    fn a_proxy_without_room_rests() {
+        static NONE: Room = Room::new(0);
+        let to = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let outside = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        outside.set_nonblocking(true).unwrap();
+        let address = outside.local_addr().unwrap();
+        let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let to = RwLock::new(to.local_addr().unwrap());
+        let shared = Arc::new(Shared { to, stopped, room: &NONE });
+        let _client = TcpStream::connect(address).unwrap();
+        let time = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let used = std::thread::scope(|scope| {
+            let serving = scope.spawn(|| {
+                let before = time();
+                serve(&outside, &shared);
+                time() - before
+            });
+            std::thread::sleep(5 * REST);
+            drop(stop);
+            serving.join().unwrap()
+        });
+        assert!(used < Timespec::try_from(REST).unwrap(), "{used:?}");
     }
 
     #[test]

@@ -12,8 +12,7 @@ mod message;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, LazyLock, RwLock, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -21,10 +20,12 @@ use rbuild_cache::Store;
 use rbuild_runtime::network::{Chain, Family, Hook, Match, Rule, Table, Verdict};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::Timespec;
 
 use super::definition::{self, Definition};
 use super::members::{self, Endpoint};
 use super::ports::Protocol;
+use super::room::{REST, Room};
 use crate::container::error::{Error, Result};
 use forward::Way;
 use message::{Kind, Question};
@@ -35,7 +36,7 @@ const PORT: u16 = 53;
 /// The longest message over UDP.
 const LONGEST: usize = 4096;
 /// Questions that wait for other servers at once; more get no answer, and are asked again.
-const MOST_WAITING: usize = 256;
+static WAITING: LazyLock<Room> = LazyLock::new(|| Room::part(8, 256));
 /// How long a client may take for its question over TCP.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -102,14 +103,12 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct Shared {
     knowledge: RwLock<Knowledge>,
-    waiting: AtomicUsize,
 }
 
 impl Server {
     /// Starts to answer.
     pub(crate) fn start(sockets: Sockets, knowledge: Knowledge) -> Result<Self> {
-        let waiting = AtomicUsize::new(0);
-        let shared = Arc::new(Shared { knowledge: RwLock::new(knowledge), waiting });
+        let shared = Arc::new(Shared { knowledge: RwLock::new(knowledge) });
         let pipe = pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"))?;
         let (stopped, stop) = pipe;
         let server = Arc::clone(&shared);
@@ -138,13 +137,18 @@ impl Drop for Server {
 /// Answers until the other end of `stopped` is closed.
 fn serve(tcp: &TcpListener, udp: &Arc<UdpSocket>, stopped: &OwnedFd, shared: &Arc<Shared>) {
     let mut bytes = vec![0; LONGEST];
+    let rest = Timespec::try_from(REST).ok();
+    // Whether nobody is let in by TCP for a while.
+    let mut rests = false;
     loop {
         let mut fds = [
             PollFd::new(udp, PollFlags::IN),
-            PollFd::new(tcp, PollFlags::IN),
+            PollFd::new(tcp, if rests { PollFlags::empty() } else { PollFlags::IN }),
             PollFd::new(stopped, PollFlags::IN),
         ];
-        if poll(&mut fds, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
+        if poll(&mut fds, rest.as_ref().filter(|_| rests))
+            .is_err_and(|error| error != rustix::io::Errno::INTR)
+        {
             return;
         }
         let [asked, called, ended] = fds.map(|fd| !fd.revents().is_empty());
@@ -156,9 +160,16 @@ fn serve(tcp: &TcpListener, udp: &Arc<UdpSocket>, stopped: &OwnedFd, shared: &Ar
             let reply = move |answer: &[u8]| send(&socket, answer, from);
             answer(&bytes[..length], shared, reply);
         }
-        if called && let Ok((stream, _)) = tcp.accept() {
-            let shared = Arc::clone(shared);
-            aside(&Arc::clone(&shared), move || drop(converse(&stream, &shared)));
+        rests = false;
+        if called {
+            match tcp.accept() {
+                Ok((stream, _)) => {
+                    let shared = Arc::clone(shared);
+                    aside(move || drop(converse(&stream, &shared)));
+                }
+                // Asked again at once, it would be as it is: too many files are open.
+                Err(error) => rests = error.kind() != io::ErrorKind::WouldBlock,
+            }
         }
     }
 }
@@ -203,7 +214,7 @@ fn answer(message: &[u8], shared: &Arc<Shared>, reply: impl FnOnce(&[u8]) + Send
         Local::Nonsense => {}
         Local::Elsewhere(servers) => {
             let message = message.to_owned();
-            aside(shared, move || {
+            aside(move || {
                 if let Some(answer) = elsewhere(&message, &servers, Way::Udp) {
                     reply(&answer);
                 }
@@ -213,19 +224,15 @@ fn answer(message: &[u8], shared: &Arc<Shared>, reply: impl FnOnce(&[u8]) + Send
 }
 
 /// Does something in a thread of its own, unless too many are at it.
-fn aside(shared: &Arc<Shared>, work: impl FnOnce() + Send + 'static) {
-    if shared.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
-        shared.waiting.fetch_sub(1, Ordering::Relaxed);
+fn aside(work: impl FnOnce() + Send + 'static) {
+    let Some(place) = WAITING.enter() else {
         return;
-    }
-    let counted = Arc::clone(shared);
-    let spawned = Builder::new().name("question".to_owned()).spawn(move || {
+    };
+    // Without a thread both are dropped at once.
+    let _ = Builder::new().name("question".to_owned()).spawn(move || {
         work();
-        counted.waiting.fetch_sub(1, Ordering::Relaxed);
+        drop(place);
     });
-    if spawned.is_err() {
-        shared.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What can be said of a question without asking others.
