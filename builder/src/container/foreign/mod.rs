@@ -26,7 +26,7 @@ use super::error::{Error, Result};
 use super::folder::Folder;
 use super::limits::Resources;
 use bundle::{Bundle, Described};
-use program::{Console, Program};
+use program::{Console, Program, unique};
 
 pub(crate) use guard::{guard, sweep};
 pub(crate) use program::exit_code;
@@ -94,6 +94,10 @@ impl Made {
 
     /// Sends a signal to the first process. That it has ended already is no error.
     pub(crate) fn kill(&self, running: &Running, signal: Signal) -> Result<()> {
+        if signal == Signal::KILL {
+            // This needs nobody's help; what else is left dies as the container is deleted.
+            return Ok(running.kill(signal)?);
+        }
         let mut kill = self.program.command("kill");
         kill.arg(&self.program.id).arg(signal.number().to_string());
         match self.program.run(&mut kill, "kill") {
@@ -130,7 +134,7 @@ pub(crate) fn exec(
     let root = root.map_err(|_| Error::NotRunning(folder.short().to_owned()))?;
     let user: User = process.resolve_user(root.as_fd())?;
     let terminal = size(&stdio);
-    let name = format!("exec-{}", std::process::id());
+    let name = unique("exec");
     let described = bundle.write_process(&name, &process, &user, terminal)?;
     let console = terminal.map(|_| Console::listen(&bundle)).transpose()?;
     let mut exec = program.command("exec");

@@ -5,11 +5,17 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rbuild_runtime::DEFAULT_PATH;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::time::Timespec;
 
 use super::super::error::{Error, Result};
 use super::OtherRuntime;
@@ -19,6 +25,10 @@ use super::nvidia;
 /// As much as is read of what a runtime says.
 const LONGEST_LOG: u64 = 1 << 20;
 const CONSOLE: &str = "console";
+/// How long a runtime may take: whoever watches a container does nothing else meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take for what runs programs of others, such as hooks.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Another runtime, for one container.
 #[derive(Debug)]
@@ -44,14 +54,27 @@ impl Program {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs it to its end, which comes soon or is brought about.
     pub(super) fn run(&self, command: &mut Command, verb: &'static str) -> Result<()> {
+        let limit = match verb {
+            "kill" | "delete" => PATIENCE,
+            _ => LONG_PATIENCE,
+        };
+        self.run_within(limit, command, verb)
+    }
+
+    fn run_within(&self, limit: Duration, command: &mut Command, verb: &'static str) -> Result<()> {
         let _ = std::fs::remove_file(self.bundle.log());
-        let status = command.status().map_err(|source| Error::File {
+        let ended = command.spawn().and_then(|child| end(child, limit));
+        let status = ended.map_err(|source| Error::File {
             doing: "run the runtime",
             path: self.runtime.program.clone(),
             source,
         })?;
+        let failed = |reason| Error::OtherRuntime { name: self.runtime.name.clone(), verb, reason };
+        let Some(status) = status else {
+            return Err(failed(format!("it was killed after {} s", limit.as_secs())));
+        };
         // The ends of pipes in it are the container's alone.
         if status.success() {
             return Ok(());
@@ -61,8 +84,7 @@ impl Program {
             // What cannot be read says nothing.
             let _ = log.take(LONGEST_LOG).read_to_string(&mut text);
         }
-        let reason = reason(&text).unwrap_or_else(|| format!("it ended with {status}"));
-        Err(Error::OtherRuntime { name: self.runtime.name.clone(), verb, reason })
+        Err(failed(reason(&text).unwrap_or_else(|| format!("it ended with {status}"))))
     }
 
     /// Removes what was written for the runtime.
@@ -75,6 +97,35 @@ impl Program {
         let mut delete = self.command("delete");
         self.run(delete.arg("--force").arg(&self.id), "delete")
     }
+}
+
+/// Waits for the end of a program; none if it had to be killed.
+fn end(mut child: Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let waited = wait(&child, limit);
+    if !matches!(waited, Ok(true)) {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    Ok(waited?.then_some(status))
+}
+
+/// Whether a program ends in time.
+fn wait(child: &Child, limit: Duration) -> std::io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let until = Instant::now() + limit;
+    loop {
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], left.as_ref()) {
+            Err(Errno::INTR) => {}
+            ended => return Ok(ended? > 0),
+        }
+    }
+}
+
+/// A name for what no other call of a runtime may meet, in this process or another.
+pub(super) fn unique(what: &str) -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    format!("{what}-{}-{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The last error of a log in JSON, a line each.
@@ -114,8 +165,7 @@ pub(super) struct Console {
 
 impl Console {
     pub(super) fn listen(bundle: &Bundle) -> Result<Self> {
-        let name = format!("{CONSOLE}-{}", std::process::id());
-        let file = bundle.path().join(&name);
+        let file = bundle.path().join(unique(CONSOLE));
         let _ = std::fs::remove_file(&file);
         let listen = || {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -178,6 +228,32 @@ mod tests {
         assert_eq!(reason(log).as_deref(), Some("b"));
         assert_eq!(reason("{\"msg\":\"bare\"}").as_deref(), Some("bare"));
         assert_eq!(reason("text\n"), None);
+    }
+
+    #[test]
+    fn a_runtime_that_takes_too_long_is_killed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = rbuild_cache::Store::open(scratch.path()).unwrap();
+        let bundle = Bundle::of(&super::super::Folder::new(&store, "slow"));
+        let runtime =
+            OtherRuntime { name: "slow".to_owned(), program: "sleep".into(), below: None };
+        let program = Program::new("slow", &runtime, &bundle);
+        let (mut its_life, held) = std::io::pipe().unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("1000").stdout(held);
+        let limit = Duration::from_millis(50);
+        let error = program.run_within(limit, &mut command, "kill").unwrap_err();
+        assert!(error.to_string().contains("it was killed"), "{error}");
+        drop(command);
+        // Were it alive, this would wait for it.
+        assert_eq!(its_life.read(&mut [0]).unwrap(), 0);
+        program.run(&mut Command::new("true"), "kill").unwrap();
+        assert!(program.run(&mut Command::new("false"), "kill").is_err());
+    }
+
+    #[test]
+    fn names_of_calls_differ() {
+        assert_ne!(unique("exec"), unique("exec"));
     }
 
     #[test]
