@@ -49,19 +49,20 @@ impl Bundle {
     /// Removes all of it; what is mounted in it is no part of it.
     pub(super) fn remove(&self) {
         let remove = || -> io::Result<()> {
-            let entries = fs::read_dir(self.files())?;
-            for entry in entries {
-                let entry = entry?;
-                let is_folder = entry.file_type()?.is_dir();
-                // Each of these fails for what is mounted somewhere.
-                if is_folder {
-                    fs::remove_dir(entry.path())
-                } else {
-                    fs::remove_file(entry.path())
-                }?;
+            if let Some(entries) = unless_gone(fs::read_dir(self.files()))? {
+                for entry in entries {
+                    let entry = entry?;
+                    let is_folder = entry.file_type()?.is_dir();
+                    // Each of these fails for what is mounted somewhere.
+                    if is_folder {
+                        fs::remove_dir(entry.path())
+                    } else {
+                        fs::remove_file(entry.path())
+                    }?;
+                }
             }
-            fs::remove_dir(self.root())?;
-            fs::remove_dir_all(&self.path)
+            unless_gone(fs::remove_dir(self.root()))?;
+            unless_gone(fs::remove_dir_all(&self.path)).map(drop)
         };
         if let Err(error) = remove() {
             tracing::warn!(path = %self.path.display(), %error, "a bundle could not be removed");
@@ -195,6 +196,14 @@ impl Bundle {
     }
 }
 
+/// What was found; whoever removed before may have been killed at any point.
+fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// The devices with all that their nodes have; of a privileged container, those of the host too.
 fn devices(container: &Container) -> Result<Vec<Device>> {
     let mut all: Vec<Device> = Vec::new();
@@ -215,5 +224,28 @@ fn is_folder(source: &MountSource) -> bool {
         MountSource::Path(path) => path.is_dir(),
         MountSource::Bytes { .. } => false,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_in_part_is_removed_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = rbuild_cache::Store::open(scratch.path()).unwrap();
+        let folder = Folder::new(&store, "half");
+        for gone in ["files", "rootfs", "state"] {
+            let bundle = Bundle::make(&folder).unwrap();
+            fs::write(bundle.log(), "").unwrap();
+            fs::remove_dir(bundle.path().join(gone)).unwrap();
+            bundle.remove();
+            assert!(!bundle.path().exists(), "without {gone}");
+        }
+        let bundle = Bundle::make(&folder).unwrap();
+        fs::write(bundle.root().join("mounted"), "").unwrap();
+        bundle.remove();
+        assert!(bundle.root().join("mounted").exists());
     }
 }
