@@ -1,10 +1,12 @@
 //! NVIDIA's runtime, which changes a configuration and leaves the container to another one: to
 //! rbuild.
 
-use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
+
+use toml::Table;
 
 use super::super::error::{Error, Result};
 use super::OtherRuntime;
@@ -14,7 +16,7 @@ use super::bundle::Bundle;
 const INSTALLED: &str = "/etc/nvidia-container-runtime/config.toml";
 /// The variable that names other settings.
 const VARIABLE: &str = "NVIDIA_CTK_CONFIG_FILE_PATH";
-const TABLE: &str = "[nvidia-container-runtime]";
+const TABLE: &str = "nvidia-container-runtime";
 /// The name by which rbuild is a runtime.
 const LINK: &str = "rbuild-runtime";
 
@@ -26,10 +28,12 @@ fn settings(bundle: &Bundle) -> PathBuf {
 pub(super) fn configure(runtime: &OtherRuntime, bundle: &Bundle) -> Result<()> {
     let Some(below) = &runtime.below else { return Ok(()) };
     let link = bundle.path().join(LINK);
+    // One that was left behind may lead elsewhere.
+    let _ = fs::remove_file(&link);
     symlink(below, &link).map_err(Error::file("make the link", &link))?;
     let installed = fs::read_to_string(INSTALLED).unwrap_or_default();
     let path = settings(bundle);
-    let text = with_runtime(&installed, &link.display().to_string());
+    let text = with_runtime(&installed, &link.display().to_string())?;
     fs::write(&path, text).map_err(Error::file("write", &path))
 }
 
@@ -40,49 +44,62 @@ pub(super) fn add_variables(command: &mut Command, runtime: &OtherRuntime, bundl
 }
 
 /// The settings with another list of runtimes.
-fn with_runtime(settings: &str, program: &str) -> String {
-    let list = format!("runtimes = [{program:?}]\n");
-    let mut text = String::new();
-    let (mut is_inside, mut is_open) = (false, false);
-    for line in settings.lines() {
-        let words = line.trim();
-        // A list may go on over several lines.
-        if is_open {
-            is_open = !words.contains(']');
-            continue;
-        }
-        if words.starts_with('[') {
-            is_inside = words == TABLE;
-        } else if is_inside && words.split('=').next().map(str::trim) == Some("runtimes") {
-            is_open = !words.contains(']');
-            continue;
-        }
-        text.push_str(line);
-        text.push('\n');
-        if words == TABLE {
-            text.push_str(&list);
-        }
-    }
-    if !text.contains(&list) {
-        text = format!("{text}{TABLE}\n{list}");
-    }
-    text
+fn with_runtime(settings: &str, program: &str) -> Result<String> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        Error::file("read", Path::new(INSTALLED))(source)
+    };
+    let mut settings: Table = settings.parse().map_err(|error| wrong(&error))?;
+    let table = settings.entry(TABLE).or_insert_with(|| Table::new().into());
+    let table = table.as_table_mut().ok_or_else(|| wrong(&format!("`{TABLE}` is no table")))?;
+    table.insert("runtimes".to_owned(), vec![program].into());
+    toml::to_string(&settings).map_err(|error| wrong(&error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::folder::Folder;
+
+    #[test]
+    fn the_link_that_a_killed_monitor_left_is_made_anew() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = rbuild_cache::Store::open(scratch.path()).unwrap();
+        let bundle = Bundle::make(&Folder::new(&store, "half")).unwrap();
+        for below in ["/old", "/new"] {
+            let below = Some(PathBuf::from(below));
+            let runtime = OtherRuntime { name: "x".to_owned(), program: "/x".into(), below };
+            configure(&runtime, &bundle).unwrap();
+            assert_eq!(fs::read_link(bundle.path().join(LINK)).ok(), runtime.below);
+        }
+    }
 
     #[test]
     fn the_list_of_runtimes_is_replaced_and_nothing_else() {
-        let none = with_runtime("", "/x");
-        assert_eq!(none, "[nvidia-container-runtime]\nruntimes = [\"/x\"]\n");
+        let read = |text: &str| text.parse::<Table>().unwrap();
+        let changed = |installed: &str| read(&with_runtime(installed, "/x").unwrap());
+        let bare = read("[nvidia-container-runtime]\nruntimes = [\"/x\"]\n");
+        for installed in [
+            "",
+            "[nvidia-container-runtime] # defaults\n",
+            "[ nvidia-container-runtime ]\nruntimes = [\"runc\", # ]\n\"crun\"]\n",
+            "[\"nvidia-container-runtime\"]\nruntimes = []\n",
+            "nvidia-container-runtime.runtimes = [\"runc\"]\n",
+        ] {
+            assert_eq!(changed(installed), bare, "{installed}");
+        }
         let installed = "accept = true\n[nvidia-container-runtime]\nmode = \"csv\"\nruntimes = [\n\
             \"runc\",\n\"crun\",\n]\n[nvidia-container-runtime.modes.csv]\nruntimes = 1\n";
         assert_eq!(
-            with_runtime(installed, "/x"),
-            "accept = true\n[nvidia-container-runtime]\nruntimes = [\"/x\"]\nmode = \"csv\"\n\
-             [nvidia-container-runtime.modes.csv]\nruntimes = 1\n"
+            changed(installed),
+            read(
+                "accept = true\n[nvidia-container-runtime]\nruntimes = [\"/x\"]\nmode = \"csv\"\n\
+                 [nvidia-container-runtime.modes.csv]\nruntimes = 1\n"
+            )
         );
+        for wrong in ["[", "nvidia-container-runtime = 1"] {
+            let error = with_runtime(wrong, "/x").unwrap_err();
+            assert!(error.to_string().contains(INSTALLED), "{error}");
+        }
     }
 }
