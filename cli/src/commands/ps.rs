@@ -24,7 +24,9 @@ pub(super) fn run(args: &PsArgs, session: &Session) -> Outcome {
     let with_stopped = args.all || last.is_some() || filters.ask_for_stopped();
     let mut listed = all.clone();
     listed.retain(|one| with_stopped || one.state.status.is_alive());
-    filters.keep(&mut listed, &all)?;
+    let networks =
+        if filters.ask_for_networks() { container::network::list(&store)? } else { Vec::new() };
+    filters.keep(&mut listed, &all, &networks)?;
     if let Some(last) = last {
         listed.truncate(usize::try_from(last).unwrap_or(usize::MAX));
     }

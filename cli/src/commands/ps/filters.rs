@@ -1,6 +1,10 @@
 //! Docker's filters of containers.
 
+use std::collections::BTreeMap;
+
+use rbuild::container::network::NetworkListed;
 use rbuild::container::{Listed, Status};
+use regex::{Regex, RegexBuilder};
 
 use crate::commands::filters;
 use crate::commands::images::has_label;
@@ -10,18 +14,31 @@ const STATUSES: [&str; 7] =
     ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
+/// How large a pattern may become in memory, in bytes.
+const LARGEST: usize = 1 << 20;
+
 /// Filters that were typed. Of one key it is enough that one fits; but every label must be there.
 #[derive(Debug)]
-pub(super) struct Filters<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Filters<'a> {
+    typed: Vec<(&'a str, &'a str)>,
+    /// The values of `id` and `name`, which are patterns.
+    patterns: BTreeMap<&'a str, Regex>,
+}
 
 impl<'a> Filters<'a> {
     /// Reads `KEY=VALUE` filters.
     pub(super) fn read(typed: &'a [String]) -> Result<Self, Failure> {
         let read = filters(typed)?;
+        let mut patterns = BTreeMap::new();
         for &(key, value) in &read {
             let is_right = match key {
-                "id" | "name" | "label" | "network" | "ancestor" | "volume" | "before"
-                | "since" => true,
+                "id" | "name" => {
+                    let pattern = pattern(value);
+                    let is_one = pattern.is_some();
+                    patterns.extend(pattern.map(|pattern| (value, pattern)));
+                    is_one
+                }
+                "label" | "network" | "ancestor" | "volume" | "before" | "since" => true,
                 "status" => STATUSES.contains(&value),
                 "health" => HEALTH.contains(&value),
                 "exited" => value.parse::<i32>().is_ok(),
@@ -33,50 +50,68 @@ impl<'a> Filters<'a> {
                 return Err(Failure::usage(format!("invalid filter `{key}={value}`")));
             }
         }
-        Ok(Self(read))
+        Ok(Self { typed: read, patterns })
+    }
+
+    /// Whether networks must be known to see what passes.
+    pub(super) fn ask_for_networks(&self) -> bool {
+        self.typed.iter().any(|(key, _)| *key == "network")
     }
 
     /// Whether what they ask for may have stopped.
     pub(super) fn ask_for_stopped(&self) -> bool {
-        self.0.iter().any(|(key, _)| matches!(*key, "status" | "exited"))
+        self.typed.iter().any(|(key, _)| matches!(*key, "status" | "exited"))
     }
 
-    /// Keeps the containers that all filters let pass; `all` are those of the store.
-    pub(super) fn keep(&self, listed: &mut Vec<Listed>, all: &[Listed]) -> Result<(), Failure> {
+    /// Keeps the containers that all filters let pass; `all` are those of the store, and `networks`
+    /// its networks.
+    pub(super) fn keep(
+        &self,
+        listed: &mut Vec<Listed>,
+        all: &[Listed],
+        networks: &[NetworkListed],
+    ) -> Result<(), Failure> {
         let mut order = [None, None];
         for (place, wanted) in order.iter_mut().zip(["before", "since"]) {
-            let named = self.0.iter().find(|(key, _)| *key == wanted);
+            let named = self.typed.iter().find(|(key, _)| *key == wanted);
             *place = named.map(|(_, name)| find(all, name)).transpose()?;
         }
         let [before, since] = order;
         listed.retain(|one| {
             before.is_none_or(|other| one.created < other.created)
                 && since.is_none_or(|other| one.created > other.created)
-                && self.pass(one)
+                && self.pass(one, networks)
         });
         Ok(())
     }
 
-    fn pass(&self, one: &Listed) -> bool {
-        self.0.iter().all(|(key, value)| match *key {
+    fn pass(&self, one: &Listed, networks: &[NetworkListed]) -> bool {
+        self.typed.iter().all(|(key, value)| match *key {
             "label" => has_label(&one.labels, value),
             "before" | "since" => true,
-            key => self.0.iter().any(|(other, value)| *other == key && fits(one, key, value)),
+            key => {
+                let mut values = self.typed.iter().filter(|(other, _)| *other == key);
+                values.any(|(_, value)| match (key, self.patterns.get(value)) {
+                    ("id", Some(pattern)) => pattern.is_match(&one.id),
+                    ("name", Some(pattern)) => {
+                        one.names.iter().any(|name| is_called(name, pattern))
+                    }
+                    ("network", _) => one.networks.iter().any(|name| is_in(name, value, networks)),
+                    _ => fits(one, key, value),
+                })
+            }
         })
     }
 }
 
 fn fits(one: &Listed, key: &str, value: &str) -> bool {
     match key {
-        "id" => one.id.starts_with(value),
-        "name" => one.names.iter().any(|name| matches(name, value.trim_start_matches('/'))),
         "status" => one.state.status.to_string() == value,
         "health" => match &one.state.health {
             Some(health) => health.status.to_string() == value,
             None => value == "none",
         },
         "exited" => one.state.status == Status::Exited && one.state.exit_code.to_string() == value,
-        "network" => one.networks.iter().any(|name| name == value),
         "volume" => one.mounts.iter().chain(&one.targets).any(|mount| mount == value),
         "ancestor" => {
             let name = match one.image.rsplit_once(':') {
@@ -98,16 +133,26 @@ fn fits(one: &Listed, key: &str, value: &str) -> bool {
     }
 }
 
-/// Whether a name has a text in it; `^` and `$` are its ends.
-fn matches(name: &str, wanted: &str) -> bool {
-    match (wanted.strip_prefix('^'), wanted.strip_suffix('$')) {
-        (Some(_), Some(_)) => {
-            Some(name) == wanted.strip_prefix('^').and_then(|w| w.strip_suffix('$'))
-        }
-        (Some(start), None) => name.starts_with(start),
-        (None, Some(end)) => name.ends_with(end),
-        (None, None) => name.contains(wanted),
-    }
+/// A regular expression, anywhere in a text.
+fn pattern(text: &str) -> Option<Regex> {
+    RegexBuilder::new(text).size_limit(LARGEST).dfa_size_limit(LARGEST).build().ok()
+}
+
+/// Whether a pattern is in a name, which docker writes with a slash, too.
+fn is_called(name: &str, pattern: &Regex) -> bool {
+    pattern.is_match(name) || pattern.is_match(&format!("/{name}"))
+}
+
+/// Whether the network of a container, by its name or id, is the wanted one, by its name or the
+/// beginning of its id.
+fn is_in(network: &str, wanted: &str, networks: &[NetworkListed]) -> bool {
+    let is_it = |one: &&NetworkListed| {
+        one.name == network || network.len() > 1 && one.id.starts_with(network)
+    };
+    network == wanted
+        || networks.iter().find(is_it).is_some_and(|one| {
+            one.name == wanted || !wanted.is_empty() && one.id.starts_with(wanted)
+        })
 }
 
 fn find<'a>(all: &'a [Listed], name: &str) -> Result<&'a Listed, Failure> {
@@ -166,11 +211,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_match_as_far_as_they_are_typed() {
-        for (wanted, is_it) in
-            [("eb", true), ("^we", true), ("b1$", true), ("^web1$", true), ("^web$", false)]
-        {
-            assert_eq!(matches("web1", wanted), is_it, "{wanted}");
+    fn names_are_matched_by_patterns() {
+        for (wanted, is_it) in [
+            ("eb", true),
+            ("^we", true),
+            ("b1$", true),
+            ("^web1$", true),
+            ("^web$", false),
+            ("^(web|db)[0-9]$", true),
+            ("w.b", true),
+            ("w*2", false),
+            ("/web1", true),
+            ("^/web1$", true),
+            ("/eb", false),
+        ] {
+            assert_eq!(is_called("web1", &pattern(wanted).unwrap()), is_it, "{wanted}");
+        }
+        assert!(pattern("(").is_none());
+        assert!(pattern("(a{1000}){1000}").is_none(), "it is too large");
+    }
+
+    #[test]
+    fn networks_are_found_by_name_and_by_the_beginning_of_an_id() {
+        let network = |name: &str, id: &str| NetworkListed {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            driver: "bridge",
+            ipv6: false,
+            internal: false,
+            in_use: false,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            labels: BTreeMap::new(),
+        };
+        let all = [network("front", "abcdef"), network("back", "123456")];
+        for (network, wanted, is_it) in [
+            ("front", "front", true),
+            ("front", "abc", true),
+            ("abcd", "front", true),
+            ("front", "bcd", false),
+            ("front", "fro", false),
+            ("front", "back", false),
+            ("front", "", false),
+            ("container:x", "container:x", true),
+        ] {
+            assert_eq!(is_in(network, wanted, &all), is_it, "{network} {wanted}");
         }
     }
 
@@ -189,7 +273,9 @@ mod tests {
         for right in ["status=paused", "health=none", "exited=0", "publish=80", "is-task=false"] {
             assert!(read(right), "{right}");
         }
-        for wrong in ["status=up", "health=ill", "exited=x", "expose=x", "colour=red", "name"] {
+        for wrong in
+            ["status=up", "health=ill", "exited=x", "expose=x", "colour=red", "name", "name=["]
+        {
             assert!(!read(wrong), "{wrong}");
         }
     }
