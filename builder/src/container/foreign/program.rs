@@ -28,7 +28,7 @@ const CONSOLE: &str = "console";
 /// How long a runtime may take: whoever watches a container does nothing else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take for what runs programs of others, such as hooks.
-const LONG_PATIENCE: Duration = Duration::from_secs(120);
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Another runtime, for one container.
 #[derive(Debug)]

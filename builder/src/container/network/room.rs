@@ -27,6 +27,7 @@ impl Room {
         Self::new((files / of).clamp(1, most))
     }
 
+    #[cfg(test)]
     pub(super) fn is_full(&self) -> bool {
         self.taken.load(Ordering::Relaxed) >= self.most
     }
