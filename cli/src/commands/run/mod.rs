@@ -50,7 +50,7 @@ fn start(args: &RunArgs, session: &Session) -> Outcome {
     let created = make(&args.create, &store, session, |options| {
         options.remove = remove;
         // Others are started by a process of their own.
-        if !args.detach && !options.tty {
+        if !args.detach && !options.tty && args.sig_proxy {
             container::prepare(options);
         }
     })?;
@@ -110,36 +110,48 @@ fn make(
     Ok(created)
 }
 
-/// Finds the image, or fetches it.
+/// Finds the image for the platform that is asked for, or fetches it.
 fn image(
     name: &str,
     args: &CreateArgs,
     store: &Store,
     session: &Session,
 ) -> Result<Found, Failure> {
-    if args.pull != Pull::Always && args.platform.is_none() {
-        match images::find(store, name) {
-            Ok(found) if is_unpacked(store, &found) => return Ok(found),
-            Err(rbuild::Error::NoImage(_)) if args.pull == Pull::Missing && !args.quiet => {
+    let wanted = platform(args.platform.as_deref())?;
+    let found = images::find(store, name).and_then(|found| found.only(store, wanted.as_ref()));
+    let mut must_pull = args.pull == Pull::Always;
+    let mut other_platform = None;
+    match found {
+        _ if must_pull => {}
+        Ok(found) if is_unpacked(store, &found) => return Ok(found),
+        Ok(_) => {}
+        Err(error @ rbuild::Error::NoPlatform { .. }) if args.pull == Pull::Missing => {
+            (must_pull, other_platform) = (true, Some(error));
+        }
+        Err(rbuild::Error::NoImage(_)) if args.pull == Pull::Missing => {
+            must_pull = true;
+            if !args.quiet {
                 tell(&format!("Unable to find image '{name}' locally\n"));
             }
-            Err(rbuild::Error::NoImage(_)) if args.pull == Pull::Missing => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
         }
+        Err(error) => return Err(error.into()),
     }
-    let platform = platform(args.platform.as_deref())?;
     let place = Place {
         store: store.clone(),
         registries: session.registries()?,
-        platform: platform.unwrap_or_else(rbuild::platform::host),
+        platform: wanted.clone().unwrap_or_else(rbuild::platform::host),
     };
-    if args.pull == Pull::Always || images::find(store, name).is_err() {
-        pull(name, &place, session, args.quiet, Voice::Stderr)?;
+    if must_pull && let Err(failure) = pull(name, &place, session, args.quiet, Voice::Stderr) {
+        // That there is one for another platform says more than that it is in no registry.
+        return Err(match other_platform {
+            Some(error) => Failure::from(error).hint(format!("pulling it: {}", failure.line())),
+            None => failure,
+        });
     }
     let Place { store, registries, platform } = &place;
     block_on(async {
-        Ok(images::obtain(store, registries, name, platform, &Events::none()).await?)
+        let found = images::obtain(store, registries, name, platform, &Events::none()).await?;
+        Ok(found.only(store, wanted.as_ref())?)
     })
 }
 
