@@ -33,7 +33,8 @@ pub fn prepare(options: &RunOptions) {
 /// Starts a new container, connected to this process's streams, and waits for its end.
 ///
 /// Without a terminal this process itself watches the container, which dies with it. With one it
-/// is watched by a process of its own, so that the user can leave it running; and with another
+/// is watched by a process of its own, so that the user can leave it running; where signals are not
+/// passed on, so that one that ends this process is nothing to the container; and with another
 /// runtime, since that takes a process of one thread.
 pub fn run(store: &Store, created: &Created, user: &Terminal) -> Result<Ended> {
     let folder = Folder::new(store, &created.id);
@@ -43,7 +44,7 @@ pub fn run(store: &Store, created: &Created, user: &Terminal) -> Result<Ended> {
         }
         return Err(error);
     }
-    let (stream, monitor) = if created.tty || created.is_foreign {
+    let (stream, monitor) = if created.tty || created.is_foreign || !user.sig_proxy {
         (spawn::start(store, &created.id, Task::Container)?, None)
     } else {
         let (stream, monitor) = spawn::start_here(store, &folder)?;
