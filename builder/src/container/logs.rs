@@ -9,7 +9,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use rbuild_cache::Store;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::retry_on_intr;
 
@@ -52,10 +52,10 @@ pub fn logs(
     }
     let follow = options.follow.then(|| Follow::new(&folder)).transpose()?;
     let path = folder.log();
-    let mut reader = Reader { path: &path, file: None, rest: Vec::new(), options, out };
+    let mut reader = Reader::new(&path, options, out);
     let read = reader.read_from(options.tail).and_then(|()| {
         follow.map_or(Ok(()), |mut follow| {
-            while follow.wait()? {
+            while !reader.is_over && follow.wait(options.until)? {
                 reader.read_on()?;
             }
             // The monitor closes the log before it goes.
@@ -75,9 +75,19 @@ struct Reader<'a> {
     rest: Vec<u8>,
     options: &'a LogOptions,
     out: &'a mut dyn FnMut(LogStream, &[u8]) -> io::Result<()>,
+    /// Whether a line has come that is newer than any that is wanted.
+    is_over: bool,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(
+        path: &'a Path,
+        options: &'a LogOptions,
+        out: &'a mut dyn FnMut(LogStream, &[u8]) -> io::Result<()>,
+    ) -> Self {
+        Self { path, file: None, rest: Vec::new(), options, out, is_over: false }
+    }
+
     fn read_from(&mut self, tail: Option<usize>) -> io::Result<()> {
         let mut opened = open_all(self.path)?;
         let mut wanted = tail;
@@ -159,6 +169,7 @@ impl Reader<'_> {
         };
         let too_old = self.options.since.is_some_and(|since| entry.time < since);
         let too_new = self.options.until.is_some_and(|until| entry.time > until);
+        self.is_over |= too_new;
         if too_old || too_new {
             return Ok(());
         }
@@ -262,14 +273,20 @@ impl Follow {
         Ok(Self { changes, monitor })
     }
 
-    /// Returns whether the container still runs.
-    fn wait(&mut self) -> io::Result<bool> {
+    /// Returns whether there is more to come: the container still runs, and it is not too late.
+    fn wait(&mut self, until: Option<Timestamp>) -> io::Result<bool> {
         let Some(monitor) = &self.monitor else {
             return Ok(false);
         };
         let mut fds =
             [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(monitor, PollFlags::IN)];
-        retry_on_intr(|| poll(&mut fds, None))?;
+        let left = until.map(|until| until.duration_since(Timestamp::now()));
+        if left.is_some_and(|left| !left.is_positive()) {
+            return Ok(false);
+        }
+        let timeout = left
+            .map(|left| Timespec { tv_sec: left.as_secs(), tv_nsec: left.subsec_nanos().into() });
+        retry_on_intr(|| poll(&mut fds, timeout.as_ref()))?;
         let monitor_spoke = !fds[1].revents().is_empty();
         let mut buffer = [MaybeUninit::uninit(); 1024];
         let mut events = inotify::Reader::new(&self.changes, &mut buffer);
@@ -301,8 +318,7 @@ mod tests {
             Ok(())
         };
         let options = LogOptions::default();
-        let mut reader =
-            Reader { path: &path, file: None, rest: Vec::new(), options: &options, out: &mut out };
+        let mut reader = Reader::new(&path, &options, &mut out);
         reader.read_from(None).unwrap();
         let mut write = |numbers: std::ops::Range<usize>| {
             for number in numbers {
