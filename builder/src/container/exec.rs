@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use rbuild_cache::Store;
-use rbuild_runtime::{Capabilities, Process, Running, Seccomp, Signal, WindowSize};
+use rbuild_runtime::{Capabilities, Process, Running, Seccomp, Signal, WindowSize, open_in_root};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +197,7 @@ impl Execution {
         let mut process = process(folder, &record)?;
         process.argv.clone_from(&options.command);
         customize(&mut process, options);
+        check_directory(pid, &process.cwd)?;
         let execution = Self { folder: folder.clone(), record, id: new_id()? };
         let command = options.command.join(" ");
         let begins = ["exec_create", "exec_start"]
@@ -215,6 +218,23 @@ impl Execution {
 
     fn entry(&self, action: impl Into<String>) -> Entry {
         entry(&self.folder, &self.record, action, &[("execID", self.id.clone())])
+    }
+}
+
+/// Refuses a working directory that the container lacks: only `run` makes it.
+fn check_directory(pid: u32, cwd: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty());
+    let root = root.map_err(Error::file("open", &path))?;
+    match open_in_root(root.as_fd(), cwd, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+        Err(error @ (Errno::NOENT | Errno::NOTDIR)) => Err(Error::Start {
+            message: format!("cannot change to directory {cwd:?}: {error}"),
+            code: 127,
+            hint: None,
+        }),
+        // What else may hinder it is for the runtime to find.
+        _ => Ok(()),
     }
 }
 
