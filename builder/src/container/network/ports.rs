@@ -181,11 +181,17 @@ pub(crate) fn check(publish: &[String], expose: &[String]) -> Result<()> {
     expose.iter().try_for_each(|text| exposed(text).map(drop))
 }
 
-/// The ports that the image or the user exposes.
+/// The ports that the image or the user exposes; as with docker, those that are to be published are
+/// exposed too.
 pub(crate) fn all_exposed(record: &Record) -> BTreeSet<Port> {
     let texts = record.config.exposed_ports.iter().chain(&record.options.expose);
     // What an image exposes that is no port of ours is told by nobody else either.
-    texts.filter_map(|text| exposed(text).ok()).flatten().collect()
+    let exposed = texts.filter_map(|text| exposed(text).ok()).flatten();
+    let wishes = record.options.publish.iter().filter_map(|text| text.parse::<Wish>().ok());
+    let wished = wishes.flat_map(|Wish { container: (first, last), protocol, .. }| {
+        (first..=last).map(move |number| Port { number, protocol })
+    });
+    exposed.chain(wished).collect()
 }
 
 /// The ports as `ps` shows them: neighbours together, then those exposed and not published.
