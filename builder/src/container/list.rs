@@ -45,10 +45,12 @@ pub struct Listed {
     pub mounts: Vec<String>,
     /// Where all of these are in the container.
     pub targets: Vec<String>,
-    /// The ports that the image and the user expose, as `80/tcp`.
+    /// The ports that the image and the user expose or publish, as `80/tcp`.
     pub exposed: Vec<String>,
     /// The names of the networks.
     pub networks: Vec<String>,
+    /// The most memory that it may use, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// All containers, or those that run; the newest first.
@@ -84,6 +86,7 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Listed>> {
             ports: ports(&record, &state),
             exposed: all_exposed(&record).iter().map(ToString::to_string).collect(),
             targets: options.mounts.iter().map(|mount| mount.target.clone()).collect(),
+            memory: options.resources.memory,
             state,
             labels,
             mounts: options.mounts.iter().filter_map(|mount| source(&mount.source)).collect(),

@@ -12,7 +12,7 @@ use super::{DONE, Outcome, Session, print};
 use crate::args::StatsArgs;
 use crate::failure::Failure;
 use crate::format::Format;
-use crate::table::{binary_size, short_id};
+use crate::table::{binary_size, short_id, size};
 
 const TABLE: &str = "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t\
                      {{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
@@ -76,20 +76,21 @@ fn row(store: &Store, one: &Listed, before: &Measured, now: &Measured, args: &St
     // One that has ended meanwhile uses nothing.
     let processes = container::processes(store, &one.id).unwrap_or_default();
     let memory: u64 = processes.iter().map(|process| process.memory).sum();
-    let limit = memory_of_machine();
+    let machine = memory_of_machine();
+    let limit = one.memory.filter(|most| *most > 0).map_or(machine, |most| most.min(machine));
     let used = |measured: &Measured| measured.ticks.get(&one.id).copied();
     let ticks = used(now).zip(used(before)).map_or(0, |(now, then)| now.saturating_sub(then));
     let seconds = now.at.duration_since(before.at).as_secs_f64();
     let (network, disk) = (traffic(one.state.pid), disk(&processes));
     json!({
-        "BlockIO": format!("{} / {}", binary_size(disk.0), binary_size(disk.1)),
+        "BlockIO": format!("{} / {}", size(disk.0), size(disk.1)),
         "CPUPerc": percent(ticks, seconds * TICKS),
         "Container": one.id,
         "ID": if args.no_trunc { one.id.as_str() } else { short_id(&one.id) },
         "MemPerc": percent(memory, approximate(limit)),
         "MemUsage": format!("{} / {}", binary_size(memory), binary_size(limit)),
         "Name": one.names.first(),
-        "NetIO": format!("{} / {}", binary_size(network.0), binary_size(network.1)),
+        "NetIO": format!("{} / {}", size(network.0), size(network.1)),
         "PIDs": processes.iter().map(|process| process.threads).sum::<u64>().to_string(),
     })
 }
