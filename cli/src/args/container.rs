@@ -46,7 +46,7 @@ pub(crate) struct LogsArgs {
     #[arg(short, long)]
     pub(crate) timestamps: bool,
     /// Only the last few lines
-    #[arg(short = 'n', long, value_name = "LINES")]
+    #[arg(short = 'n', long, value_name = "LINES", allow_negative_numbers = true)]
     pub(crate) tail: Option<String>,
     /// Only what was written after a time, or in the last while: `10m`
     #[arg(long, value_name = "TIME")]

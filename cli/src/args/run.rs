@@ -137,8 +137,8 @@ pub(crate) struct CreateArgs {
     /// The signal that stops it
     #[arg(long, value_name = "SIGNAL")]
     pub(crate) stop_signal: Option<String>,
-    /// Seconds from the stop signal to the kill
-    #[arg(long, value_name = "SECONDS")]
+    /// Seconds from the stop signal to the kill; -1 waits for ever
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) stop_timeout: Option<i64>,
     /// When to fetch the image
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
