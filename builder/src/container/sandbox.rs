@@ -1,6 +1,7 @@
 //! From what a container is, to what the runtime is told to run.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rbuild_cache::Store;
@@ -17,10 +18,13 @@ use super::host_files;
 use super::names;
 use super::network::{self, Attached};
 use super::options::{Device, Network, RunOptions, Share};
+use super::parse::invalid;
 use super::volumes::{self, InUse};
 
 /// How deep folders of devices are looked into.
 const DEEPEST_DEVICES: usize = 4;
+/// What the kernel takes for a host name, in bytes.
+const LONGEST_HOSTNAME: usize = 64;
 
 /// Refuses what cannot be honoured, before anything is made.
 pub(crate) fn check(options: &RunOptions) -> Result<()> {
@@ -45,6 +49,7 @@ pub(crate) fn check(options: &RunOptions) -> Result<()> {
         return unsupported(&option, "a device is shown with all access or not at all");
     }
     network::check(&options.publish, &options.expose)?;
+    check_names(options)?;
     if let Network::Container(name) = &options.network {
         let option = format!("--network container:{name}");
         let is_its_own = options.ip.is_some()
@@ -61,6 +66,24 @@ pub(crate) fn check(options: &RunOptions) -> Result<()> {
         network::check_connection(&connection.network, &connection)?;
     }
     capabilities(options).and(security(options)).map(drop)
+}
+
+/// Refuses host names and name servers that are none.
+fn check_names(options: &RunOptions) -> Result<()> {
+    if let Some(name) = &options.hostname {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.len() > LONGEST_HOSTNAME || !name.bytes().all(is_inner) {
+            let reason = "expected at most 64 letters, digits, `.`, `-` and `_`";
+            return Err(invalid("hostname", name, reason));
+        }
+        if !name.is_empty() && options.uts == Share::Host {
+            return Err(invalid("hostname", name, "`--uts host` has the host's own"));
+        }
+    }
+    match options.dns.iter().find(|server| server.parse::<IpAddr>().is_err()) {
+        Some(other) => Err(invalid("dns", other, "not an address")),
+        None => Ok(()),
+    }
 }
 
 /// The container as the runtime knows it, and what holds its volumes.
@@ -244,8 +267,9 @@ fn security(options: &RunOptions) -> Result<Security> {
             ("apparmor", "unconfined" | "docker-default") | ("label", _) => {}
             _ => {
                 let option = format!("--security-opt {option}");
-                let reason = "only seccomp=unconfined, no-new-privileges and \
-                    systempaths=unconfined are known";
+                let reason = "only seccomp=unconfined, seccomp=builtin, \
+                    no-new-privileges, systempaths=unconfined, apparmor=unconfined, \
+                    apparmor=docker-default and label= are known";
                 return Err(Error::Unsupported { option, reason });
             }
         }

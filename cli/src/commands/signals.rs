@@ -21,9 +21,9 @@ pub(super) fn environment(
 ) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
     for file in files {
-        all.extend(
-            lines(file.as_ref())?.iter().filter_map(|line| variable(line, &config::variable)),
-        );
+        for line in lines(file.as_ref())? {
+            all.extend(variable(&line, &config::variable)?);
+        }
     }
     all.extend(typed.iter().map(|pair| {
         match &pair.value {
@@ -45,12 +45,19 @@ pub(super) fn lines(file: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// `NAME=value`, or `NAME` alone: our own variable, if there is one.
-fn variable(line: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    if line.contains('=') {
-        return Some(line.to_owned());
+fn variable(
+    line: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, Failure> {
+    let (name, has_value) = line.split_once('=').map_or((line, false), |(name, _)| (name, true));
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        let message = format!("the line `{line}` of a file of variables names none");
+        return Err(Failure::usage(message).hint("there is no space around the `=`"));
     }
-    let name = line.trim_end();
-    lookup(name).map(|value| format!("{name}={value}"))
+    if has_value {
+        return Ok(Some(line.to_owned()));
+    }
+    Ok(lookup(name).map(|value| format!("{name}={value}")))
 }
 
 #[cfg(test)]
@@ -64,7 +71,11 @@ mod tests {
         fs::write(&file, "\u{feff}# comment\n\nA=1 # 2\n  B=\nHERE\nNOT_HERE\n").unwrap();
         let lookup = |name: &str| (name == "HERE").then(|| "3".to_owned());
         let lines = lines(&file).unwrap();
-        let all: Vec<_> = lines.iter().filter_map(|line| variable(line, &lookup)).collect();
+        let all: Vec<_> =
+            lines.iter().filter_map(|line| variable(line, &lookup).unwrap()).collect();
         assert_eq!(all, ["A=1 # 2", "B=", "HERE=3"]);
+        for wrong in ["Y = 2", "=1", "HERE "] {
+            assert!(variable(wrong, &lookup).is_err(), "{wrong}");
+        }
     }
 }
