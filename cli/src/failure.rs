@@ -96,6 +96,11 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// The same as `docker exec` reports it: what hindered rbuild itself is 1.
+    pub(crate) fn of_exec(self) -> Self {
+        Self { code: FAILED, ..self }
+    }
+
     /// The same as diff reports it: 1 means that things differ.
     pub(crate) fn of_diff(self) -> Self {
         let code = if self.code == FAILED { USAGE } else { self.code };

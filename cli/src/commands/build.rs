@@ -185,7 +185,11 @@ fn sources(args: &BuildArgs) -> Result<(ContextSource, DockerfileSource), Failur
     match &context {
         ContextSource::Folder(folder) if !folder.is_dir() => {
             let message = format!("there is no folder `{}`", args.context);
-            let hint = "the context of a build is a folder; `rbuild --help` lists the verbs";
+            let hint = if args.context.chars().all(char::is_alphanumeric) {
+                format!("nor is there a verb `{}`; `rbuild --help` lists them", args.context)
+            } else {
+                "the context of a build is a folder; `rbuild --help` lists the verbs".to_owned()
+            };
             Err(Failure::usage(message).hint(hint))
         }
         ContextSource::Folder(_) => Ok((context, dockerfile)),

@@ -17,7 +17,7 @@ pub(super) fn run(args: &ExecArgs, session: &Session) -> Outcome {
     }
     let options = ExecOptions {
         command: command.to_vec(),
-        env: environment(&args.env_file, &args.env)?,
+        env: environment(&args.env_file, &args.env).map_err(Failure::of_exec)?,
         workdir: args.workdir.clone(),
         user: args.user.clone(),
         tty: args.tty,
