@@ -130,6 +130,18 @@ fn logs_can_be_followed() {
     assert_eq!(follower.wait().ok(), "one\ntwo", "it ends with the container");
 }
 
+/// Nothing that is wanted can come after the time, nor after a line that is newer.
+#[test]
+fn logs_are_followed_until_a_time() {
+    let home = with_image();
+    home.types("rbuild run -d --name talker app sh -c 'echo one; sleep 1000'").ok();
+    eventually("its line", || (home.types("rbuild logs talker").ok() == "one").then_some(()));
+    assert_eq!(home.types("rbuild logs -f --until 0s talker").ok(), "one");
+    assert_eq!(home.types("rbuild logs -f --until 1h talker").ok(), "");
+    let soon = "$(date -u -d @$(($(date +%s) + 2)) +%Y-%m-%dT%H:%M:%SZ)";
+    assert_eq!(home.types(&format!("rbuild logs -f --until {soon} talker")).ok(), "one");
+}
+
 #[test]
 fn a_signal_reaches_the_program() {
     let home = with_image();
@@ -139,6 +151,106 @@ fn a_signal_reaches_the_program() {
     run.signal(rustix::process::Signal::INT);
     assert_eq!(run.wait().code, 7);
     assert_eq!(home.types("rbuild ps -aq").ok(), "");
+}
+
+/// Where signals are not passed on, one that ends the client leaves the container as it is.
+#[test]
+fn a_signal_that_is_not_passed_on_ends_only_the_client() {
+    let home = with_image();
+    let wait = "echo ready; while [ ! -e /go ]; do sleep 0.02; done";
+    let flags = "--rm --name stays --sig-proxy=false";
+    let run = home.starts(&format!("rbuild run {flags} app sh -c '{wait}'"));
+    run.until_out("ready");
+    run.signal(rustix::process::Signal::INT);
+    assert_ne!(run.wait().code, 0);
+    assert_eq!(home.types("rbuild ps --format '{{.Names}}'").ok(), "stays");
+    home.types("rbuild exec stays touch /go").ok();
+    eventually("it to be removed", || home.types("rbuild ps -aq").ok().is_empty().then_some(()));
+    let ran = home.types("rbuild run --rm --sig-proxy=false app sh -c 'echo out; exit 5'");
+    assert_eq!((ran.code, &*ran.stdout), (5, "out\n"), "without a signal all is as ever");
+}
+
+/// An image is one of the platform that is asked for, or none.
+#[test]
+fn another_platform_is_not_made_of_this_one() {
+    let home = with_image();
+    let other = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
+    let own = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    for pull in ["missing", "never"] {
+        let line = format!("rbuild create --pull {pull} --platform linux/{other} app true");
+        let told = home.types(&line).fails(125);
+        assert!(
+            told.contains(&format!("no image for linux/{other}; it has linux/{own}")),
+            "{told}"
+        );
+    }
+    let line = format!("rbuild run --rm --pull never --platform linux/{own} app echo own");
+    assert_eq!(home.types(&line).ok(), "own");
+    home.types("rbuild create --platform a/b/c/d app true").fails(125);
+    // Of several the right one is taken.
+    home.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nLABEL for=$TARGETARCH\nCMD x\n");
+    home.types(&format!("rbuild -t both --platform linux/{own},linux/{other} .")).ok();
+    for name in [own, other] {
+        let line = format!("rbuild create --pull never --name {name} --platform linux/{name} both");
+        home.types(&line).ok();
+        let told = home.types(&format!("rbuild inspect -f '{{{{.Config.Labels.for}}}}' {name}"));
+        assert_eq!(told.ok(), name);
+    }
+}
+
+/// What is published is exposed, and what the memory is limited to is shown.
+#[test]
+fn ports_and_limits_are_told_as_docker_tells_them() {
+    let home = with_image();
+    home.types("rbuild create --name web -p 18080:80 app true").ok();
+    let exposed = home.types("rbuild inspect -f '{{json .Config.ExposedPorts}}' web").ok();
+    assert_eq!(exposed, "{\"80/tcp\":{}}");
+    let names = "--format '{{.Names}}'";
+    assert_eq!(home.types(&format!("rbuild ps -a -f expose=80 {names}")).ok(), "web");
+    assert_eq!(home.types(&format!("rbuild ps -a -f expose=81 {names}")).ok(), "");
+    home.types("rbuild create --name small -m 64m app true").ok();
+    let stats = "rbuild stats --no-stream --format '{{.MemUsage}};{{.NetIO}};{{.BlockIO}}' small";
+    assert_eq!(home.types(stats).ok(), "0B / 64MiB;0B / 0B;0B / 0B");
+}
+
+/// Numbers below 0 are numbers, and what cannot be is refused before anything is made.
+#[test]
+fn values_are_those_of_docker() {
+    let home = with_image();
+    home.types("rbuild run --name done --stop-timeout -1 app sh -c 'echo 1; echo 2'").ok();
+    assert_eq!(home.types("rbuild logs -n -1 done").ok(), "1\n2");
+    assert_eq!(home.types("rbuild logs --tail -1 done").ok(), "1\n2");
+    assert_eq!(home.types("rbuild stop -t -1 done").ok(), "done");
+    home.write("spaces", " Y = 2\n");
+    home.write("good", "  Y=2\n");
+    for flags in [
+        "--dns bad",
+        "--uts host --hostname x",
+        "--hostname 'bad_host!'",
+        "--env-file spaces",
+        "--env-file nowhere",
+    ] {
+        home.types(&format!("rbuild create {flags} app true")).fails(125);
+    }
+    let line = "rbuild run --rm --dns 10.1.2.3 --hostname a_b.c --env-file good app sh -c";
+    assert_eq!(home.types(&format!("{line} 'hostname; echo $Y'")).ok(), "a_b.c\n2");
+    let told = home.types("rbuild nosuch").fails(2);
+    assert!(told.contains("nor is there a verb `nosuch`"), "{told}");
+}
+
+/// A command starts where it is told to or not at all.
+#[test]
+fn exec_makes_no_directory() {
+    let home = with_image();
+    home.types("rbuild run -d --name web app sleep 1000").ok();
+    for flags in ["", "-d"] {
+        let told = home.types(&format!("rbuild exec {flags} -w /nosuch/dir web pwd")).fails(127);
+        assert!(told.contains("/nosuch/dir"), "{told}");
+    }
+    home.types("rbuild exec -w /etc/passwd web pwd").fails(127);
+    assert_eq!(home.types("rbuild exec web ls -d /nosuch").code, 1);
+    assert_eq!(home.types("rbuild exec -w /tmp web pwd").ok(), "/tmp");
+    home.types("rbuild exec --env-file /nonex web pwd").fails(1);
 }
 
 #[test]
