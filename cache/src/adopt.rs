@@ -1,5 +1,6 @@
 //! A layer of what a folder holds that is no layer of the store: the changes of a container.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
@@ -14,16 +15,16 @@ use crate::store::Store;
 
 impl Store {
     /// Makes a layer of a copy of a folder in the form of overlayfs, whose files may change
-    /// meanwhile.
+    /// meanwhile, without these paths in it.
     ///
     /// They are read once, into an archive that is unpacked: so the layer is one moment's, and its
     /// diff id is known.
-    pub fn copy_layer(&self, files: &Path) -> Result<Layer> {
+    pub fn copy_layer(&self, files: &Path, without: &BTreeSet<PathBuf>) -> Result<Layer> {
         let (path, file) = self.temporary_file()?;
         let _gone = Gone(path.clone());
         let failed = || Error::file("write", &path);
         let mut out = Hashed::new(BufWriter::new(&file));
-        pack::pack(open_folder(files)?.as_fd(), &mut out)?;
+        pack::pack_without(open_folder(files)?.as_fd(), without, &mut out)?;
         out.flush().map_err(failed())?;
         let diff_id = out.digest();
         let mut file: &File = &file;
@@ -52,14 +53,16 @@ mod tests {
         let store = Store::temporary().unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "text").unwrap();
+        fs::write(folder.path().join("left"), "").unwrap();
         symlink("file", folder.path().join("link")).unwrap();
         let gone = folder.path().join("gone");
         let (kind, mode) = (rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty());
         rustix::fs::mknodat(rustix::fs::CWD, &gone, kind, mode, 0).unwrap();
-        let layer = store.copy_layer(folder.path()).unwrap();
+        let layer = store.copy_layer(folder.path(), &BTreeSet::from(["left".into()])).unwrap();
         fs::write(folder.path().join("file"), "other").unwrap();
         let files = store.layer_path(&layer).unwrap();
         assert_eq!(fs::read_to_string(files.join("link")).unwrap(), "text");
+        assert!(!files.join("left").exists());
         let whiteout = rustix::fs::stat(files.join("gone")).unwrap();
         assert_eq!(whiteout.st_rdev, 0, "what was removed is a whiteout");
         let mut tar = Vec::new();

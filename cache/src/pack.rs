@@ -11,12 +11,12 @@
 mod header;
 mod stream;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
 
@@ -44,7 +44,27 @@ pub fn pack(files: BorrowedFd<'_>, out: &mut dyn Write) -> Result<u64> {
 
 /// The same, with no time after `newest`, in seconds since 1970: later ones become it.
 pub fn pack_until(files: BorrowedFd<'_>, newest: Option<i64>, out: &mut dyn Write) -> Result<u64> {
-    let found = tree::walk(&tree::layer_request(files, concerns_pack))?;
+    pack_some(files, &BTreeSet::new(), newest, out)
+}
+
+/// The same as [`pack`], without these paths, each relative to `files`. What a directory holds is
+/// left out by paths of its own.
+pub fn pack_without(
+    files: BorrowedFd<'_>,
+    without: &BTreeSet<PathBuf>,
+    out: &mut dyn Write,
+) -> Result<u64> {
+    pack_some(files, without, None, out)
+}
+
+fn pack_some(
+    files: BorrowedFd<'_>,
+    without: &BTreeSet<PathBuf>,
+    newest: Option<i64>,
+    out: &mut dyn Write,
+) -> Result<u64> {
+    let mut found = tree::walk(&tree::layer_request(files, concerns_pack))?;
+    found.retain(|found| !without.contains(&*found.node.path));
     let bytes: u64 = found.iter().map(|found| found.node.size).sum();
     let is_small = bytes <= FEW_BYTES && found.len() <= FEW_FILES;
     let nodes = found.into_iter().map(|found| clamped(found.node, newest));

@@ -1,5 +1,6 @@
 //! What a container would be as an image.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use rbuild_cache::{Digest, Layer, Store};
@@ -8,6 +9,7 @@ use super::error::{Error, Result};
 use super::folder::Record;
 use super::names;
 use super::sandbox::argv;
+use super::stubs::stubs;
 use crate::image::{ContainerConfig, set};
 
 /// A container as it goes into an image.
@@ -19,6 +21,8 @@ pub(crate) struct Committed {
     pub(crate) layers: Vec<Layer>,
     /// The folder with its own changes, in the form of overlayfs.
     pub(crate) files: PathBuf,
+    /// What of them is there only to be mounted on.
+    pub(crate) stubs: BTreeSet<PathBuf>,
     /// What it runs.
     pub(crate) command: Vec<String>,
     /// The defaults of its image, and what its user has said in their place.
@@ -32,6 +36,7 @@ pub(crate) fn committed(store: &Store, name: &str) -> Result<Committed> {
     Ok(Committed {
         config: config(&record),
         command: argv(&record)?,
+        stubs: stubs(store, &folder.files(), &record)?,
         files: folder.files(),
         image: record.image,
         layers: record.layers,

@@ -51,13 +51,14 @@ mod spawn;
 mod start;
 mod state;
 mod streams;
+mod stubs;
 mod terminal;
 mod tree;
 mod update;
 mod volumes;
 
 pub use attach::{Ended, Terminal};
-pub(crate) use changes::changes;
+pub(crate) use changes::{Changes, changes};
 pub(crate) use committed::committed;
 pub use control::{kill, pause, rename, restart, stop, unpause, wait};
 pub use create::{Created, create};

@@ -10,6 +10,7 @@ use rbuild_cache::Store;
 use rustix::fs::{AtFlags, statat};
 
 use super::{reading, touched};
+use crate::container::Changes;
 use crate::error::{Error, Result};
 use crate::view;
 
@@ -29,7 +30,7 @@ pub enum Touched {
 /// # Errors
 /// A container that is not there, or files that cannot be read.
 pub fn container(store: &Store, name: &str) -> Result<Vec<(String, Touched)>> {
-    let (files, layers) = crate::container::changes(store, name)
+    let Changes { files, stubs, layers } = crate::container::changes(store, name)
         .map_err(|error| Error::Container(Box::new(error)))?;
     let image = view::open(store, &layers)?;
     let walk = || {
@@ -42,6 +43,9 @@ pub fn container(store: &Store, name: &str) -> Result<Vec<(String, Touched)>> {
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
                 let (path, metadata) = (path.join(entry.file_name()), entry.metadata()?);
+                if stubs.contains(&path) {
+                    continue;
+                }
                 let kind = metadata.file_type();
                 if kind.is_dir() {
                     left.push((entry.path(), path.clone(), depth + 1));

@@ -26,6 +26,7 @@ pub use container::{Touched, container};
 pub(crate) use files::hex;
 pub use files::{Change, FileChange};
 pub use touched::MOST_DEEP;
+pub(crate) use touched::is_opaque;
 pub use verify::{LayerDifference, Verified, verify};
 
 /// One thing that is not the same: what it was, and what it is; none where there is no such thing.

@@ -72,7 +72,7 @@ impl Paths {
 }
 
 /// Whether a folder of a layer hides the one below it.
-fn is_opaque(folder: &Path) -> bool {
+pub(crate) fn is_opaque(folder: &Path) -> bool {
     OPAQUE.iter().any(|name| {
         let mut value = [0; 4];
         rustix::fs::lgetxattr(folder, *name, &mut value)

@@ -34,7 +34,8 @@ pub fn commit(store: &Store, container: &str, options: &Commit) -> Result<Digest
     let base = source::read_config(store, &state.image)?;
     let platform = base.platform();
     let config = changed(state.config, &options.changes, &platform)?;
-    let layer = store.copy_layer(&state.files).map_err(Error::store("copy the changes"))?;
+    let layer =
+        store.copy_layer(&state.files, &state.stubs).map_err(Error::store("copy the changes"))?;
     store.uses_layers(state.layers.iter().chain([&layer]));
     let diff_id = store.diff_id(&layer).map_err(Error::store("digest the layer"))?;
     let now = Timestamp::now();
