@@ -24,6 +24,12 @@ pub(crate) enum Change {
 
 /// Puts a container into one more network.
 pub fn connect(store: &Store, container: &str, connection: &Connection) -> Result<()> {
+    if matches!(&*connection.network, "host" | "none") {
+        let network = &*connection.network;
+        let reason =
+            format!("a container cannot be connected to {network} network once it is made");
+        return Err(invalid("network", network, reason));
+    }
     let network = definition::find(store, &connection.network)?;
     check(&network.name, connection)?;
     let connection = Connection { network: network.name, ..connection.clone() };
