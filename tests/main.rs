@@ -35,6 +35,8 @@ mod digits;
 mod doctor;
 /// A build that fails, and what is said of it.
 mod failure;
+/// What users of docker expect, and found to be otherwise.
+mod findings;
 /// Containers that other runtimes make.
 mod foreign;
 /// Devices by their descriptions, and GPUs.

@@ -5,9 +5,9 @@ use clap::Subcommand;
 use super::{
     AttachArgs, BuildArgs, Cache, CachePruneArgs, Command, CommitArgs, CpArgs, CreateArgs, DfArgs,
     DuArgs, EventsArgs, ExecArgs, ExportArgs, FormatArgs, HistoryArgs, ImagesArgs, Imagetools,
-    ImportArgs, InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs, PsArgs,
-    PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StatsArgs,
-    StopArgs, SystemPruneArgs, TagArgs, TopArgs, UpdateArgs,
+    ImportArgs, InspectArgs, KillArgs, LoadArgs, LogsArgs, NamesArgs, PortArgs, PruneArgs,
+    PruneUnusedArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs,
+    StartArgs, StatsArgs, StopArgs, SystemPruneArgs, TagArgs, TopArgs, UpdateArgs,
 };
 
 /// `rbuild image ...`
@@ -93,7 +93,7 @@ pub(crate) enum Container {
     /// Show all that is known of containers
     Inspect(InspectArgs),
     /// Remove containers that have stopped
-    Prune(PruneArgs),
+    Prune(PruneUnusedArgs),
 }
 
 /// `rbuild builder ...`

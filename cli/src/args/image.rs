@@ -192,10 +192,21 @@ pub(crate) struct DiffArgs {
     pub(crate) platform: Option<String>,
 }
 
-/// What the prune verbs understand.
+/// What `rbuild container prune` and `rbuild network prune` understand.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PruneUnusedArgs {
+    /// Don't ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Only what has, or has not, a label, or was made before: `label=KEY`, `label!=KEY`, `until=24h`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+}
+
+/// What `rbuild image prune` understands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PruneArgs {
-    /// Of images: also those that have a name but no container
+    /// Also those that have a name but no container
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Don't ask

@@ -42,7 +42,7 @@ pub(crate) use container::{
 pub(crate) use group::{Builder, Buildx, Container, Image, System};
 pub(crate) use image::{
     DiffArgs, HistoryArgs, ImagesArgs, ImportArgs, LoadArgs, LoginArgs, LogoutArgs, PruneArgs,
-    PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
+    PruneUnusedArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use imagetools::{Imagetools, IndexArgs, LookArgs, Manifest, ManifestArgs};
 pub(crate) use life::{EventsArgs, Health, Limits, Logging, UpdateArgs};
@@ -293,7 +293,7 @@ pub(crate) enum Command {
     ImagePrune(PruneArgs),
     /// Remove containers that have stopped
     #[command(skip)]
-    ContainerPrune(PruneArgs),
+    ContainerPrune(PruneUnusedArgs),
     /// Remove containers, images and cache that nobody uses
     #[command(skip)]
     SystemPrune(SystemPruneArgs),

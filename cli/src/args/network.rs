@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use clap::Subcommand;
 
 use super::foreign::{Flag, Flags, Foreign, ignored, refused};
-use super::{Pair, PruneArgs};
+use super::{Pair, PruneUnusedArgs};
 
 /// `rbuild network ...`
 #[derive(Debug, Subcommand)]
@@ -21,7 +21,7 @@ pub(crate) enum Networks {
     #[command(visible_alias = "remove")]
     Rm(NetworkRmArgs),
     /// Remove networks in which no container runs
-    Prune(PruneArgs),
+    Prune(PruneUnusedArgs),
     /// Put a container into one more network
     Connect(ConnectArgs),
     /// Take a container out of a network

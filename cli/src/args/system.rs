@@ -44,7 +44,7 @@ pub(crate) struct DoctorArgs {
 /// What `rbuild system df` understands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DfArgs {
-    /// List the cache too
+    /// List images, containers, volumes and the cache
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// `table`, `json` or a Go template
@@ -64,7 +64,7 @@ pub(crate) struct SystemPruneArgs {
     /// Only what was not used, or not made, for so long: `until=24h`
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
-    /// Also volumes
+    /// Also volumes without a name that no container uses
     #[arg(long)]
     pub(crate) volumes: bool,
 }
@@ -72,14 +72,14 @@ pub(crate) struct SystemPruneArgs {
 /// What `rbuild inspect` understands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// The containers or images
+    /// The containers, images, networks or volumes
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// `json` or a Go template
     #[arg(short, long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
-    /// Look for this kind only: `container` or `image`
-    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image"])]
+    /// Look for this kind only: `container`, `image`, `network` or `volume`
+    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image", "network", "volume"])]
     pub(crate) kind: Option<String>,
     /// Show sizes
     #[arg(short, long)]

@@ -1,14 +1,16 @@
 //! `system df`: what images, containers, volumes and the cache take, in docker's table.
 
+use rbuild::container::Volume;
 use rbuild::space::{self, Entry};
-use rbuild::{container, images};
+use rbuild::{Digest, container, images};
 use serde_json::{Value, json};
 
 use super::cache::listed;
-use super::{DONE, Outcome, Session, print};
+use super::{DONE, Outcome, Session, now, print};
 use crate::args::DfArgs;
+use crate::failure::Failure;
 use crate::format::Format;
-use crate::table::size;
+use crate::table::{ago, short_id, shorten, size};
 
 const TABLE: &str = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 
@@ -38,6 +40,11 @@ pub(super) fn run(args: &DfArgs, session: &Session) -> Outcome {
     let unused: Vec<&Entry> =
         of_images.iter().copied().filter(|entry| !is_of_container(entry)).collect();
     let can_go: Vec<&Entry> = cache.iter().copied().filter(|entry| entry.is_reclaimable).collect();
+    let volumes: Vec<(Volume, u64)> = container::volumes(&store)?
+        .into_iter()
+        .map(|volume| (container::volume_size(&volume).unwrap_or(0), volume))
+        .map(|(bytes, volume)| (volume, bytes))
+        .collect();
     let lines = [
         Line {
             kind: "Images",
@@ -54,7 +61,18 @@ pub(super) fn run(args: &DfArgs, session: &Session) -> Outcome {
             reclaimable: stopped.map(|one| size_of(&one.id)).sum(),
         },
         Line {
+            kind: "Local Volumes",
+            total: volumes.len(),
+            active: volumes.iter().filter(|(volume, _)| !volume.users.is_empty()).count(),
+            bytes: volumes.iter().map(|(_, bytes)| bytes).sum(),
+            reclaimable: (volumes.iter())
+                .filter(|(volume, _)| volume.users.is_empty())
+                .map(|(_, bytes)| bytes)
+                .sum(),
+        },
+        Line {
             kind: "Build Cache",
+            // What takes no room is an entry too.
             total: cache.len(),
             active: cache.len() - can_go.len(),
             bytes: bytes(&cache) + usage.rest,
@@ -66,12 +84,75 @@ pub(super) fn run(args: &DfArgs, session: &Session) -> Outcome {
     print(&Format::parse(format)?.rows(&titles(), &rows)?)?;
     if args.verbose && args.format.is_none() {
         print(&format!(
+            "{}{}{}",
+            table("Images", &verbose_images(&named, &used))?,
+            table("Containers", &verbose_containers(&all, size_of))?,
+            table("Local Volumes", &verbose_volumes(&volumes))?,
+        ))?;
+        print(&format!(
             "\nBuild cache usage: {}\n\n{}",
             size(bytes(&cache)),
             listed(&cache, false)?
         ))?;
     }
     Ok(DONE)
+}
+
+/// One of the tables of `--verbose`: its titles first.
+fn table(what: &str, rows: &[Vec<String>]) -> Result<String, Failure> {
+    Ok(format!("\n{what} space usage:\n\n{}", crate::table::table(rows)))
+}
+
+fn verbose_images(images: &[images::Listed], used: &[(String, Digest)]) -> Vec<Vec<String>> {
+    let mut rows = vec![words("REPOSITORY TAG IMAGE_ID CREATED SIZE CONTAINERS")];
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "<none>".to_owned());
+    rows.extend(images.iter().map(|image| {
+        let containers = used.iter().filter(|(_, id)| *id == image.id).count();
+        vec![
+            or_none(&image.repository),
+            or_none(&image.tag),
+            short_id(&image.id.to_string()).to_owned(),
+            ago(image.created, now()),
+            size(image.size),
+            containers.to_string(),
+        ]
+    }));
+    rows
+}
+
+fn verbose_containers(
+    containers: &[container::Listed],
+    size_of: impl Fn(&str) -> u64,
+) -> Vec<Vec<String>> {
+    let mut rows =
+        vec![words("CONTAINER_ID IMAGE COMMAND LOCAL_VOLUMES SIZE CREATED STATUS NAMES")];
+    rows.extend(containers.iter().map(|one| {
+        let volumes = one.mounts.iter().filter(|mount| !mount.starts_with('/')).count();
+        vec![
+            short_id(&one.id).to_owned(),
+            one.image.clone(),
+            format!("\"{}\"", shorten(&one.command, 20)),
+            volumes.to_string(),
+            size(size_of(&one.id)),
+            ago(one.created.as_second(), now()),
+            one.state.status.to_string(),
+            one.names.join(","),
+        ]
+    }));
+    rows
+}
+
+fn verbose_volumes(volumes: &[(Volume, u64)]) -> Vec<Vec<String>> {
+    let mut rows = vec![words("VOLUME_NAME LINKS SIZE")];
+    rows.extend(volumes.iter().map(|(volume, bytes)| {
+        vec![volume.name.clone(), volume.users.len().to_string(), size(*bytes)]
+    }));
+    rows
+}
+
+/// Titles, in which `_` is a space.
+fn words(titles: &str) -> Vec<String> {
+    titles.split(' ').map(|title| title.replace('_', " ")).collect()
 }
 
 fn is_of_image(entry: &Entry) -> bool {

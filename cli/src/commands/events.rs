@@ -43,7 +43,9 @@ pub(super) fn run(args: &EventsArgs, session: &Session) -> Outcome {
 /// The line that docker prints, with the time in the machine's own zone.
 fn line(entry: &Entry) -> String {
     let time = entry.time.to_zoned_datetime(jiff::tz::TimeZone::system());
-    let time = time.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z");
+    let zone = if time.offset().is_zero() { "Z" } else { "%:z" };
+    let form = format!("%Y-%m-%dT%H:%M:%S.%9f{zone}");
+    let time = time.strftime(&form);
     let line = format!("{time} {} {} {}", entry.kind, entry.action, entry.id);
     let attributes: Vec<_> =
         entry.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -1,10 +1,10 @@
-//! `inspect`: all that is known of containers and images, as JSON.
+//! `inspect`: all that is known of containers, images, networks and volumes, as JSON.
 
 use rbuild::images::{self, Found};
 use rbuild::{Reference, Store, container};
 use serde_json::{Value, json};
 
-use super::{Outcome, Session, print, tell, typed_platform};
+use super::{Outcome, Session, print, tell, typed_platform, volume};
 use crate::args::InspectArgs;
 use crate::failure::Failure;
 use crate::format::Format;
@@ -82,17 +82,22 @@ fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failu
         }
         Err(error) => Err(error),
     };
+    let network = || container::network::inspect(store, name);
     match args.kind.as_deref() {
-        Some("image") => image(),
-        Some(_) => Ok(container()?),
-        None => match container() {
-            Err(container::Error::NotFound(_)) => match image() {
-                Err::<_, Failure>(_) => Err(Failure::failed(format!("no such object: {name}"))),
-                found => found,
-            },
-            found => Ok(found?),
-        },
+        Some("image") => return image(),
+        Some("network") => return Ok(network()?),
+        Some("volume") => return volume::find(store, name),
+        Some(_) => return Ok(container()?),
+        None => {}
     }
+    match container() {
+        Err(container::Error::NotFound(_)) => {}
+        found => return Ok(found?),
+    }
+    // Whatever is wrong with one kind, the name may be another's.
+    let found = image().or_else(|_| network().map_err(Failure::from));
+    let found = found.or_else(|_| volume::find(store, name));
+    found.map_err(|_| Failure::failed(format!("no such object: {name}")))
 }
 
 /// An image as docker describes it.

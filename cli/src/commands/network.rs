@@ -10,7 +10,7 @@ use super::images::{has_label, until};
 use super::{DONE, Outcome, Session, confirm, each, filters, print};
 use crate::args::{
     ConnectArgs, DisconnectArgs, NetworkCreateArgs, NetworkInspectArgs, NetworkLsArgs,
-    NetworkRmArgs, Networks, Pair, PortArgs, PruneArgs,
+    NetworkRmArgs, Networks, Pair, PortArgs, PruneUnusedArgs,
 };
 use crate::failure::Failure;
 use crate::format::Format;
@@ -157,6 +157,7 @@ fn row(one: &NetworkListed, id: &str) -> Value {
         "IPv4": "true",
         "IPv6": one.ipv6.to_string(),
         "Internal": one.internal.to_string(),
+        "Label": one.labels,
         "Labels": labels.join(","),
         "Name": one.name,
         "Scope": "local",
@@ -166,7 +167,7 @@ fn row(one: &NetworkListed, id: &str) -> Value {
 fn titles() -> Value {
     json!({
         "CreatedAt": "CREATED AT", "Driver": "DRIVER", "ID": "NETWORK ID", "IPv4": "IPV4",
-        "IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS", "Name": "NAME",
+        "IPv6": "IPV6", "Internal": "INTERNAL", "Label": "LABEL", "Labels": "LABELS", "Name": "NAME",
         "Scope": "SCOPE",
     })
 }
@@ -194,14 +195,13 @@ fn remove(args: &NetworkRmArgs, session: &Session) -> Outcome {
     let store = session.store()?;
     each(&args.networks, |name| match network::remove(&store, name) {
         Err(container::Error::NoNetwork(_)) if args.force => Ok(String::new()),
+        // To make it is not what who removes it wants.
+        Err(error @ container::Error::NoNetwork(_)) => Err(Failure::failed(error.to_string())),
         removed => Ok(removed.map(|name| name + "\n")?),
     })
 }
 
-fn prune(args: &PruneArgs, session: &Session) -> Outcome {
-    if args.all {
-        return Err(Failure::usage("networks have no `--all`: those without containers go"));
-    }
+fn prune(args: &PruneUnusedArgs, session: &Session) -> Outcome {
     let (mut labels, mut before) = (Vec::new(), i64::MAX);
     for (key, value) in filters(&args.filter)? {
         match key {

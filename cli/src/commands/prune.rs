@@ -8,9 +8,9 @@ use rbuild::space::{self, Item, Prune, Pruned, User};
 use rbuild::{Digest, Store, container};
 
 use super::cache::{filters, listed, verbose};
-use super::images::Filters;
-use super::{DONE, Outcome, Session, confirm, print};
-use crate::args::{CachePruneArgs, PruneArgs, SystemPruneArgs};
+use super::images::{Filters, has_label, until};
+use super::{DONE, Outcome, Session, confirm, print, volume};
+use crate::args::{CachePruneArgs, PruneArgs, PruneUnusedArgs, SystemPruneArgs};
 use crate::failure::Failure;
 use crate::table::size;
 
@@ -60,18 +60,13 @@ fn cache_with(args: &CachePruneArgs, session: &Session, total: &str) -> Outcome 
     Ok(DONE)
 }
 
-pub(super) fn containers(args: &PruneArgs, session: &Session) -> Outcome {
-    if !args.filter.is_empty() {
-        return Err(Failure::unsupported("filter"));
-    }
-    if args.all {
-        return Err(Failure::usage("containers have no `--all`: those that have stopped go"));
-    }
+pub(super) fn containers(args: &PruneUnusedArgs, session: &Session) -> Outcome {
+    let passes = passes(&args.filter)?;
     let question = "This removes all containers that have stopped. Go on?";
     if !args.force && !confirm(question) {
         return Ok(DONE);
     }
-    let bytes = remove_containers(&session.store()?)?;
+    let bytes = remove_containers(&session.store()?, passes)?;
     print(&format!("{RECLAIMED}{}\n", size(bytes)))?;
     Ok(DONE)
 }
@@ -87,13 +82,11 @@ pub(super) fn images(args: &PruneArgs, session: &Session) -> Outcome {
 }
 
 pub(super) fn system(args: &SystemPruneArgs, session: &Session) -> Outcome {
-    if args.volumes {
-        return Err(Failure::unsupported("volumes"));
-    }
     let what = if args.all { "all images that no container uses" } else { "images without a name" };
+    let volumes = if args.volumes { ", volumes without a name that no container uses" } else { "" };
     let question = format!(
-        "This removes all containers that have stopped, {what}, and all of the cache that nobody \
-         uses. Go on?"
+        "This removes all containers that have stopped, {what}{volumes}, and all of the cache that \
+         nobody uses. Go on?"
     );
     if !args.force && !confirm(&question) {
         return Ok(DONE);
@@ -105,7 +98,13 @@ pub(super) fn system(args: &SystemPruneArgs, session: &Session) -> Outcome {
     if spans.len() < args.filter.len() {
         return Err(Failure::usage("the one filter of `system prune` is `until=SPAN`"));
     }
-    let mut bytes = if spans.is_empty() { remove_containers(&store)? } else { 0 };
+    if args.volumes && !spans.is_empty() {
+        return Err(Failure::usage("`until` is not for `--volumes`, which have no time of use"));
+    }
+    let mut bytes = remove_containers(&store, passes(&spans)?)?;
+    if args.volumes {
+        bytes += volume::remove_unused(&store, |volume| volume.is_anonymous())?;
+    }
     bytes += remove_images(&store, args.all, &spans)?;
     let prune = Prune { all: args.all, filters: filters(&spans)?, ..Prune::default() };
     let pruned = space::prune(&store, &prune)?;
@@ -120,15 +119,35 @@ fn deleted(what: &str, names: impl Iterator<Item = String>) -> Result<(), Failur
     if lines.is_empty() { Ok(()) } else { print(&format!("Deleted {what}:\n{lines}\n")) }
 }
 
-/// Removes the containers that have stopped; returns the bytes of what they had written.
-fn remove_containers(store: &Store) -> Result<u64, Failure> {
+/// Docker's filters of `container prune`: `label`, `label!` and `until`.
+fn passes(filter: &[String]) -> Result<impl Fn(&container::Listed) -> bool, Failure> {
+    let (mut labels, mut before) = (Vec::new(), i64::MAX);
+    for (key, value) in super::filters(filter)? {
+        match key {
+            "label" => labels.push((value, true)),
+            "label!" => labels.push((value, false)),
+            "until" => before = before.min(until(value)?),
+            _ => return Err(Failure::usage(format!("there is no filter `{key}`"))),
+        }
+    }
+    Ok(move |one: &container::Listed| {
+        let fits = |(label, has): &(&str, bool)| has_label(&one.labels, label) == *has;
+        labels.iter().all(fits) && one.created.as_second() < before
+    })
+}
+
+/// Removes the containers that have stopped and pass; returns the bytes of what they had written.
+fn remove_containers(
+    store: &Store,
+    passes: impl Fn(&container::Listed) -> bool,
+) -> Result<u64, Failure> {
     let stopped = container::list(store, true)?;
     let sizes: Vec<(String, u64)> = stopped
         .into_iter()
         .map(|known| (container::size(store, &known.id).unwrap_or(0), known.id))
         .map(|(bytes, id)| (id, bytes))
         .collect();
-    let removed = container::prune(store)?;
+    let removed = container::prune(store, passes)?;
     let bytes = sizes.iter().filter(|(id, _)| removed.contains(id)).map(|(_, bytes)| bytes).sum();
     deleted("Containers", removed.into_iter())?;
     Ok(bytes)

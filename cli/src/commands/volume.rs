@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rbuild::Store;
 use rbuild::container::{self, NewVolume, Volume};
 use serde_json::{Value, json};
 
@@ -74,14 +75,13 @@ fn ls(args: &VolumeLsArgs, session: &Session) -> Outcome {
 }
 
 fn inspect(args: &VolumeInspectArgs, session: &Session) -> Outcome {
-    let all = container::volumes(&session.store()?)?;
+    let store = session.store()?;
     let format = args.format.as_deref().map(Format::parse).transpose()?;
     let mut found = Vec::new();
-    for name in &args.volumes {
-        let volume = all.iter().find(|volume| volume.name == *name);
-        let volume = volume.ok_or_else(|| container::Error::NoVolume(name.clone()))?;
-        found.push(described(volume));
-    }
+    let code = each(&args.volumes, |name| {
+        found.push(find(&store, name)?);
+        Ok(String::new())
+    })?;
     match format {
         Some(format) => {
             for value in &found {
@@ -90,7 +90,14 @@ fn inspect(args: &VolumeInspectArgs, session: &Session) -> Outcome {
         }
         None => print(&format!("{:#}\n", Value::Array(found)))?,
     }
-    Ok(DONE)
+    Ok(code)
+}
+
+/// A volume as docker describes it.
+pub(super) fn find(store: &Store, name: &str) -> Result<Value, Failure> {
+    let all = container::volumes(store)?;
+    let volume = all.iter().find(|volume| volume.name == name);
+    Ok(volume.map(described).ok_or_else(|| container::Error::NoVolume(name.to_owned()))?)
 }
 
 fn rm(args: &VolumeRmArgs, session: &Session) -> Outcome {
@@ -110,28 +117,41 @@ fn prune(args: &VolumePruneArgs, session: &Session) -> Outcome {
     if !args.force && !confirm(&question) {
         return Ok(DONE);
     }
-    let store = session.store()?;
-    let mut removed = String::new();
-    let mut bytes = 0;
-    for volume in container::volumes(&store)? {
-        let matches = filters.iter().try_fold(true, |so_far, (key, value)| match *key {
-            "all" => Ok(so_far),
-            "label" => Ok(so_far && has_label(&volume.labels, value)),
-            "label!" => Ok(so_far && !has_label(&volume.labels, value)),
-            _ => Err(Failure::usage(format!("there is no filter `{key}`"))),
-        })?;
-        if !matches || !volume.users.is_empty() || !(all || volume.is_anonymous()) {
+    for (key, _) in &filters {
+        if !matches!(*key, "all" | "label" | "label!") {
+            return Err(Failure::usage(format!("there is no filter `{key}`")));
+        }
+    }
+    let bytes = remove_unused(&session.store()?, |volume| {
+        let fits = |(key, value): &(&str, &str)| match *key {
+            "label" => has_label(&volume.labels, value),
+            "label!" => !has_label(&volume.labels, value),
+            _ => true,
+        };
+        (all || volume.is_anonymous()) && filters.iter().all(fits)
+    })?;
+    print(&format!("Total reclaimed space: {}\n", size(bytes)))?;
+    Ok(DONE)
+}
+
+/// Removes the volumes that no container uses and of which `wanted` is true; returns their bytes.
+pub(super) fn remove_unused(
+    store: &Store,
+    wanted: impl Fn(&Volume) -> bool,
+) -> Result<u64, Failure> {
+    let (mut removed, mut bytes) = (String::new(), 0);
+    for volume in container::volumes(store)? {
+        if !volume.users.is_empty() || !wanted(&volume) {
             continue;
         }
         bytes += container::volume_size(&volume)?;
-        container::remove_volume(&store, &volume.name)?;
+        container::remove_volume(store, &volume.name)?;
         removed.extend([&*volume.name, "\n"]);
     }
     if !removed.is_empty() {
         print(&format!("Deleted Volumes:\n{removed}\n"))?;
     }
-    print(&format!("Total reclaimed space: {}\n", size(bytes)))?;
-    Ok(DONE)
+    Ok(bytes)
 }
 
 fn row(volume: &Volume) -> Value {
@@ -141,6 +161,7 @@ fn row(volume: &Volume) -> Value {
         "Availability": "N/A",
         "Driver": DRIVER,
         "Group": "N/A",
+        "Label": volume.labels,
         "Labels": labels.join(","),
         "Links": "N/A",
         "Mountpoint": volume.path,
@@ -153,7 +174,7 @@ fn row(volume: &Volume) -> Value {
 
 fn titles() -> Value {
     json!({
-        "Driver": "DRIVER", "Name": "VOLUME NAME", "Labels": "LABELS", "Scope": "SCOPE",
+        "Driver": "DRIVER", "Name": "VOLUME NAME", "Label": "LABEL", "Labels": "LABELS", "Scope": "SCOPE",
         "Mountpoint": "MOUNTPOINT", "Size": "SIZE", "Links": "LINKS",
         "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS",
     })

@@ -1,0 +1,111 @@
+//! What users of docker found to be other than they knew it: what shows, what is found, what goes.
+
+use crate::home;
+use rbuild_testkit::Home;
+
+fn with_image() -> Home {
+    let home = home();
+    home.builds("app", "FROM busybox\nRUN rm -f /etc/resolv.conf /etc/hosts /etc/hostname\n").ok();
+    home
+}
+
+#[test]
+fn what_is_only_mounted_on_is_no_change() {
+    let home = with_image();
+    home.write("script", "text");
+    home.types("rbuild run -d --name c -v vol:/a/b -v ./script:/a/file app sleep 1000").ok();
+    assert_eq!(home.types("rbuild diff c").ok(), "");
+    home.types("rbuild commit c bare").ok();
+    home.types("rbuild exec c sh -c 'echo own >/a/own; : >/etc/empty'").ok();
+    let changes = "A /a\nA /a/own\nC /etc\nA /etc/empty";
+    assert_eq!(home.types("rbuild diff c").ok(), changes, "what the user made shows");
+    home.types("rbuild commit c own").ok();
+    home.types("rbuild stop -t 0 c").ok();
+    assert_eq!(home.types("rbuild diff c").ok(), changes, "stopped as well");
+    let files = |image: &str| {
+        home.types(&format!("rbuild save {image} -o {image}.tar")).ok();
+        let list = "for layer in $(tar tf I.tar | grep blobs/sha256/.); do \
+            tar xOf I.tar $layer | tar t 2>/dev/null; done | sort -u | grep -E '^(a/|etc/)'";
+        home.write("list", list.replace("I.tar", &format!("{image}.tar")));
+        home.types("sh list").stdout
+    };
+    let (bare, own) = (files("bare"), files("own"));
+    assert!(!bare.contains("a/") && !bare.contains("resolv.conf\n"), "{bare}");
+    assert!(own.contains("a/own") && own.contains("etc/empty"), "{own}");
+    assert!(!own.contains("a/b") && !own.contains("a/file"), "{own}");
+}
+
+#[test]
+fn inspect_finds_networks_and_volumes() {
+    let home = with_image();
+    home.types("rbuild volume create data").ok();
+    let type_of = |typed: &str| home.types(typed).ok();
+    assert_eq!(type_of("rbuild inspect -f '{{.Driver}} {{.Name}}' data"), "local data");
+    assert_eq!(type_of("rbuild inspect --type volume -f '{{.Name}}' data"), "data");
+    assert_eq!(type_of("rbuild inspect -f '{{.Driver}} {{.Name}}' bridge"), "bridge bridge");
+    assert_eq!(type_of("rbuild inspect --type network -f '{{.Name}}' host"), "host");
+    for wrong in [
+        "inspect nosuch",
+        "inspect --type network data",
+        "inspect --type volume bridge",
+        "volume inspect nosuch",
+        "network inspect nosuch",
+    ] {
+        let answer = home.types(&format!("rbuild {wrong}"));
+        assert_eq!(answer.stdout.trim(), "[]", "{wrong}: {answer}");
+        assert!(answer.fails(1).contains("nosuch") || wrong.contains("type"), "{wrong}");
+    }
+}
+
+#[test]
+fn df_tells_of_volumes() {
+    let home = with_image();
+    home.types("rbuild run --name c -v used:/d app sh -c 'echo four >/d/f'").ok();
+    home.types("rbuild volume create idle").ok();
+    let row = home.types("rbuild system df").ok();
+    let row = row.lines().find(|line| line.starts_with("Local Volumes")).unwrap().to_owned();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells[2..4], ["2", "1"], "{row}");
+    let whole = home.types("rbuild system df -v").ok();
+    for title in ["Images", "Containers", "Local Volumes"] {
+        assert!(whole.contains(&format!("\n{title} space usage:\n")), "{whole}");
+    }
+    let links = |name: &str| {
+        let line = whole.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    assert_eq!((links("used"), links("idle")), ("1".to_owned(), "0".to_owned()), "{whole}");
+}
+
+#[test]
+fn prunes_take_what_their_filters_say() {
+    let home = with_image();
+    home.types("rbuild create --name one --label keep app true").ok();
+    home.types("rbuild create --name two app true").ok();
+    home.types("rbuild container prune -f --filter until=1h").ok();
+    home.types("rbuild container prune -f --filter label=nosuch").ok();
+    assert_eq!(home.types("rbuild ps -a --format '{{.Names}}'").ok(), "two\none");
+    home.types("rbuild container prune -f --filter label!=keep").ok();
+    assert_eq!(home.types("rbuild ps -a --format '{{.Names}}'").ok(), "one");
+    home.types("rbuild container prune -f --filter other=x").fails(2);
+    assert!(!home.types("rbuild container prune --help").ok().contains("--all"));
+    home.types("rbuild volume create named").ok();
+    home.types("rbuild volume create").ok();
+    home.types("rbuild system prune -f").ok();
+    assert_eq!(home.types("rbuild volume ls -q").ok().lines().count(), 2);
+    home.types("rbuild system prune -f --volumes").ok();
+    assert_eq!(home.types("rbuild volume ls -q").ok(), "named");
+}
+
+#[test]
+fn errors_of_networks_lead_nowhere_wrong() {
+    let home = with_image();
+    home.types("rbuild create --name c app true").ok();
+    let wrong = home.types("rbuild network connect host c").fails(1);
+    assert!(wrong.contains("cannot be connected to host network"), "{wrong}");
+    let wrong = home.types("rbuild network rm nosuch").fails(1);
+    assert!(wrong.contains("nosuch") && !wrong.contains("create"), "{wrong}");
+    let told = home.types("TZ=UTC rbuild events --since 1h --until 0s").ok();
+    let first = told.lines().next().unwrap().split(' ').next().unwrap().to_owned();
+    assert!(first.ends_with('Z'), "{first}");
+}
