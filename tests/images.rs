@@ -189,7 +189,7 @@ fn images_are_listed_by_what_they_are() {
     assert!(ran.stdout.contains("Untagged: old:latest"), "{ran}");
     let template = "'{{.Config.Entrypoint}} {{json .Config.Labels}}'";
     let shown = home.types(&format!("rbuild image inspect -f {template} team/new")).ok();
-    assert_eq!(shown, "<no value> {\"kind\":\"b\"}");
+    assert_eq!(shown, "[] {\"kind\":\"b\"}");
 }
 
 #[test]

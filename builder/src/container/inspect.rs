@@ -3,6 +3,8 @@
 use rbuild_cache::Store;
 use serde_json::{Map, Value, json};
 
+use crate::cdi::Gpus;
+
 use super::error::{Error, Result};
 use super::folder::{Folder, Record};
 use super::health::healthcheck;
@@ -176,7 +178,39 @@ fn host_config(options: &RunOptions) -> Value {
     for (name, limit) in limits(&options.resources) {
         value[name] = limit;
     }
+    let in_memory = tmpfs(&options.mounts);
+    if !in_memory.is_empty() {
+        value["Tmpfs"] = in_memory.into();
+    }
+    if let Some(gpus) = &options.device_request.gpus {
+        value["DeviceRequests"] = json!([device_request(gpus)]);
+    }
     value
+}
+
+/// The file systems in memory and their options, by place.
+fn tmpfs(mounts: &[Mount]) -> Map<String, Value> {
+    let options = |mount: &Mount| match &mount.source {
+        Source::Tmpfs(tmpfs) => Some(tmpfs.size.map(|size| format!("size={size}"))),
+        _ => None,
+    };
+    let described = mounts.iter().filter_map(|mount| {
+        Some((mount.target.clone(), options(mount)?.unwrap_or_default().into()))
+    });
+    described.collect()
+}
+
+/// `--gpus` as docker has it.
+fn device_request(gpus: &Gpus) -> Value {
+    let (count, names) = match gpus {
+        Gpus::All => (json!(-1), Value::Null),
+        Gpus::Count(count) => (json!(count), Value::Null),
+        Gpus::Named(names) => (json!(0), json!(names)),
+    };
+    json!({
+        "Driver": "", "Count": count, "DeviceIDs": names, "Capabilities": [["gpu"]],
+        "Options": {},
+    })
 }
 
 /// The limits, by the names that docker has for them.

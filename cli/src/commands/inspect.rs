@@ -1,5 +1,7 @@
 //! `inspect`: all that is known of containers, images, networks and volumes, as JSON.
 
+mod known;
+
 use rbuild::images::{self, Found};
 use rbuild::{Reference, Store, container};
 use serde_json::{Value, json};
@@ -26,46 +28,16 @@ pub(super) fn run(args: &InspectArgs, session: &Session) -> Outcome {
     match format {
         Some(format) => {
             for value in &mut found {
-                complete(value);
+                // As docker has it, `json` leaves empty fields out.
+                if args.format.as_deref() != Some("json") {
+                    known::complete(value);
+                }
                 print(&format.one(value)?)?;
             }
         }
         None => print(&format!("{:#}\n", Value::from(found)))?,
     }
     Ok(code)
-}
-
-/// The fields of an image's config, which a template may ask for though they are empty.
-const CONFIG: [&str; 13] = [
-    "User",
-    "ExposedPorts",
-    "Env",
-    "Entrypoint",
-    "Cmd",
-    "Volumes",
-    "WorkingDir",
-    "Labels",
-    "StopSignal",
-    "ArgsEscaped",
-    "Healthcheck",
-    "OnBuild",
-    "Shell",
-];
-
-/// Adds the fields that the JSON of an image leaves out.
-fn complete(value: &mut Value) {
-    let is_image = value.get("RootFS").is_some();
-    if let Some(config) =
-        value.get_mut("Config").and_then(Value::as_object_mut).filter(|_| is_image)
-    {
-        for field in CONFIG {
-            config.entry(field).or_insert_with(|| match field {
-                "User" | "WorkingDir" | "StopSignal" => Value::from(""),
-                "ArgsEscaped" => Value::Bool(false),
-                _ => Value::Null,
-            });
-        }
-    }
 }
 
 fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failure> {
@@ -76,7 +48,9 @@ fn look_up(args: &InspectArgs, store: &Store, name: &str) -> Result<Value, Failu
     let container = || match container::inspect(store, name) {
         Ok(mut value) => {
             if args.size {
-                value["SizeRw"] = container::size(store, name)?.into();
+                let (own, all) = container::sizes(store, name)?;
+                value["SizeRw"] = own.into();
+                value["SizeRootFs"] = all.into();
             }
             Ok(value)
         }

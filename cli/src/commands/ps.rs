@@ -56,12 +56,16 @@ fn row(one: &Listed, id: &str, whole: bool, now: i64) -> Value {
     let command = if whole { one.command.clone() } else { shorten(&one.command, COMMAND) };
     let labels: Vec<_> = one.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let created = one.created.as_second();
+    // What else is mounted has a path, or is an image with a tag.
+    let volumes = one.mounts.iter().filter(|mount| !mount.contains(['/', ':'])).count();
     json!({
         "Command": format!("{command:?}"),
         "CreatedAt": time(created),
         "ID": id,
         "Image": one.image,
+        "Label": one.labels,
         "Labels": labels.join(","),
+        "LocalVolumes": volumes.to_string(),
         "Mounts": one.mounts.join(","),
         "Names": one.names.join(","),
         "Networks": one.networks.join(","),
@@ -95,7 +99,8 @@ fn status(state: &State, now: i64) -> String {
 fn titles() -> Value {
     json!({
         "Command": "COMMAND", "CreatedAt": "CREATED AT", "ID": "CONTAINER ID", "Image": "IMAGE",
-        "Labels": "LABELS", "Mounts": "MOUNTS", "Names": "NAMES", "Networks": "NETWORKS",
+        "Label": "LABEL", "Labels": "LABELS", "LocalVolumes": "LOCAL VOLUMES",
+        "Mounts": "MOUNTS", "Names": "NAMES", "Networks": "NETWORKS",
         "Ports": "PORTS", "RunningFor": "CREATED", "Size": "SIZE", "State": "STATE",
         "Status": "STATUS",
     })

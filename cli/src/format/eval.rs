@@ -27,7 +27,11 @@ impl Scope {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Print(pipe) => {
                     let value = self.pipe(pipe, dot)?;
-                    self.out.push_str(&text_of(&value));
+                    let text = match last_name(pipe) {
+                        Some(name) if value.is_null() => super::empty::text(name).to_owned(),
+                        _ => text_of(&value),
+                    };
+                    self.out.push_str(&text);
                 }
                 Node::Set(name, pipe) => {
                     let value = self.pipe(pipe, dot)?;
@@ -95,6 +99,9 @@ impl Scope {
             passed = Some(match function {
                 Some(name) => apply(name, &arguments)?,
                 None if arguments.len() == 1 => arguments.remove(0),
+                None if is_label(call) && arguments.len() == 2 => {
+                    label(&arguments[0], &arguments[1])
+                }
                 None => return Err(FormatError::WrongValue { function: "|" }),
             });
         }
@@ -117,9 +124,36 @@ impl Scope {
                 "nil" => Ok(Value::Null),
                 _ => apply(word, &[]),
             },
-            Term::Pipe(pipe) => self.pipe(pipe, dot),
+            Term::Pipe(pipe, names) => field(&self.pipe(pipe, dot)?, names),
         }
     }
+}
+
+/// The name of the field that is all of a pipe.
+fn last_name(pipe: &Pipe) -> Option<&str> {
+    let [call] = &*pipe.0 else { return None };
+    match &**call {
+        [Term::Field(names) | Term::Variable(_, names) | Term::Pipe(_, names)] => {
+            names.last().map(String::as_str)
+        }
+        _ => None,
+    }
+}
+
+/// Whether this is `.Label`, which is asked for a name.
+fn is_label(call: &[Term]) -> bool {
+    let Some(Term::Field(names) | Term::Variable(_, names)) = call.first() else { return false };
+    names.last().is_some_and(|name| name == "Label")
+}
+
+/// The value of a label; what is no object is the head of a table, which has the label's name.
+fn label(labels: &Value, name: &Value) -> Value {
+    let name = text_of(name);
+    if let Value::Object(labels) = labels {
+        return labels.get(&name).cloned().unwrap_or_else(|| Value::from(""));
+    }
+    let last = name.rsplit('.').next().unwrap_or_default();
+    Value::from(last.replace(['-', '_'], " "))
 }
 
 fn is_constant(word: &str) -> bool {

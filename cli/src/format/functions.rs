@@ -1,9 +1,12 @@
 //! The functions of templates.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use super::FormatError;
 use super::eval::{holds, text_of};
+use super::printf::{WIDEST, printf};
 
 /// Calls a function; what a pipe passes on is the last argument.
 pub(super) fn apply(name: &str, arguments: &[Value]) -> Result<Value, FormatError> {
@@ -43,6 +46,11 @@ pub(super) fn apply(name: &str, arguments: &[Value]) -> Result<Value, FormatErro
             .cloned()
             .unwrap_or_default(),
         "eq" => Value::Bool(arguments.iter().skip(1).any(|other| Some(other) == arguments.first())),
+        "gt" => Value::Bool(order("gt", arguments)?.is_gt()),
+        "ge" => Value::Bool(order("ge", arguments)?.is_ge()),
+        "lt" => Value::Bool(order("lt", arguments)?.is_lt()),
+        "le" => Value::Bool(order("le", arguments)?.is_le()),
+        "pad" => Value::from(pad(&text(0), arguments)),
         "ne" => Value::Bool(arguments.first() != arguments.get(1)),
         _ => {
             return Err(FormatError::UnknownFunction { name: name.to_owned() });
@@ -114,25 +122,24 @@ fn title(text: &str) -> String {
     }
 }
 
-/// `%s`, `%v`, `%d` and `%q`; `%%` is a percent sign.
-fn printf(shape: &str, arguments: &[Value]) -> String {
-    let mut arguments = arguments.iter();
-    let mut text = String::new();
-    let mut characters = shape.chars();
-    while let Some(character) = characters.next() {
-        match (character, characters.clone().next()) {
-            ('%', Some('%')) => text.push('%'),
-            ('%', Some(verb @ ('s' | 'v' | 'd' | 'q'))) => {
-                let value = arguments.next().map(text_of).unwrap_or_default();
-                let quoted = || format!("{value:?}");
-                text.push_str(&if verb == 'q' { quoted() } else { value.clone() });
-            }
-            (other, _) => {
-                text.push(other);
-                continue;
-            }
-        }
-        characters.next();
-    }
-    text
+/// How the first argument is to the second.
+fn order(function: &'static str, arguments: &[Value]) -> Result<Ordering, FormatError> {
+    let order = match arguments {
+        [Value::String(one), Value::String(other)] => Some(one.cmp(other)),
+        [one, other] => match (one.as_i64(), other.as_i64()) {
+            (Some(one), Some(other)) => Some(one.cmp(&other)),
+            _ => one.as_f64().zip(other.as_f64()).and_then(|(one, other)| one.partial_cmp(&other)),
+        },
+        _ => None,
+    };
+    order.ok_or(FormatError::WrongValue { function })
+}
+
+/// `pad .Name 1 2`: so many blanks before and behind a text that is not empty.
+fn pad(text: &str, arguments: &[Value]) -> String {
+    let blanks = |place: usize| {
+        let count = arguments.get(place).and_then(Value::as_u64).unwrap_or(0);
+        " ".repeat(usize::try_from(count).unwrap_or(0).min(WIDEST))
+    };
+    if text.is_empty() { String::new() } else { blanks(1) + text + &blanks(2) }
 }

@@ -1,9 +1,11 @@
 //! The part of Go's templates that people type after `--format`: fields, `json`, `range`, `if`,
 //! `index`, `join` and their like, over JSON values.
 
+mod empty;
 mod eval;
 mod functions;
 mod parse;
+mod printf;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -60,7 +62,12 @@ impl Format {
     pub(crate) fn rows(&self, titles: &Value, rows: &[Value]) -> Result<String, FormatError> {
         match &self.kind {
             Kind::Json => {
-                Ok(rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect())
+                let shown = rows.iter().cloned().map(|mut row| {
+                    // Only templates can ask for single labels.
+                    row.as_object_mut().map(|row| row.remove("Label"));
+                    format!("{row}\n")
+                });
+                Ok(shown.collect())
             }
             Kind::Lines(nodes) => rows.iter().map(|row| eval::line(nodes, row)).collect(),
             Kind::Table(nodes) => {

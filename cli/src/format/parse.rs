@@ -33,7 +33,8 @@ pub(super) enum Term {
     Number(i64),
     /// A function, or `true`, `false`, `nil`.
     Word(String),
-    Pipe(Pipe),
+    /// What is in parentheses, and the fields of it that are asked for.
+    Pipe(Pipe, Vec<String>),
 }
 
 /// Reads a template.
@@ -102,11 +103,14 @@ enum Token {
     Word(String),
     Text(String),
     Sign(char),
+    /// `.A.B` right behind parentheses.
+    Fields(Vec<String>),
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, FormatError> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
+    let mut behind_parentheses = false;
     while let Some(first) = rest.chars().next() {
         let length = match first {
             '"' | '`' => {
@@ -121,10 +125,15 @@ fn tokens(text: &str) -> Result<Vec<Token>, FormatError> {
             _ => {
                 let ends = |c: char| c.is_whitespace() || "()|,\"`".contains(c);
                 let length = rest.find(ends).unwrap_or(rest.len());
-                tokens.push(Token::Word(rest[..length].to_owned()));
+                let word = &rest[..length];
+                tokens.push(match word.strip_prefix('.') {
+                    Some(path) if behind_parentheses => Token::Fields(names(path)),
+                    _ => Token::Word(word.to_owned()),
+                });
                 length
             }
         };
+        behind_parentheses = first == ')' && !rest[length..].starts_with(char::is_whitespace);
         rest = rest[length..].trim_start();
     }
     Ok(tokens)
@@ -247,7 +256,17 @@ fn calls(tokens: &mut std::slice::Iter<'_, Token>, depth: usize) -> Result<Pipe,
                 if tokens.next() != Some(&Token::Sign(')')) {
                     return Err(FormatError::Open);
                 }
-                call.push(Term::Pipe(inner));
+                let fields = match tokens.as_slice().first() {
+                    Some(Token::Fields(names)) => {
+                        tokens.next();
+                        names.clone()
+                    }
+                    _ => Vec::new(),
+                };
+                call.push(Term::Pipe(inner, fields));
+            }
+            Token::Fields(names) => {
+                return Err(FormatError::Unexpected { word: format!(".{}", names.join(".")) });
             }
             Token::Sign(sign) => {
                 return Err(FormatError::Unexpected { word: sign.to_string() });
@@ -262,10 +281,12 @@ fn calls(tokens: &mut std::slice::Iter<'_, Token>, depth: usize) -> Result<Pipe,
     Ok(Pipe(calls))
 }
 
+/// The names in `A.B`.
+fn names(path: &str) -> Vec<String> {
+    path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn term(word: &str) -> Term {
-    let names = |path: &str| {
-        path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-    };
     if let Some(path) = word.strip_prefix('.') {
         return Term::Field(names(path));
     }
