@@ -222,31 +222,6 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_without_room_rests() {
-        static NONE: Room = Room::new(0);
-        let to = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let outside = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
-        outside.set_nonblocking(true).unwrap();
-        let address = outside.local_addr().unwrap();
-        let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let to = RwLock::new(to.local_addr().unwrap());
-        let shared = Arc::new(Shared { to, stopped, room: &NONE });
-        let _client = TcpStream::connect(address).unwrap();
-        let time = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        let used = std::thread::scope(|scope| {
-            let serving = scope.spawn(|| {
-                let before = time();
-                serve(&outside, &shared);
-                time() - before
-            });
-            std::thread::sleep(5 * REST);
-            drop(stop);
-            serving.join().unwrap()
-        });
-        assert!(used < Timespec::try_from(REST).unwrap(), "{used:?}");
-    }
-
-    #[test]
     fn a_container_that_does_not_answer_ends_the_call() {
         let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let to = gone.local_addr().unwrap();
