@@ -167,8 +167,8 @@ fn row(one: &NetworkListed, id: &str) -> Value {
 fn titles() -> Value {
     json!({
         "CreatedAt": "CREATED AT", "Driver": "DRIVER", "ID": "NETWORK ID", "IPv4": "IPV4",
-        "IPv6": "IPV6", "Internal": "INTERNAL", "Label": "LABEL", "Labels": "LABELS", "Name": "NAME",
-        "Scope": "SCOPE",
+        "IPv6": "IPV6", "Internal": "INTERNAL", "Label": "LABEL", "Labels": "LABELS",
+        "Name": "NAME", "Scope": "SCOPE",
     })
 }
 

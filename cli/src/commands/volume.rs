@@ -174,7 +174,8 @@ fn row(volume: &Volume) -> Value {
 
 fn titles() -> Value {
     json!({
-        "Driver": "DRIVER", "Name": "VOLUME NAME", "Label": "LABEL", "Labels": "LABELS", "Scope": "SCOPE",
+        "Driver": "DRIVER", "Name": "VOLUME NAME", "Label": "LABEL", "Labels": "LABELS",
+        "Scope": "SCOPE",
         "Mountpoint": "MOUNTPOINT", "Size": "SIZE", "Links": "LINKS",
         "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS",
     })

@@ -59,7 +59,7 @@ fn a_field_may_stand_behind_parentheses() {
     let table = [
         ("{{(index (index .Ports \"80/tcp\") 0).HostPort}}", "8080"),
         ("{{(index .Mounts 0).Source}}", "/data"),
-        ("{{(.State).Status}} {{(.State) | json | len}}", "running 42"),
+        ("{{(.State).Status}} {{(.State) | json | len}}", "running 40"),
         ("{{range $p, $c := .Ports}}{{$p}} -> {{(index $c 0).HostPort}} {{end}}", "80/tcp -> 8080"),
         ("{{print (.State.Status) .Name}}", "running/web"),
         (
