@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::cache::listed;
 use super::{DONE, Outcome, Session, now, print};
 use crate::args::DfArgs;
-use crate::failure::Failure;
 use crate::format::Format;
 use crate::table::{ago, short_id, shorten, size};
 
@@ -40,11 +39,8 @@ pub(super) fn run(args: &DfArgs, session: &Session) -> Outcome {
     let unused: Vec<&Entry> =
         of_images.iter().copied().filter(|entry| !is_of_container(entry)).collect();
     let can_go: Vec<&Entry> = cache.iter().copied().filter(|entry| entry.is_reclaimable).collect();
-    let volumes: Vec<(Volume, u64)> = container::volumes(&store)?
-        .into_iter()
-        .map(|volume| (container::volume_size(&volume).unwrap_or(0), volume))
-        .map(|(bytes, volume)| (volume, bytes))
-        .collect();
+    let measured = |volume: Volume| (container::volume_size(&volume).unwrap_or(0), volume);
+    let volumes: Vec<_> = container::volumes(&store)?.into_iter().map(measured).collect();
     let lines = [
         Line {
             kind: "Images",
@@ -60,19 +56,9 @@ pub(super) fn run(args: &DfArgs, session: &Session) -> Outcome {
             bytes: all.iter().map(|one| size_of(&one.id)).sum(),
             reclaimable: stopped.map(|one| size_of(&one.id)).sum(),
         },
-        Line {
-            kind: "Local Volumes",
-            total: volumes.len(),
-            active: volumes.iter().filter(|(volume, _)| !volume.users.is_empty()).count(),
-            bytes: volumes.iter().map(|(_, bytes)| bytes).sum(),
-            reclaimable: (volumes.iter())
-                .filter(|(volume, _)| volume.users.is_empty())
-                .map(|(_, bytes)| bytes)
-                .sum(),
-        },
+        volume_line(&volumes),
         Line {
             kind: "Build Cache",
-            // What takes no room is an entry too.
             total: cache.len(),
             active: cache.len() - can_go.len(),
             bytes: bytes(&cache) + usage.rest,
@@ -83,24 +69,31 @@ pub(super) fn run(args: &DfArgs, session: &Session) -> Outcome {
     let format = args.format.as_deref().filter(|format| *format != "table").unwrap_or(TABLE);
     print(&Format::parse(format)?.rows(&titles(), &rows)?)?;
     if args.verbose && args.format.is_none() {
-        print(&format!(
-            "{}{}{}",
-            table("Images", &verbose_images(&named, &used))?,
-            table("Containers", &verbose_containers(&all, size_of))?,
-            table("Local Volumes", &verbose_volumes(&volumes))?,
-        ))?;
-        print(&format!(
-            "\nBuild cache usage: {}\n\n{}",
-            size(bytes(&cache)),
-            listed(&cache, false)?
-        ))?;
+        let tables = [
+            table("Images", &verbose_images(&named, &used)),
+            table("Containers", &verbose_containers(&all, size_of)),
+            table("Local Volumes", &verbose_volumes(&volumes)),
+            format!("\nBuild cache usage: {}\n\n{}", size(bytes(&cache)), listed(&cache, false)?),
+        ];
+        print(&tables.concat())?;
     }
     Ok(DONE)
 }
 
+fn volume_line(volumes: &[(u64, Volume)]) -> Line {
+    let unused = || volumes.iter().filter(|(_, volume)| volume.users.is_empty());
+    Line {
+        kind: "Local Volumes",
+        total: volumes.len(),
+        active: volumes.len() - unused().count(),
+        bytes: volumes.iter().map(|(bytes, _)| bytes).sum(),
+        reclaimable: unused().map(|(bytes, _)| bytes).sum(),
+    }
+}
+
 /// One of the tables of `--verbose`: its titles first.
-fn table(what: &str, rows: &[Vec<String>]) -> Result<String, Failure> {
-    Ok(format!("\n{what} space usage:\n\n{}", crate::table::table(rows)))
+fn table(what: &str, rows: &[Vec<String>]) -> String {
+    format!("\n{what} space usage:\n\n{}", crate::table::table(rows))
 }
 
 fn verbose_images(images: &[images::Listed], used: &[(String, Digest)]) -> Vec<Vec<String>> {
@@ -142,9 +135,9 @@ fn verbose_containers(
     rows
 }
 
-fn verbose_volumes(volumes: &[(Volume, u64)]) -> Vec<Vec<String>> {
+fn verbose_volumes(volumes: &[(u64, Volume)]) -> Vec<Vec<String>> {
     let mut rows = vec![words("VOLUME_NAME LINKS SIZE")];
-    rows.extend(volumes.iter().map(|(volume, bytes)| {
+    rows.extend(volumes.iter().map(|(bytes, volume)| {
         vec![volume.name.clone(), volume.users.len().to_string(), size(*bytes)]
     }));
     rows

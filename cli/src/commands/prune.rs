@@ -103,7 +103,7 @@ pub(super) fn system(args: &SystemPruneArgs, session: &Session) -> Outcome {
     }
     let mut bytes = remove_containers(&store, passes(&spans)?)?;
     if args.volumes {
-        bytes += volume::remove_unused(&store, |volume| volume.is_anonymous())?;
+        bytes += volume::remove_unused(&store, container::Volume::is_anonymous)?;
     }
     bytes += remove_images(&store, args.all, &spans)?;
     let prune = Prune { all: args.all, filters: filters(&spans)?, ..Prune::default() };
