@@ -40,26 +40,26 @@ struct Paused {
     store: Store,
     container: String,
     /// Whether it does; held while that changes.
-    is_paused: Mutex<bool>,
+    stands: Mutex<bool>,
 }
 
 impl Paused {
     fn new(store: Store, container: String) -> Self {
-        Self { store, container, is_paused: Mutex::new(false) }
+        Self { store, container, stands: Mutex::new(false) }
     }
 
     /// Pauses it; one that does not run stands still anyway.
     fn begin(&self) -> Result<(), Failure> {
-        let mut is_paused = self.is_paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         let paused = container::pause(&self.store, &self.container);
-        *is_paused = paused.map_or_else(tolerate, |()| Ok(true))?;
+        *stands = paused.map_or_else(tolerate, |()| Ok(true))?;
         Ok(())
     }
 
     /// Lets it go on, where that was not done.
     fn end(&self) -> Result<(), container::Error> {
-        let mut is_paused = self.is_paused.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut *is_paused) {
+        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut *stands) {
             container::unpause(&self.store, &self.container)?;
         }
         Ok(())
