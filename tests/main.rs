@@ -35,8 +35,8 @@ mod digits;
 mod doctor;
 /// A build that fails, and what is said of it.
 mod failure;
-/// What users of docker expect, and found to be otherwise.
-mod findings;
+/// What users of docker know: what shows as changed, what is found by its name, what goes.
+mod familiar;
 /// Containers that other runtimes make.
 mod foreign;
 /// Devices by their descriptions, and GPUs.

@@ -1,4 +1,4 @@
-//! What users of docker found to be other than they knew it: what shows, what is found, what goes.
+//! What users of docker know: what shows as changed, what is found by its name, what goes.
 
 use crate::home;
 use rbuild_testkit::Home;
