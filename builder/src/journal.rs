@@ -2,8 +2,8 @@
 //!
 //! Whoever does something appends one line of json to the file `journal` of the store. A file that
 //! has grown long becomes `journal.1` in place of the one before, so the journal is never longer
-//! than two of them. A writer holds a shared lock while it appends, and who renames the file an
-//! exclusive one: nothing is written to a file that readers have read to its end.
+//! than two of them. A writer locks the file, so that nothing is written to one that was renamed,
+//! which readers may have read to its end.
 
 mod filter;
 mod follow;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rbuild_cache::Store;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -135,7 +136,7 @@ fn append(root: &Path, lines: &[u8], longest: u64) -> io::Result<()> {
     loop {
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        flock(&file, FlockOperation::LockShared)?;
+        retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
         if !is_at(&file, &path) {
             continue;
         }
@@ -145,32 +146,19 @@ fn append(root: &Path, lines: &[u8], longest: u64) -> io::Result<()> {
             file.write_all(lines)?;
         }
         if file.metadata()?.len() > longest {
-            begin_anew(&file, root, longest)?;
+            fs::rename(&path, root.join(OLDER))?;
         }
         return Ok(());
     }
 }
 
-/// Whether a full disk has cut the last line. Another writer may end it first: an empty line more is
-/// none to readers.
+/// Whether a full disk has cut the last line.
 fn is_cut(file: &File) -> io::Result<bool> {
     let mut last = [b'\n'];
     if let Some(at) = file.metadata()?.len().checked_sub(1) {
         file.read_exact_at(&mut last, at)?;
     }
     Ok(last != [b'\n'])
-}
-
-/// Sets the file aside, unless another process has.
-fn begin_anew(file: &File, root: &Path, longest: u64) -> io::Result<()> {
-    // The shared lock is given up first: two who wait to change theirs would wait for ever.
-    flock(file, FlockOperation::Unlock)?;
-    flock(file, FlockOperation::LockExclusive)?;
-    let path = root.join(JOURNAL);
-    if is_at(file, &path) && file.metadata()?.len() > longest {
-        fs::rename(&path, root.join(OLDER))?;
-    }
-    Ok(())
 }
 
 /// Whether an open file is still the one at its path.
