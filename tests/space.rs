@@ -308,9 +308,10 @@ fn the_system_is_told_and_cut_back_as_docker_does() {
     let start = |row: usize| rows[row][..3].iter().map(|cell| cell.trim()).collect::<Vec<_>>();
     assert_eq!(start(1), ["Images", "2", "1"], "{shown}");
     assert_eq!(start(2), ["Containers", "1", "0"], "{shown}");
-    assert_eq!(start(3)[0], "Build Cache", "{shown}");
+    assert_eq!(start(3), ["Local Volumes", "0", "0"], "{shown}");
+    assert_eq!(start(4)[0], "Build Cache", "{shown}");
     let json = home.types("docker system df --format json").ok();
-    assert_eq!(json.lines().count(), 3);
+    assert_eq!(json.lines().count(), 4);
 
     let pruned = home.types("docker system prune -af").ok();
     for part in ["Deleted Containers:", "Deleted Images:", "Total reclaimed space: "] {
