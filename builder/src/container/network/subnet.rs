@@ -1,7 +1,7 @@
-//! Ranges of IPv4 addresses, and choosing one that nobody uses.
+//! Ranges of addresses, and choosing one of IPv4 that nobody uses.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -9,26 +9,77 @@ use serde::{Deserialize, Serialize};
 use crate::container::error::Error;
 use crate::container::parse::invalid;
 
-/// The longest prefix that leaves room for a gateway and a container.
-const LONGEST_PREFIX: u8 = 30;
+/// Addresses of one version of IP, as numbers.
+pub trait Address: Copy + Eq + fmt::Display + FromStr {
+    /// How many bits an address has.
+    const BITS: u8;
+    /// What is said of a text that is none.
+    const NONE: &str;
+
+    /// The bits of the address, the last one lowest.
+    fn bits(self) -> u128;
+
+    /// The address with these bits, of which only the lowest [`BITS`](Self::BITS) count.
+    fn from_low_bits(bits: u128) -> Self;
+
+    /// Whether it means something else than a device of a network.
+    fn is_special(self) -> bool;
+}
+
+impl Address for Ipv4Addr {
+    const BITS: u8 = 32;
+    const NONE: &str = "only IPv4 is known";
+
+    fn bits(self) -> u128 {
+        self.to_bits().into()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits count")]
+    fn from_low_bits(bits: u128) -> Self {
+        Self::from_bits(bits as u32)
+    }
+
+    fn is_special(self) -> bool {
+        false
+    }
+}
+
+impl Address for Ipv6Addr {
+    const BITS: u8 = 128;
+    const NONE: &str = "not an IPv6 address";
+
+    fn bits(self) -> u128 {
+        self.to_bits()
+    }
+
+    fn from_low_bits(bits: u128) -> Self {
+        Self::from_bits(bits)
+    }
+
+    fn is_special(self) -> bool {
+        self.is_multicast() || self.is_unicast_link_local() || self.is_loopback()
+    }
+}
 
 /// The addresses that share their first bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subnet {
-    first: Ipv4Addr,
+#[serde(try_from = "String", into = "String", bound = "A: Address")]
+pub struct Subnet<A = Ipv4Addr> {
+    first: A,
     prefix: u8,
 }
 
-impl Subnet {
+impl<A: Address> Subnet<A> {
+    /// The longest prefix that leaves room for a gateway and a container.
+    const LONGEST_PREFIX: u8 = A::BITS - 2;
+
     /// The subnet that an address is in, by how many of its bits are the network's.
-    pub fn of(address: Ipv4Addr, prefix: u8) -> Self {
-        let bits = u32::from(address) & mask(prefix);
-        Self { first: Ipv4Addr::from(bits), prefix }
+    pub fn of(address: A, prefix: u8) -> Self {
+        Self { first: A::from_low_bits(address.bits() & !Self::rest(prefix)), prefix }
     }
 
     /// The first of its addresses, which is the network's own.
-    pub fn first(&self) -> Ipv4Addr {
+    pub fn first(&self) -> A {
         self.first
     }
 
@@ -38,71 +89,76 @@ impl Subnet {
     }
 
     /// The address after the network's own: the usual gateway.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.first) + 1)
+    pub fn gateway(&self) -> A {
+        A::from_low_bits(self.first.bits() + 1)
     }
 
     /// Whether an address is in it.
-    pub fn has(&self, address: Ipv4Addr) -> bool {
+    pub fn has(&self, address: A) -> bool {
         Self::of(address, self.prefix) == *self
-    }
-
-    /// Whether a device can have this address: it is inside, and neither the first nor the last.
-    pub fn has_host(&self, address: Ipv4Addr) -> bool {
-        let (first, last) = self.ends();
-        (first + 1..last).contains(&u32::from(address))
     }
 
     /// Whether some address is in both.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let shared = mask(self.prefix.min(other.prefix));
-        u32::from(self.first) & shared == u32::from(other.first) & shared
+        let shared = self.prefix.min(other.prefix);
+        Self::of(self.first, shared) == Self::of(other.first, shared)
+    }
+
+    /// The last of its addresses, as a number.
+    pub(super) fn last(&self) -> u128 {
+        self.first.bits() | Self::rest(self.prefix)
+    }
+
+    /// The bits that are not the network's.
+    fn rest(prefix: u8) -> u128 {
+        let all = u128::MAX >> (128 - u32::from(A::BITS));
+        all.checked_shr(prefix.into()).unwrap_or_default()
+    }
+}
+
+impl Subnet {
+    /// Whether a device can have this address: it is inside, and neither the first nor the last.
+    pub fn has_host(&self, address: Ipv4Addr) -> bool {
+        self.has(address) && address != self.first && address.bits() != self.last()
     }
 
     /// The addresses that devices can have, in order.
     pub fn hosts(&self) -> impl Iterator<Item = Ipv4Addr> {
-        let (first, last) = self.ends();
-        (first + 1..last).map(Ipv4Addr::from)
+        (self.first.bits() + 1..self.last()).map(Ipv4Addr::from_low_bits)
     }
-
-    fn ends(self) -> (u32, u32) {
-        let first = u32::from(self.first);
-        (first, first | !mask(self.prefix))
-    }
-}
-
-fn mask(prefix: u8) -> u32 {
-    !u32::MAX.checked_shr(u32::from(prefix)).unwrap_or_default()
 }
 
 /// Writes it as `172.17.0.0/16`.
-impl fmt::Display for Subnet {
+impl<A: Address> fmt::Display for Subnet<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.first, self.prefix)
     }
 }
 
-impl FromStr for Subnet {
+impl<A: Address> FromStr for Subnet<A> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |reason| invalid("subnet", text, reason);
         let (address, prefix) =
             text.split_once('/').ok_or_else(|| wrong("expected ADDRESS/BITS"))?;
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong("only IPv4 is known"))?;
+        let address: A = address.parse().map_err(|_| wrong(A::NONE))?;
         let prefix = prefix.parse().map_err(|_| wrong("not a number of bits"))?;
-        if !(1..=LONGEST_PREFIX).contains(&prefix) {
+        if !(1..=Self::LONGEST_PREFIX).contains(&prefix) {
             return Err(wrong("it has no room for containers"));
         }
         let subnet = Self::of(address, prefix);
         if subnet.first != address {
             return Err(wrong("it does not begin with the network's own address"));
         }
+        if address.is_special() {
+            return Err(wrong("its addresses mean something else"));
+        }
         Ok(subnet)
     }
 }
 
-impl TryFrom<String> for Subnet {
+impl<A: Address> TryFrom<String> for Subnet<A> {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self, Error> {
@@ -110,8 +166,8 @@ impl TryFrom<String> for Subnet {
     }
 }
 
-impl From<Subnet> for String {
-    fn from(subnet: Subnet) -> Self {
+impl<A: Address> From<Subnet<A>> for String {
+    fn from(subnet: Subnet<A>) -> Self {
         subnet.to_string()
     }
 }
